@@ -1,0 +1,3 @@
+"""The package's version, its one home."""
+
+__version__ = "1.0.0"

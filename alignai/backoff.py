@@ -1,0 +1,29 @@
+"""How long to wait before the next attempt."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Backoff:
+    """
+    Exponential backoff with full jitter.
+
+    Each wait is drawn evenly from 0 to a ceiling that doubles from *first* to *most* seconds: after an outage a fleet
+    of clients comes back spread out, not at once.
+    """
+
+    first: float = 0.5
+    most: float = 60.0
+    _ceiling: float = field(default=0.0, init=False)
+
+    def next(self, at_least: float = 0.0) -> float:
+        """The next wait in seconds: the draw, or *at_least* (what the server asked for) and the draw after it."""
+        self._ceiling = min(self.most, self._ceiling * 2 or self.first)
+        return at_least + random.uniform(0.0, self._ceiling)  # noqa: S311 - jitter is no secret
+
+    def reset(self) -> None:
+        """Begin again at *first*: something went through."""
+        self._ceiling = 0.0

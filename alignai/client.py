@@ -1,0 +1,414 @@
+"""The SDK's front: each event method is validate, encode, append, wake."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+from alignai import events, schemas
+from alignai.config import Config, resolve
+from alignai.constants import DEFAULT_ASSISTANT_ID
+from alignai.deadline import Deadline
+from alignai.exception import ClosedError, shown
+from alignai.sender import FlushResult, Sender
+from alignai.spool import Spool, SpoolError, Stats
+from alignai.validate import ValidationError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+logger = logging.getLogger("alignai")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStats(Stats):
+    """
+    The spool at one moment, and what this client could not put there.
+
+    Attributes:
+        lost: Events not recorded because the spool refused them, where `on_spool_error` is "log".
+    """
+
+    lost: int = 0
+
+
+class AlignAI:
+    """
+    Records what happens in AI conversations, and never loses an event.
+
+    Each event method returns once its event is committed to the spool, a file on this machine; a thread uploads what
+    is there. What is unsent survives the process, however it ends, and is sent by the next that opens the spool.
+
+    Args:
+        project_id: The project, 1 to 64 characters; None for `ALIGNAI_PROJECT_ID`.
+        api_key: The project's API key; None for `ALIGNAI_API_KEY`. It is kept in memory only.
+        api_host: Where to send, http(s)://host[:port]; None for `ALIGNAI_HOST`, or else https://api.impaction.ai.
+        config: How to behave; None for the defaults.
+
+    Raises:
+        ConfigError: Something is missing or cannot be used; all that is wrong is listed.
+        SpoolError: The spool cannot be used: another project's, a newer version's, or not to be written.
+
+    Example:
+        >>> sdk = AlignAI(project_id="TEFSZ16", api_key="KEY")  # doctest: +SKIP
+        >>> sdk.open_session(session_id="s1", user_id="u1")  # doctest: +SKIP
+        'c0ffee…'
+        >>> sdk.close()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        project_id: str | None = None,
+        api_key: str | None = None,
+        api_host: str | None = None,
+        config: Config | None = None,
+    ) -> None:
+        settings = resolve(project_id, api_key, api_host, config, os.environ)
+        self.project_id = settings.project_id
+        self.api_host = settings.api_host
+        self.config = settings.config
+        self._lost = 0
+        self._closed = False
+        self._path = settings.spool_path
+        if not settings.disabled:
+            self._spool = Spool(
+                settings.spool_path,
+                project_id=settings.project_id,
+                synchronous=self.config.synchronous,
+                max_bytes=self.config.max_spool_bytes,
+                on_full=self.config.on_full,
+                retention=self.config.sent_retention_seconds,
+            )
+            self._sender: Sender | None = Sender(self._spool, settings)
+            self._finalizer = weakref.finalize(self, self._sender.retire)
+            self._finalizer.atexit = False
+        else:
+            self._sender = None
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def identify_user(
+        self,
+        user_id: str,
+        display_name: str | None = None,
+        email: str | None = None,
+        ip: str | None = None,
+        country_code: str | None = None,
+        create_time: datetime | None = None,
+        custom_properties: dict[str, str] | None = None,
+        *,
+        event_id: str | None = None,
+    ) -> str | None:
+        """
+        Record who a user is.
+
+        Args:
+            user_id: Your id of the user, 1 to 64 characters.
+            display_name: Shown on the dashboard, at most 64 characters.
+            email: At most 256 characters.
+            ip: IPv4 address. Where a country code is given too, the server goes by that.
+            country_code: ISO alpha-2, in any case.
+            create_time: When the user was created; UTC if it has no time zone.
+            custom_properties: At most 10; keys of a letter and up to 63 letters, digits or _; values of at most 256
+                characters.
+            event_id: 1 to 64 of `A-Za-z0-9_-`, for callers who repeat their own jobs; None for a new one.
+
+        Returns:
+            The event's id; the event is committed. None where `before_spool` dropped it, or where the spool refused
+            it and `on_spool_error` is "log".
+
+        Raises:
+            ValidationError: Something is wrong with the arguments; all that is, by argument.
+            SpoolError: The event could not be committed; nothing of it was recorded.
+            ClosedError: `close` has been called.
+        """
+        return self._record(
+            "identify_user",
+            {
+                "user_id": user_id,
+                "display_name": display_name,
+                "email": email,
+                "ip": ip,
+                "country_code": country_code,
+                "create_time": create_time,
+                "custom_properties": custom_properties,
+                "event_id": event_id,
+            },
+        )
+
+    def open_session(
+        self,
+        session_id: str,
+        user_id: str,
+        assistant_id: str = DEFAULT_ASSISTANT_ID,
+        custom_properties: dict[str, str] | None = None,
+        *,
+        session_title: str | None = None,
+        create_time: datetime | None = None,
+        event_id: str | None = None,
+    ) -> str | None:
+        """
+        Record that a session begins.
+
+        Args:
+            session_id: Your id of the session, 1 to 64 characters.
+            user_id: Whose session it is, 1 to 64 characters.
+            assistant_id: Who answers, at most 64 characters.
+            custom_properties: As in `identify_user`.
+            session_title: At most 256 characters.
+            create_time: When the session began, for conversations of the past; UTC if it has no time zone.
+            event_id: As in `identify_user`.
+
+        Returns:
+            As `identify_user`.
+
+        Raises:
+            ValidationError: As `identify_user`.
+            SpoolError: As `identify_user`.
+            ClosedError: As `identify_user`.
+        """
+        return self._record(
+            "open_session",
+            {
+                "session_id": session_id,
+                "user_id": user_id,
+                "assistant_id": assistant_id,
+                "custom_properties": custom_properties,
+                "session_title": session_title,
+                "create_time": create_time,
+                "event_id": event_id,
+            },
+        )
+
+    def create_message(
+        self,
+        session_id: str,
+        message_index: int,
+        role: str,
+        content: str,
+        custom_properties: dict[str, str] | None = None,
+        *,
+        create_time: datetime | None = None,
+        event_id: str | None = None,
+    ) -> str | None:
+        """
+        Record a message of a session.
+
+        Args:
+            session_id: The session, 1 to 64 characters.
+            message_index: Its place in the session, 1 to 2147483647, unique in it.
+            role: `ROLE_USER` or `ROLE_ASSISTANT` of `alignai.constants`.
+            content: What was said; not empty, and as long as the whole event keeps within `max_event_bytes`.
+            custom_properties: As in `identify_user`.
+            create_time: When it was said, for conversations of the past; UTC if it has no time zone.
+            event_id: As in `identify_user`.
+
+        Returns:
+            As `identify_user`.
+
+        Raises:
+            ValidationError: As `identify_user`.
+            SpoolError: As `identify_user`.
+            ClosedError: As `identify_user`.
+        """
+        return self._record(
+            "create_message",
+            {
+                "session_id": session_id,
+                "message_index": message_index,
+                "role": role,
+                "content": content,
+                "custom_properties": custom_properties,
+                "create_time": create_time,
+                "event_id": event_id,
+            },
+        )
+
+    def close_session(self, session_id: str, *, event_id: str | None = None) -> str | None:
+        """
+        Record that a session ends. The server ends one by itself after 30 minutes without a message.
+
+        Args:
+            session_id: The session, 1 to 64 characters.
+            event_id: As in `identify_user`.
+
+        Returns:
+            As `identify_user`.
+
+        Raises:
+            ValidationError: As `identify_user`.
+            SpoolError: As `identify_user`.
+            ClosedError: As `identify_user`.
+        """
+        return self._record("close_session", {"session_id": session_id, "event_id": event_id})
+
+    def create_session_feedback(
+        self, session_id: str, feedback_type: str, *, event_id: str | None = None
+    ) -> str | None:
+        """
+        Record what someone thinks of a session.
+
+        Args:
+            session_id: The session, 1 to 64 characters.
+            feedback_type: `FEEDBACK_THUMBS_UP` or `FEEDBACK_THUMBS_DOWN` of `alignai.constants`.
+            event_id: As in `identify_user`.
+
+        Returns:
+            As `identify_user`.
+
+        Raises:
+            ValidationError: As `identify_user`.
+            SpoolError: As `identify_user`.
+            ClosedError: As `identify_user`.
+        """
+        return self._record(
+            "create_session_feedback",
+            {"session_id": session_id, "feedback_type": feedback_type, "event_id": event_id},
+        )
+
+    def create_message_feedback(
+        self, session_id: str, message_index: int, feedback_type: str, *, event_id: str | None = None
+    ) -> str | None:
+        """
+        Record what someone thinks of a message.
+
+        Args:
+            session_id: The session, 1 to 64 characters.
+            message_index: The message's place in it, 1 to 2147483647.
+            feedback_type: `FEEDBACK_THUMBS_UP` or `FEEDBACK_THUMBS_DOWN` of `alignai.constants`.
+            event_id: As in `identify_user`.
+
+        Returns:
+            As `identify_user`.
+
+        Raises:
+            ValidationError: As `identify_user`.
+            SpoolError: As `identify_user`.
+            ClosedError: As `identify_user`.
+        """
+        return self._record(
+            "create_message_feedback",
+            {
+                "session_id": session_id,
+                "message_index": message_index,
+                "feedback_type": feedback_type,
+                "event_id": event_id,
+            },
+        )
+
+    def _record(self, method: str, arguments: dict[str, object]) -> str | None:
+        if self._closed:
+            raise ClosedError(f"{method} was called after close(); make a new AlignAI to record more")
+        checked = schemas.load(method, arguments)
+        event_id: str | None = checked.get("event_id") or events.new_event_id()
+        event = events.build(method, checked, project_id=self.project_id, event_id=str(event_id), now=datetime.now(UTC))
+        if self.config.before_spool:
+            return self._record_masked(self.config.before_spool(event), str(event_id))
+        return self._commit(event, str(event_id))
+
+    def _record_masked(self, event: dict[str, object] | None, event_id: str) -> str | None:
+        """What `before_spool` gave back is checked again: it is the user's code, and the server will not forgive."""
+        if event is None:
+            return None
+        events.parse(event)
+        if (event["id"], event["projectId"]) != (event_id, self.project_id):
+            raise ValidationError("before_spool must leave the event's id and projectId as they are")
+        return self._commit(event, event_id)
+
+    def _commit(self, event: dict[str, object], event_id: str) -> str | None:
+        payload = events.encode(event)
+        if len(payload) > self.config.max_event_bytes:
+            raise ValidationError(
+                f"the event has {len(payload)} bytes as JSON, more than max_event_bytes ({self.config.max_event_bytes})"
+            )
+        if self._sender is None:
+            return event_id
+        try:
+            self._spool.append(payload)
+        except SpoolError as error:
+            self._lose(error)
+            return None
+        self._sender.appended()
+        return event_id
+
+    def _lose(self, error: SpoolError) -> None:
+        if self.config.on_spool_error == "raise":
+            raise error
+        self._lost += 1
+        if self._lost & (self._lost - 1) == 0:  # 1, 2, 4, 8, …: a full disk may not fill the log as well
+            logger.error("an event could not be recorded and is lost, the %d. so far: %s", self._lost, error)
+
+    # -- delivery ------------------------------------------------------------------------------------------------------
+
+    def flush(self, timeout_seconds: float | None = None) -> FlushResult:
+        """
+        Upload everything that was recorded before this call, and wait for it.
+
+        Args:
+            timeout_seconds: How long to wait, 0 or more; None for `flush_timeout_seconds`. What the server does cannot
+                make it longer; what is unsent by then stays in the spool and is sent later.
+
+        Returns:
+            What was sent, what remains and what was rejected; true where nothing remains.
+
+        Raises:
+            ValidationError: The timeout is not a number, or negative.
+            ClosedError: `close` has been called.
+            SpoolError: The spool cannot be read.
+        """
+        deadline = self._deadline(timeout_seconds)
+        if self._closed:
+            raise ClosedError("flush was called after close(); make a new AlignAI to send what is left")
+        return self._sender.flush(deadline) if self._sender else FlushResult()
+
+    def close(self, timeout_seconds: float | None = None) -> None:
+        """
+        Flush, stop the background work and close the spool. Closing twice does no harm.
+
+        Args:
+            timeout_seconds: How long it may take, 0 or more; None for `flush_timeout_seconds`. What is unsent by then
+                stays in the spool, is logged with its count and path, and is sent by the next that opens the spool.
+
+        Raises:
+            ValidationError: The timeout is not a number, or negative.
+        """
+        deadline = self._deadline(timeout_seconds)
+        self._closed = True
+        if self._sender:
+            self._finalizer.detach()
+            self._sender.close(deadline)
+
+    def _deadline(self, timeout_seconds: float | None) -> Deadline:
+        seconds = self.config.flush_timeout_seconds if timeout_seconds is None else timeout_seconds
+        if type(seconds) not in (int, float) or not seconds >= 0:
+            raise ValidationError(f"timeout_seconds must be a number of at least 0, not {shown(seconds)}")
+        return Deadline.after(seconds)
+
+    def stats(self) -> ClientStats:
+        """
+        The spool at this moment: what is pending, in flight, sent, rejected and dropped, by all processes on it.
+
+        What it costs does not grow with the number of events.
+
+        Raises:
+            SpoolError: The spool cannot be read, or has been closed.
+        """
+        if self._sender is None:
+            return ClientStats(str(self._path), 0, 0, 0, 0, 0, 0, 0, None, None, None, None)
+        stats = self._spool.stats()
+        return ClientStats(**{field.name: getattr(stats, field.name) for field in fields(stats)}, lost=self._lost)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<AlignAI project_id={self.project_id!r} spool={str(self._path)!r}>"

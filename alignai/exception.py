@@ -1,0 +1,55 @@
+"""
+The errors of the SDK.
+
+* `AlignAIError`
+    * `alignai.validate.ValidationError` (also a ValueError)
+    * `ConfigError` (also a ValueError)
+    * `ClosedError` (also a RuntimeError)
+    * `APIError`
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_SHOWN_LENGTH: Final = 40
+
+
+class AlignAIError(Exception):
+    """Whatever the SDK raises by itself; catch it to catch all of them."""
+
+
+class ConfigError(AlignAIError, ValueError):
+    """A setting is missing or is not one that can be used; nothing has been started."""
+
+
+class ClosedError(AlignAIError, RuntimeError):
+    """The SDK was used after `close`; nothing has been recorded."""
+
+
+class APIError(AlignAIError):
+    """
+    The server, or something on the way to it, did not take a request.
+
+    Args:
+        status_code: The HTTP status; 0 where there was no HTTP answer.
+        err_msg: What the server said, or what stood in the way.
+
+    """
+
+    def __init__(self, status_code: int, err_msg: str) -> None:
+        super().__init__(status_code, err_msg)
+        self.status_code = status_code
+        self.err_msg = err_msg
+
+    def __str__(self) -> str:
+        return f"HTTP {self.status_code}: {self.err_msg}" if self.status_code else self.err_msg
+
+
+def shown(value: object) -> str:
+    """*value* as an error message may show it: its repr, cut to 40 characters; its type where it has no repr."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a value that is at fault may fail here in any way
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 3]}..."

@@ -1,0 +1,46 @@
+"""Telling a bad event from a server that refuses everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FEWEST = 10
+"""A batch of fewer events may well be bad as a whole."""
+
+
+@dataclass(slots=True)
+class Refusals:
+    """
+    What becomes of the events of a batch that is taken apart.
+
+    Attributes:
+        refusing: Whether a whole batch was refused, event by event, and nothing has been accepted since.
+    """
+
+    refusing: bool = False
+    _last: int = 0
+    _refused: int = 0
+    _accepted: int = 0
+
+    def taking_apart(self, last: int) -> None:
+        """A batch up to row *last* was refused as a whole; its pieces come next."""
+        if last > self._last:
+            self._last, self._refused, self._accepted = last, 0, 0
+
+    def accepted(self) -> None:
+        """The server took something."""
+        self._accepted += 1
+        self.refusing = False
+
+    def refused(self, last: int) -> bool:
+        """
+        An event, the one in row *last*, was refused alone.
+
+        Returns:
+            Whether it was the last of a batch of which nothing was accepted, and slower is better.
+        """
+        self._refused += 1
+        if last < self._last or self._accepted:
+            return False
+        self.refusing = self.refusing or self._refused >= FEWEST
+        return self.refusing

@@ -1,0 +1,255 @@
+"""
+What may be recorded: one marshmallow schema per event method, the only place of every limit.
+
+Limits are data on the fields (`Length`, `Range`, `Regexp`, `OneOf`), so that other checks can be derived from them.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from marshmallow import Schema, fields, post_load
+from marshmallow import ValidationError as Refusal
+from marshmallow.validate import Length, OneOf, Range, Regexp
+
+from alignai import constants
+from alignai.exception import shown
+from alignai.validate import ValidationError, summary
+
+# Each pattern ends in \Z: `$` would let a trailing newline through.
+_OCTET: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4: Final = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}\Z")
+_COUNTRY_CODE: Final = re.compile(r"[A-Za-z]{2}\Z")
+_PROPERTY_KEY: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}\Z")
+_EVENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+_AT_MOST: Final = "must have at most {max} characters"
+
+
+class Exact(fields.Raw):
+    """A field that takes the values of one type, and makes nothing else into one."""
+
+    accepts: type
+    called: str
+    default_error_messages = {"required": "is required", "null": "must not be None"}  # noqa: RUF012 - marshmallow's way
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Any:
+        del attr, data
+        # `type()`, since mocks and proxies answer to isinstance for what they are not; and a bool is an int only there.
+        if not issubclass(type(value), self.accepts) or type(value) is bool:
+            raise Refusal(f"must be {self.called}, not {type(value).__name__:.40}")
+        return self._plain(value)
+
+    def _plain(self, value: Any) -> Any:
+        """*value*, which may be of a subclass, as one of the type itself."""
+        raise NotImplementedError
+
+
+class Text(Exact):
+    """A str of valid Unicode; an enum's member that is one counts by its value."""
+
+    accepts = str
+    called = "a str"
+
+    def _plain(self, value: str) -> str:
+        text = str.__str__(value)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            # Not from its cause, which holds the whole text.
+            raise Refusal(f"is not valid Unicode: a lone surrogate at index {error.start}") from None
+        return text
+
+
+class WholeNumber(Exact):
+    """An int of at most 64 bits."""
+
+    accepts = int
+    called = "an int"
+
+    def _plain(self, value: int) -> int:
+        number = int.__int__(value)
+        # `Range` shows the number, and Python refuses to print one of more than 4300 digits.
+        if number.bit_length() > 64:  # noqa: PLR2004 - the error says what it is
+            raise Refusal("must be a number of at most 64 bits")
+        return number
+
+
+class Time(Exact):
+    """A datetime, given in UTC; a naive one is taken as UTC."""
+
+    accepts = datetime
+    called = "a datetime"
+
+    def _plain(self, value: datetime) -> datetime:
+        try:
+            offset = value.utcoffset()
+            # Built from its parts: a subclass's own arithmetic may give anything. pandas' NaT is a datetime too.
+            parts = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
+            clock = datetime(*parts, tzinfo=UTC)
+            return clock - offset if offset else clock
+        except Exception as error:  # a time zone is the caller's code
+            raise Refusal("must be a time whose year in UTC is 1 to 9999") from error
+
+
+class Properties(Exact):
+    """A dict of at most *most* entries, their keys and values by the fields given; an empty one counts as None."""
+
+    accepts = dict
+    called = "a dict"
+
+    def __init__(self, keys: Text, values: Text, *, most: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.keys = keys
+        self.values = values
+        self.most = most
+
+    def _plain(self, value: dict[Any, Any]) -> dict[str, str] | None:
+        entries = list(dict.items(value))
+        if len(entries) > self.most:
+            raise Refusal(f"must have at most {self.most} entries, not {len(entries)}")
+        if wrong := [text for entry in entries for text in self._wrong(*entry)]:
+            raise Refusal(wrong)
+        return {str.__str__(key): str.__str__(text) for key, text in entries} or None
+
+    def _wrong(self, key: object, text: object) -> list[str]:
+        named = f"key {shown(key) if issubclass(type(key), str) else ''}".rstrip()
+        in_value = [f"value of {named} {wrong}" for wrong in _wrong(self.values, text)]
+        return [f"{named} {wrong}" for wrong in _wrong(self.keys, key)] + in_value
+
+
+def _wrong(field: Text, value: object) -> list[str]:
+    try:
+        field.deserialize(value)
+    except Refusal as refusal:
+        return [str(text) for text in refusal.messages]
+    return []
+
+
+def _optional(*limits: Length | Regexp, **kwargs: Any) -> Text:
+    return Text(validate=limits, allow_none=True, **kwargs)
+
+
+def _like(pattern: re.Pattern[str], meaning: str) -> Regexp:
+    return Regexp(pattern, error=f"must {meaning}, not {{input!r:.40}}")
+
+
+def _one_of(*choices: str) -> Text:
+    # 20 characters show any role there is, and little of a message that was given in its place.
+    return Text(validate=OneOf(choices, error="must be one of: {choices}; not {input!r:.20}"), required=True)
+
+
+# Fields may be shared: a schema binds copies.
+_IDENTIFIER: Final = Text(validate=Length(min=1, max=64, error="must have {min} to {max} characters"), required=True)
+_MESSAGE_INDEX: Final = WholeNumber(
+    validate=Range(min=1, max=2**31 - 1, error="must be from {min} to {max}, not {input}"), required=True
+)
+_CREATE_TIME: Final = Time(allow_none=True)
+_CUSTOM_PROPERTIES: Final = Properties(
+    Text(validate=Regexp(_PROPERTY_KEY, error="must be an ASCII letter and at most 63 ASCII letters, digits or _")),
+    Text(validate=Length(max=256, error=_AT_MOST)),
+    most=10,
+    allow_none=True,
+)
+
+
+class _Event(Schema):
+    class Meta:
+        # Out of marshmallow's global registry: a user's own schema may bear the same name.
+        register = False
+
+    error_messages = {"unknown": "is not known here"}  # noqa: RUF012 - marshmallow's way
+    event_id = _optional(_like(_EVENT_ID, "have 1 to 64 of the characters A-Z a-z 0-9 _ -"))
+
+
+class _IdentifyUser(_Event):
+    user_id = _IDENTIFIER
+    display_name = _optional(Length(max=64, error=_AT_MOST))
+    email = _optional(Length(max=256, error=_AT_MOST))
+    ip = _optional(_like(_IPV4, "be an IPv4 address such as 203.0.113.7"))
+    country_code = _optional(_like(_COUNTRY_CODE, "be two ASCII letters"))
+    create_time = _CREATE_TIME
+    custom_properties = _CUSTOM_PROPERTIES
+
+    @post_load
+    def _upper(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+        # After the check: the upper case of one letter that is not ASCII can be two that are.
+        code = data.get("country_code")
+        return {**data, "country_code": code.upper()} if code else data
+
+
+class _OpenSession(_Event):
+    session_id = _IDENTIFIER
+    user_id = _IDENTIFIER
+    assistant_id = _optional(Length(max=64, error=_AT_MOST), load_default=constants.DEFAULT_ASSISTANT_ID)
+    custom_properties = _CUSTOM_PROPERTIES
+    session_title = _optional(Length(max=256, error=_AT_MOST))
+    create_time = _CREATE_TIME
+
+
+class _CreateMessage(_Event):
+    session_id = _IDENTIFIER
+    message_index = _MESSAGE_INDEX
+    role = _one_of(constants.ROLE_USER, constants.ROLE_ASSISTANT)
+    content = Text(validate=Length(min=1, error="must not be empty"), required=True)
+    custom_properties = _CUSTOM_PROPERTIES
+    create_time = _CREATE_TIME
+
+
+class _CloseSession(_Event):
+    session_id = _IDENTIFIER
+
+
+class _CreateSessionFeedback(_Event):
+    session_id = _IDENTIFIER
+    feedback_type = _one_of(constants.FEEDBACK_THUMBS_UP, constants.FEEDBACK_THUMBS_DOWN)
+
+
+class _CreateMessageFeedback(_CreateSessionFeedback):
+    message_index = _MESSAGE_INDEX
+
+
+SCHEMAS: Final[dict[str, Schema]] = {
+    "identify_user": _IdentifyUser(),
+    "open_session": _OpenSession(),
+    "create_message": _CreateMessage(),
+    "close_session": _CloseSession(),
+    "create_message_feedback": _CreateMessageFeedback(),
+    "create_session_feedback": _CreateSessionFeedback(),
+}
+
+
+def load(method: str, arguments: dict[str, object]) -> dict[str, Any]:
+    """
+    Check the arguments of an event method.
+
+    Args:
+        method: A key of `SCHEMAS`.
+        arguments: By name, as the caller gave them; `event_id` may be among them.
+
+    Returns:
+        The arguments as they will be recorded: plain types, country code in upper case, times in UTC. Optional ones
+        that are None, and custom properties without an entry, are left out; a missing `assistant_id` is the default.
+
+    Raises:
+        ValidationError: Something is wrong; it lists all that is, by argument.
+
+    """
+    try:
+        loaded: dict[str, Any] = SCHEMAS[method].load(arguments)
+    except Refusal as refusal:
+        errors = refusal.messages_dict
+    else:
+        return {name: value for name, value in loaded.items() if value is not None}
+    # Outside the handler: as its context, the refusal would carry every argument into error reports, contents too.
+    raise ValidationError(f"{method}: {summary(errors)}", errors)
+
+
+def check_project_id(project_id: object) -> str:
+    """*project_id* as a plain str; a `ValidationError` where it is not 1 to 64 characters of valid Unicode."""
+    if texts := _wrong(_IDENTIFIER, project_id):
+        errors = {"project_id": texts}
+        raise ValidationError(summary(errors), errors)
+    return str.__str__(project_id)

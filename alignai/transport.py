@@ -1,0 +1,241 @@
+"""HTTP by `requests`, held to a deadline: a request goes out, a bounded answer comes back."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+from http.client import HTTPException, HTTPResponse, RemoteDisconnected
+from typing import TYPE_CHECKING, Any, Final
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError, NewConnectionError
+
+from alignai.answer import Answer, Ending
+from alignai.line import Line
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    from alignai.deadline import Deadline
+
+MAX_BODY: Final = 64 * 1024
+"""The most that is read of an answer's body, after decompression."""
+
+_MAX_RAW: Final = 4 * MAX_BODY  # the whole answer with its head: an endless one must end before its deadline too
+
+
+class NoAnswerError(Exception):
+    """
+    There was no HTTP answer.
+
+    Args:
+        why: The reason, for people.
+        misconfigured: Whether the address or a proxy is such that no request can be made at all.
+
+    """
+
+    def __init__(self, why: str, *, misconfigured: bool) -> None:
+        super().__init__(why)
+        self.misconfigured = misconfigured
+
+
+class Transport:
+    """
+    A kept-alive session, for one request at a time.
+
+    Proxies and certificate authorities are taken from the environment, as `requests` does; passwords in .netrc are
+    not, they would replace the API key. Redirects and cookies are not followed or kept.
+
+    Args:
+        api_key: Sent as the bearer token of every request.
+
+    """
+
+    def __init__(self, api_key: str) -> None:
+        self._line = Line()
+        self._session = requests.Session()
+        self._session.auth = _Bearer(api_key)
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, _Adapter(self._line))
+
+    def until(self, deadline: Deadline) -> AbstractContextManager[None]:
+        """What is posted within is over by *deadline*, or when `abort` is called."""
+        return self._line.until(deadline)
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """
+        Send *body* and read the answer.
+
+        Raises:
+            NoAnswerError: There was none.
+
+        """
+        try:
+            return self._exchange(requests.Request("POST", url, dict(headers), data=body))
+        except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
+            raise NoAnswerError(_why(error), misconfigured=isinstance(error, ValueError)) from error
+
+    def abort(self) -> None:
+        """Make what is under way end at once, from any thread or a signal handler."""
+        self._line.abort()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._session.close()
+
+    def _exchange(self, request: requests.Request) -> Answer:
+        # Not Session.send: that reads a redirect's whole body, however large, and keeps cookies.
+        prepared = self._session.prepare_request(request)
+        url = str(prepared.url)
+        settings: dict[str, Any] = {**self._session.merge_environment_settings(url, {}, True, None, None)}
+        settings["timeout"] = self._line.remaining()
+        with self._session.get_adapter(url).send(prepared, **settings) as response:
+            body, ending = _read(response.raw)
+            return Answer(response.status_code, response.reason or "", response.headers, body, ending)
+
+
+class _Bearer(AuthBase):
+    def __init__(self, api_key: str) -> None:
+        self._header = f"Bearer {api_key}"
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._header
+        return request
+
+
+def _read(raw: Any) -> tuple[bytes, Ending]:
+    body = b""
+    try:
+        while len(body) <= MAX_BODY and (piece := raw.read(MAX_BODY + 1 - len(body), decode_content=True)):
+            body += piece
+    except (HTTPError, HTTPException, OSError):
+        return body, Ending.CUT_OFF
+    return (body, Ending.WHOLE) if len(body) <= MAX_BODY else (body[:MAX_BODY], Ending.TOO_LARGE)
+
+
+def _why(error: BaseException) -> str:
+    """The innermost reason: the layers above it wrap it in their own reprs."""
+    while inner := _inner(error):
+        error = inner
+    return str(error) if isinstance(error, OSError) and str(error) else f"{type(error).__name__}: {error}"
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    candidates = [getattr(error, "reason", None), *reversed(error.args), error.__cause__]
+    return next((candidate for candidate in candidates if isinstance(candidate, BaseException)), None)
+
+
+class _Adapter(HTTPAdapter):
+    """Connections that keep to the line's deadline, directly and through HTTP proxies."""
+
+    def __init__(self, line: Line) -> None:
+        self._pools = _pool_classes(line)
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not proxy.lower().startswith("socks"):  # those pools make connections of their own
+            manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+class _OnLine(HTTPConnection):
+    """A connection whose every operation on the socket keeps to the line's deadline."""
+
+    _line: Line
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.response_class = partial(_Response, line=self._line)  # type: ignore[assignment] # it is only called
+
+    def _new_conn(self) -> socket.socket:
+        try:
+            return self._line.connect(self._dns_host, self.port, self.socket_options or ())
+        except OSError as error:
+            raise NewConnectionError(self, f"no connection: {error}") from error
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            self._line.hold(self.sock)
+        super().request(*args, **kwargs)
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        view = memoryview(data)
+        # Not sendall: over TLS that gives each record a time of its own.
+        while view:
+            self._line.arm(self.sock)
+            view = view[self.sock.send(view) :]
+
+
+class _Response(HTTPResponse):
+    """An answer that is read through the line."""
+
+    def __init__(self, sock: Any, *args: Any, line: Line, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._reader = _Reader(self.fp.detach(), sock, line)
+        self.fp = io.BufferedReader(self._reader)
+
+    def begin(self) -> None:
+        super().begin()
+        if self._reader.ended:  # http.client takes the end of the stream for the end of the head
+            raise RemoteDisconnected("the head of the answer is cut off")
+
+
+class _Reader(io.RawIOBase):
+    """The bytes of one answer: each read keeps to the line's deadline, all together to a limit."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, line: Line) -> None:
+        super().__init__()
+        self._raw = raw
+        self._sock = sock
+        self._line = line
+        self._left = _MAX_RAW
+        self.ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._left <= 0:
+            raise OSError(f"the answer goes on after {_MAX_RAW} bytes")
+        self._line.arm(self._sock)
+        count = self._raw.readinto(buffer)
+        if not count:
+            self._line.remaining()  # raises where this is no end of the answer, but abort's doing
+            self.ended = True
+        self._left -= count or 0
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _pool_classes(line: Line) -> dict[str, Any]:
+    """The pools by scheme, whose connections know *line*: urllib3 hands its connections nothing but its own."""
+
+    class Plain(_OnLine):
+        _line = line
+
+    class Secure(_OnLine, HTTPSConnection):
+        _line = line
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(HTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}

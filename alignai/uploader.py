@@ -1,0 +1,154 @@
+"""One batch after another: upload it, and write down what the server's answer makes of it."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import TYPE_CHECKING
+
+from alignai.api_client import Verdict
+from alignai.backoff import Backoff
+from alignai.deadline import Deadline
+from alignai.refusals import Refusals
+
+if TYPE_CHECKING:
+    from alignai.api_client import APIClient, Outcome
+    from alignai.config import Config
+    from alignai.spool import Batch, Spool
+
+logger = logging.getLogger("alignai")
+
+HOLD_SECONDS = 60.0
+"""Between two attempts while a key, an address or a proxy is wrong, or a server refuses everything."""
+
+FAULTS_BEFORE_PROBE = 10
+"""Faults of the server on one batch before it is asked whether it is the batch that makes it fail."""
+
+
+class Uploader:
+    """
+    Settles the batches of a spool with a server, one at a time and in order.
+
+    What each answer leads to is decided in `APIClient`; what is done about it, here. The process holds the lease.
+
+    Args:
+        spool: Where the batches come from.
+        api: Where they go.
+        config: Limits of a request.
+
+    Attributes:
+        not_before: When the next upload may begin.
+    """
+
+    def __init__(self, spool: Spool, api: APIClient, config: Config) -> None:
+        self.not_before = Deadline.after(0)
+        self._spool = spool
+        self._api = api
+        self._config = config
+        self._max_bytes = config.max_batch_bytes
+        self._passed_bytes: int | None = None
+        self._backoff = Backoff()
+        self._refusals = Refusals()
+        self._trouble: Verdict | None = None
+        self._settle = {
+            Verdict.SENT: self._sent,
+            Verdict.RETRY: self._retry,
+            Verdict.HOLD: self._hold,
+            Verdict.SPLIT: self._split,
+            Verdict.ISOLATE: self._isolate,
+        }
+
+    def hasten(self) -> None:
+        """Cut the wait short: someone flushes or closes."""
+        self.not_before = Deadline.after(0)
+        self._backoff.reset()
+
+    def upload_next(self) -> bool:
+        """Upload one batch and settle it; false where there is none."""
+        batch = self._spool.next_batch(self._config.flush_batch_size, self._max_bytes)
+        if batch is None:
+            return False
+        outcome = self._upload(batch.request_id, batch.payloads)
+        self._settle[outcome.verdict](batch, outcome)
+        return True
+
+    def _upload(self, request_id: str, payloads: tuple[bytes, ...]) -> Outcome:
+        return self._api.upload(request_id, payloads, Deadline.after(self._config.request_timeout_seconds))
+
+    def _sent(self, batch: Batch, _: Outcome) -> None:
+        self._spool.mark_sent(batch)
+        self._backoff.reset()
+        self._refusals.accepted()
+        if self._passed_bytes is not None:
+            self._passed_bytes = self._max_bytes = max(self._passed_bytes, batch.size)
+        self._end_of_trouble()
+
+    def _retry(self, batch: Batch, outcome: Outcome) -> None:
+        self._spool.mark_failed(batch, str(outcome.error), fault=outcome.fault)
+        if outcome.fault and batch.faults + 1 >= FAULTS_BEFORE_PROBE and self._server_works_without(batch):
+            self._isolate(batch, outcome)
+            return
+        self._wait(self._backoff.next(outcome.retry_after))
+        self._begin_of_trouble(
+            Verdict.RETRY, f"events cannot be delivered ({outcome.error}); they are kept and tried again"
+        )
+
+    def _hold(self, batch: Batch, outcome: Outcome) -> None:
+        self._spool.mark_failed(batch, str(outcome.error))
+        self._wait(max(HOLD_SECONDS, outcome.retry_after))
+        self._begin_of_trouble(
+            Verdict.HOLD, f"uploads are on hold ({outcome.error}): check the API key, api_host and any proxy"
+        )
+
+    def _split(self, batch: Batch, outcome: Outcome) -> None:
+        self._passed_bytes = 0
+        if len(batch) > 1:
+            self._spool.split(batch)
+        else:
+            self._reject(batch, outcome)
+
+    def _isolate(self, batch: Batch, outcome: Outcome) -> None:
+        if len(batch) > 1:
+            self._refusals.taking_apart(batch.last)
+            self._spool.split(batch)
+        else:
+            self._reject(batch, outcome)
+            if self._refusals.refused(batch.last):
+                self._wait(HOLD_SECONDS)
+                logger.error(
+                    "the server refused every event of a whole batch; they are kept in %s. Uploads go on, a batch "
+                    "every %d s, until something is accepted again",
+                    self._spool.path,
+                    HOLD_SECONDS,
+                )
+
+    def _reject(self, batch: Batch, outcome: Outcome) -> None:
+        """The server's words are kept with the event, but not shown: they may repeat what is in it."""
+        status = outcome.error.status_code if outcome.error else 0
+        summary = f"the server refused an event (HTTP {status}); it is kept as rejected"
+        self._spool.mark_rejected(batch, str(outcome.error), summary)
+        logger.warning("%s in %s", summary, self._spool.path)
+
+    def _server_works_without(self, batch: Batch) -> bool:
+        """
+        Whether the server takes something smaller at this moment, so that the fault must lie in *batch*.
+
+        A batch is tried by its own first events, which keeps the order; an event alone, by the one behind it.
+        """
+        probes = batch.payloads[:2] if len(batch) > 1 else (self._spool.peek(batch.last),)
+        return any(
+            self._upload(uuid.uuid4().hex, (probe,)).verdict is Verdict.SENT for probe in probes if probe is not None
+        )
+
+    def _wait(self, seconds: float) -> None:
+        self.not_before = Deadline.after(seconds)
+
+    def _begin_of_trouble(self, kind: Verdict, what: str) -> None:
+        if self._trouble is not kind:
+            self._trouble = kind
+            logger.warning("%s, in %s", what, self._spool.path)
+
+    def _end_of_trouble(self) -> None:
+        if self._trouble is not None:
+            self._trouble = None
+            logger.info("events are delivered again")

@@ -1,0 +1,30 @@
+"""The spool: events on disk until the server has them. `python -m alignai.spool inspect` shows it."""
+
+from .engine import Spool
+from .errors import (
+    SpoolBusyError,
+    SpoolClosedError,
+    SpoolCorruptError,
+    SpoolError,
+    SpoolFullError,
+    SpoolMismatchError,
+    SpoolVersionError,
+)
+from .lease import Lease
+from .records import Backlog, Batch, LeaseHolder, Stats
+
+__all__ = [
+    "Backlog",
+    "Batch",
+    "Lease",
+    "LeaseHolder",
+    "Spool",
+    "SpoolBusyError",
+    "SpoolClosedError",
+    "SpoolCorruptError",
+    "SpoolError",
+    "SpoolFullError",
+    "SpoolMismatchError",
+    "SpoolVersionError",
+    "Stats",
+]

@@ -1,0 +1,7 @@
+"""`python -m alignai.spool`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,243 @@
+"""One process's access to a spool: its connections and locks, through forks, lost logs and damage."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from . import forks, ledger, sql
+from .connection import patiently
+from .errors import SpoolBusyError, SpoolClosedError, SpoolCorruptError, from_os, translated
+from .format import prepare, set_aside
+from .links import Links
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .space import Space
+
+VERIFY_SECONDS = 0.05
+VERIFY_ROWS = 64
+"""How much may be acknowledged before the log is seen to be in its place."""
+
+Row = tuple[float, int, bytes]
+"""What is stored of an event: when, its checksum, its payload."""
+
+_immortal: list[Links] = []
+
+
+class LogLostError(Exception):
+    """The write-ahead log was deleted or replaced under our connections; `Access.recover` mends it."""
+
+
+class Access:
+    """
+    The connections of this process, opened when first needed, and who may use them.
+
+    Two locks, always taken in this order: `reader` for the connection that reads, `writing` for the others. Since
+    every write of this process happens under `writing`, its threads never meet at SQLite's own lock.
+
+    Attributes:
+        notices: What whoever has a log should put there, as errors; the spool itself never logs.
+        unverified: Rows acknowledged since the log was last seen in its place.
+        dirty: Whether anything was written since the log was last synced.
+    """
+
+    def __init__(self, path: Path, project_id: str, synchronous: str, space: Space) -> None:
+        self.path = path
+        self.notices: deque[str] = deque(maxlen=100)
+        self._project_id = project_id
+        self._synchronous = synchronous
+        self._space = space
+        self._links: Links | None = None
+        self.unverified: list[Row] = []
+        self._closed = False
+        self.begin_anew()
+        with self.writing:
+            self.links()
+        forks.register(self)
+
+    # -- using the connections -----------------------------------------------------------------------------------------
+
+    def links(self) -> Links:
+        """The connections, opened where they are not; the caller holds `writing`, or `reader` once they are open."""
+        if self._closed:
+            raise SpoolClosedError(f"spool {self.path}: it has been closed in this process")
+        if self._links is None:
+            with self.translating():
+                aside = prepare(self.path, self._project_id)
+                if aside:
+                    self._notice_damage(aside)
+                self._links = Links(self.path, self._synchronous, self._space)
+                self._restore(self._links)
+        return self._links
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """One consistent look at the spool, which waits for no writer."""
+        self.notice_fork()
+        with self.reader, self.translating():
+            if self._links is None:
+                with self.writing:
+                    self.links()
+            db = self.links().reader
+            if db.in_transaction:  # this call interrupts another of the same thread: one look serves both
+                yield db
+                return
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                db.execute("ROLLBACK")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """
+        Write to the ledger, all or nothing.
+
+        Raises:
+            SpoolError: As SQLite says; a damaged file has been set aside by then.
+        """
+        self.notice_fork()
+        if self._links and self._links.lost:
+            self.recover()
+        try:
+            with self.writing, self.translating():
+                db = self.links().ledger
+                if db.in_transaction:
+                    raise SpoolBusyError(f"spool {self.path}: {INTERRUPTING}")
+                patiently(lambda: db.execute("BEGIN IMMEDIATE"))
+                try:
+                    yield db
+                    db.execute("COMMIT")
+                    self.dirty = True
+                except BaseException:
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+                    raise
+        except SpoolCorruptError:
+            self.replace_damaged()
+            raise
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """Turn what SQLite and the system raise into the spool's own errors."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise translated(error, str(self.path)) from error
+        except OSError as error:
+            raise from_os(error, str(self.path)) from error
+
+    # -- a log that is no longer the spool's ---------------------------------------------------------------------------
+
+    def verify(self, links: Links) -> None:
+        """
+        See that what was acknowledged went into a log that is still the spool's.
+
+        Raises:
+            LogLostError: It is not.
+        """
+        if links.lost:
+            raise LogLostError
+        self.unverified.clear()
+        self.unverified_bytes = 0
+        self.verified_at = time.monotonic()
+
+    def recover(self) -> None:
+        """Let go of a lost log, in the whole process at once: SQLite shares its index between connections."""
+        self.notices.append(
+            f"the write-ahead log of spool {self.path} was deleted or replaced by something else on this machine; "
+            "it was opened anew, and what was missing is appended again. Only ever open, copy or delete a spool "
+            "through SQLite or this package"
+        )
+        self._let_go()
+
+    def _let_go(self) -> None:
+        spools = forks.sharing(self.path) or [self]
+        for spool in spools:
+            spool.suspend()
+        for spool in reversed(spools):
+            spool.resume()
+
+    def _restore(self, links: Links) -> None:
+        """Append again what was acknowledged and did not reach the file."""
+        unverified = self.unverified
+        self.unverified = []
+        oldest = ledger.last_seq(links.reader) - len(unverified) - VERIFY_ROWS
+        for row in unverified:
+            if not links.reader.execute(sql.HOLDS, (oldest, row[1], row[2])).fetchone():
+                patiently(lambda row=row: links.append.execute(sql.APPEND, row))  # type: ignore[misc]
+                self.dirty = True
+
+    # -- a damaged file ------------------------------------------------------------------------------------------------
+
+    def replace_damaged(self) -> None:
+        """Set the damaged file aside; the next use begins a new one."""
+        found = self._links.file if self._links else None
+        self._let_go()
+        with suppress(SpoolCorruptError):  # another process was first
+            self._notice_damage(set_aside(self.path, found))
+
+    def _notice_damage(self, aside: Path) -> None:
+        self.notices.append(
+            f"spool {self.path} was damaged; it was set aside, whole, as {aside}, and a new one was begun. "
+            "Keep that file: events in it that were not sent may still be read out of it"
+        )
+
+    # -- closing and forks ---------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close every connection for good."""
+        self.suspend()
+        self._closed = True
+        self.resume()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the spool has been closed in this process."""
+        return self._closed
+
+    def suspend(self) -> None:
+        """Take every lock and let go of every connection."""
+        self.reader.acquire()
+        self.writing.acquire()
+        links, self._links = self._links, None
+        if links:
+            links.close()
+
+    def resume(self) -> None:
+        """Give every lock back."""
+        self.writing.release()
+        self.reader.release()
+
+    def notice_fork(self) -> None:
+        """Begin anew where C code has forked without Python's hooks."""
+        if self._pid != os.getpid():
+            self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Fresh locks and nothing open, as in a new process."""
+        if self._links:
+            # These connections are the parent's: never used, closed or collected here.
+            _immortal.append(self._links)
+        self._pid = os.getpid()
+        self._links = None
+        self.reader = threading.RLock()
+        self.writing = threading.RLock()
+        self.unverified = []
+        self.unverified_bytes = 0
+        self.verified_at = 0.0
+        self.dirty = False
+
+
+INTERRUPTING = (
+    "this call interrupts the spool's own work on the same thread (a signal handler or a finaliser), and cannot wait "
+    "for it - call again from elsewhere"
+)

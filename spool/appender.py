@@ -1,0 +1,120 @@
+"""Appending: a row is committed before the call returns."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from . import ledger, sql
+from .access import INTERRUPTING, VERIFY_ROWS, VERIFY_SECONDS, LogLostError
+from .connection import patiently
+from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_busy, translated
+
+if TYPE_CHECKING:
+    from .access import Access, Row
+    from .links import Links
+    from .space import Space
+
+_FULL_POLL_SECONDS = 0.05
+
+
+class Appender:
+    """
+    The way of a row into the file.
+
+    Args:
+        access: The connections.
+        space: The limits.
+        on_full: "raise", "block" or "drop_oldest".
+    """
+
+    def __init__(self, access: Access, space: Space, on_full: str) -> None:
+        self._access = access
+        self._space = space
+        self._on_full = on_full
+
+    @staticmethod
+    def row(payload: bytes) -> Row:
+        """What is stored of *payload*."""
+        return time.time(), zlib.crc32(payload), payload
+
+    def append(self, rows: list[Row]) -> int:
+        """
+        Commit *rows* together; the number of the last is returned, the others' precede it.
+
+        Raises:
+            SpoolError: Nothing was committed.
+        """
+        size = sum(len(row[2]) for row in rows)
+        while True:
+            try:
+                with self._access.writing:
+                    return self._insert(rows, size)
+            except LogLostError:
+                self._access.recover()
+            except SpoolCorruptError:
+                self._access.replace_damaged()
+            except SpoolFullError:
+                self._space.refuse_oversize(size, self._access.path)
+                if not self._make_room(size):
+                    raise
+
+    def _insert(self, rows: list[Row], size: int) -> int:
+        """One statement, so that no call that interrupts us finds a transaction half way."""
+        access = self._access
+        links = access.links()
+        if self._verification_due():
+            access.verify(links)
+            self._keep_log_short(links)
+        statement = sql.APPEND + sql.APPEND_MORE * (len(rows) - 1)
+        values = rows[0] if len(rows) == 1 else tuple(value for row in rows for value in row)
+        try:
+            seq = self._execute(links, statement, values)
+        except sqlite3.Error as error:
+            raise translated(error, str(access.path)) from error
+        access.unverified += rows
+        access.unverified_bytes += size
+        access.dirty = True
+        return seq
+
+    def _verification_due(self) -> bool:
+        access = self._access
+        return (
+            time.monotonic() - access.verified_at > VERIFY_SECONDS
+            or len(access.unverified) >= VERIFY_ROWS
+            or access.unverified_bytes > self._space.unverified_bytes
+        )
+
+    def _execute(self, links: Links, statement: str, values: tuple[object, ...]) -> int:
+        try:
+            return links.append.execute(statement, values).lastrowid or 0
+        except sqlite3.OperationalError as error:
+            if not is_busy(error):
+                raise
+            if links.ledger.in_transaction:  # ours: no other thread can be in here
+                raise SpoolBusyError(f"spool {self._access.path}: {INTERRUPTING}") from error
+        return patiently(lambda: links.append.execute(statement, values).lastrowid or 0)
+
+    def _keep_log_short(self, links: Links) -> None:
+        """Last resort, where upkeep has not kept up: without it the log would outgrow the spool's limit."""
+        if links.log_bytes > self._space.log_alarm and not links.ledger.in_transaction:
+            with suppress(sqlite3.OperationalError):
+                links.checkpoint()
+            self._space.refuse_long_log(links.log_bytes, self._access.path)
+
+    def _make_room(self, size: int) -> bool:
+        """Whether to try again: something was deleted, or this spool waits until something will be."""
+        try:
+            with self._access.transaction() as db:
+                if ledger.prune(db, 0) or (self._on_full == "drop_oldest" and ledger.drop(db, size)):
+                    return True
+        except SpoolFullError:
+            if self._on_full != "block":
+                raise
+        if self._on_full == "block" and not self._access.closed:
+            time.sleep(_FULL_POLL_SECONDS)
+            return True
+        return False

@@ -1,0 +1,113 @@
+"""What the commands say of a spool, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from .connection import has_wal_reset_bug
+from .inspection import stats
+from .looking import looking_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .records import LeaseHolder
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """
+    The spool's figures, by the names that scripts rely on.
+
+    Raises:
+        SpoolError: It cannot be looked at.
+    """
+    with looking_at(path) as db:
+        figures = asdict(now := stats(db, path))
+    figures["lease"] = None if now.lease is None else asdict(now.lease) | {"alive": is_alive(now.lease)}
+    figures["sqlite_version"] = sqlite3.sqlite_version
+    figures["sqlite_wal_reset_bug"] = has_wal_reset_bug()
+    return figures
+
+
+def is_alive(holder: LeaseHolder) -> bool | None:
+    """Whether the process is there; None where it runs on another machine or in another container."""
+    if holder.host != socket.gethostname():
+        return None
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def as_json(figures: dict[str, Any]) -> str:
+    """For machines."""
+    return json.dumps(figures, indent=2)
+
+
+def as_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """For people: what each figure is called, and how it reads."""
+    return [
+        ("spool", printable(figures["path"])),
+        ("on disk", f"{_bytes(figures['bytes'])}, {_bytes(figures['wal_bytes'])} of it write-ahead log"),
+        ("pending", _count(figures["pending"])),
+        ("in flight", _count(figures["in_flight"])),
+        ("sent", _count(figures["sent"])),
+        ("rejected", _count(figures["rejected"])),
+        ("dropped", _count(figures["dropped"])),
+        ("oldest unsent", _age(figures["oldest_pending_seconds"])),
+        ("uploader", _lease(figures["lease"])),
+        ("last sent", _moment(figures["last_sent_at"])),
+        ("last error", printable(figures["last_error"] or "none")),
+        ("SQLite", _sqlite(figures)),
+    ]
+
+
+def printable(text: str) -> str:
+    """*text* without what could play tricks on a terminal."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:  # noqa: PLR2004 - what the units mean
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "nothing is unsent"
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _lease(lease: dict[str, Any] | None) -> str:
+    if lease is None:
+        return "none: no process uploads"
+    state = {True: "running", False: "dead: the next worker takes over", None: "on another host"}[lease["alive"]]
+    return f"process {lease['pid']} on {printable(lease['host'])}, since {_moment(lease['since'])} ({state})"
+
+
+def _moment(seconds: float | None) -> str:
+    return "never" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+def _sqlite(figures: dict[str, Any]) -> str:
+    bug = " (has the WAL-reset bug, which the spool guards against)" if figures["sqlite_wal_reset_bug"] else ""
+    return figures["sqlite_version"] + bug

@@ -1,0 +1,97 @@
+"""How the spool's file is opened, and how a statement waits for its turn."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+from .errors import is_busy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+T = TypeVar("T")
+
+PATIENCE = 10.0
+"""Seconds to wait for the write lock. Everyone gives it back within milliseconds; a frozen process may not."""
+
+_SHORTEST_WAIT = 50e-6
+_LONGEST_WAIT = 2e-3
+
+PRAGMAS = (
+    # We wait ourselves, in finer steps: SQLite's own handler sleeps up to 100 ms at a time.
+    "PRAGMA busy_timeout = 0",
+    # SQLite up to 3.51.2 can lose commits that race a checkpoint: only upkeep checkpoints, holding the write lock.
+    "PRAGMA wal_autocheckpoint = 0",
+    # A mapped file widens the same race.
+    "PRAGMA mmap_size = 0",
+    # fsync does not reach the medium on macOS; elsewhere these do nothing.
+    "PRAGMA fullfsync = 1",
+    "PRAGMA checkpoint_fullfsync = 1",
+    # A page that is damaged is told at once, and no function is run because a file says so.
+    "PRAGMA cell_size_check = 1",
+    "PRAGMA trusted_schema = 0",
+)
+
+
+def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False) -> sqlite3.Connection:
+    """
+    Open the file, which must exist, with every pragma of ours set.
+
+    Raises:
+        sqlite3.Error: As SQLite says.
+    """
+    mode = "ro" if read_only else "rw"
+    uri = f"file:{quote(os.fspath(path))}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        for pragma in (*PRAGMAS, f"PRAGMA synchronous = {synchronous}"):
+            connection.execute(pragma)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def patiently(statement: Callable[[], T], patience: float = PATIENCE) -> T:
+    """
+    Run *statement*, again and again while it finds the spool locked, for up to *patience* seconds.
+
+    Raises:
+        sqlite3.Error: What the statement raised, or the last refusal once the patience is used up.
+    """
+    give_up_at = time.monotonic() + patience
+    longest = _SHORTEST_WAIT
+    while True:
+        try:
+            return statement()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() >= give_up_at:
+                raise
+        time.sleep(random.uniform(_SHORTEST_WAIT / 2, longest))  # noqa: S311 - jitter is no secret
+        longest = min(longest * 2, _LONGEST_WAIT)
+
+
+def wal_of(path: Path) -> Path:
+    """The write-ahead log beside the file."""
+    return path.with_name(path.name + "-wal")
+
+
+def shm_of(path: Path) -> Path:
+    """The index of the write-ahead log beside the file."""
+    return path.with_name(path.name + "-shm")
+
+
+def has_wal_reset_bug(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> bool:
+    """
+    Whether this SQLite has the WAL-reset bug (https://sqlite.org/wal.html#walresetbug).
+
+    It is in 3.7.0 to 3.51.2 but for the repaired 3.44.6 and 3.50.7. The spool is safe from it either way.
+    """
+    repaired = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
+    return version >= (3, 7, 0) and not repaired

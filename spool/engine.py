@@ -1,0 +1,212 @@
+"""The spool: a durable queue in one SQLite file, shared by all processes of a machine. Bytes in, batches out."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from . import ledger, sql
+from .access import Access
+from .appender import Appender
+from .errors import SpoolError
+from .group import GroupCommit
+from .inspection import check, stats
+from .space import Space
+from .upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .records import Backlog, Batch, Stats
+
+
+class Spool:
+    """
+    A spool file, opened by one process; any number of threads may use it.
+
+    Args:
+        path: The file; it and its folders are made where they are missing, for this user alone.
+        project_id: The project that the events belong to; a spool belongs to one.
+        synchronous: "normal" survives the death of the process at any instant, and a power cut but for the last
+            moments; "full" has each event on stable storage before `append` returns.
+        max_bytes: What file and log together may take on disk, at least 1 MiB.
+        on_full: What `append` does where there is no room: "raise", "block" until there is, or "drop_oldest".
+        retention: Seconds that sent events are kept; room for new ones comes first.
+
+    Raises:
+        SpoolVersionError: The file is of a newer version.
+        SpoolMismatchError: The file is no spool, or another project's.
+        SpoolError: The path cannot be used. A damaged file is no error: it is set aside, and a notice says where.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        project_id: str,
+        synchronous: str = "normal",
+        max_bytes: int = 1 << 30,
+        on_full: str = "raise",
+        retention: float = 3600.0,
+    ) -> None:
+        self.path = path
+        self._synchronous = synchronous
+        space = Space(max_bytes)
+        self._access = Access(path, project_id, synchronous, space)
+        self._appender = Appender(self._access, space, on_full)
+        self._upkeep = Upkeep(self._access, space, synchronous, retention)
+        self._begin_group()
+
+    def _begin_group(self) -> None:
+        self._pid = os.getpid()
+        self._group = GroupCommit(self._appender.append) if self._synchronous == "full" else None
+
+    # -- appending -----------------------------------------------------------------------------------------------------
+
+    def append(self, payload: bytes) -> int:
+        """
+        Commit *payload*. When this returns it survives `kill -9`; when it raises, nothing of it is there.
+
+        Returns:
+            The number of its row: later ones have higher numbers, and none is used twice.
+
+        Raises:
+            SpoolFullError: There is no room for it.
+            SpoolBusyError: Another process has held the write lock for too long.
+            SpoolError: The disk or the file system refused.
+        """
+        if self._pid != os.getpid():
+            self._begin_group()
+            self._access.notice_fork()
+        row = self._appender.row(payload)
+        return self._group.append(row) if self._group else self._appender.append([row])
+
+    # -- batches -------------------------------------------------------------------------------------------------------
+
+    def next_batch(self, max_events: int, max_bytes: int) -> Batch | None:
+        """
+        The batch to upload now, the upload counted as begun: the oldest open one, else a new one of waiting events.
+
+        Only the holder of the lease may ask. An open batch comes back as it was, under its request id.
+
+        Args:
+            max_events: Most events in a new batch.
+            max_bytes: Most bytes of payload in a new batch; a single event may be larger.
+        """
+        while True:
+            with self._access.reading() as db:
+                start = ledger.tail(db)
+                rows = [] if ledger.first_open(db) else ledger.waiting(db, start, max_events, max_bytes)
+            with self._access.transaction() as db:
+                unfinished = ledger.first_open(db)
+                if unfinished:
+                    batch = ledger.resume(db, unfinished)
+                elif not rows:
+                    return None
+                else:
+                    # Another process may have dropped these to make room.
+                    batch = ledger.open_next(db, rows) if ledger.tail(db) == start else None
+            if batch:
+                return batch
+
+    def peek(self, after: int) -> bytes | None:
+        """The first waiting event beyond row *after*, if it is sound: something to try a server with."""
+        with self._access.reading() as db:
+            rows = ledger.waiting(db, max(after, ledger.tail(db)), 1, 1)
+        return rows[0].payload if rows and not rows[0].damaged else None
+
+    def mark_sent(self, batch: Batch) -> None:
+        """Write down that the server took *batch*."""
+        with self._access.transaction() as db:
+            ledger.mark_sent(db, batch)
+
+    def mark_failed(self, batch: Batch, error: str, *, fault: bool = False) -> None:
+        """Write down that an upload of *batch* ended without an outcome; *fault* where the server itself failed."""
+        with self._access.transaction() as db:
+            ledger.mark_failed(db, batch, error, fault=fault)
+
+    def mark_rejected(self, batch: Batch, reason: str, summary: str) -> None:
+        """Keep every event of *batch* apart, with the server's words; *summary* is what `inspect` may show."""
+        with self._access.transaction() as db:
+            ledger.reject(db, batch, reason, summary)
+
+    def split(self, batch: Batch) -> None:
+        """Make two batches of one: it is not to be sent again as it is."""
+        with self._access.transaction() as db:
+            ledger.split(db, batch)
+
+    # -- looking -------------------------------------------------------------------------------------------------------
+
+    def last_seq(self) -> int:
+        """The number of the newest row: what is committed by now, by whichever process."""
+        with self._access.reading() as db:
+            return ledger.last_seq(db)
+
+    def unsettled(self, upto: int) -> int:
+        """How many events up to row *upto* have no outcome yet."""
+        with self._access.reading() as db:
+            return ledger.unsettled(db, upto)
+
+    def backlog(self) -> Backlog:
+        """What waits for a batch."""
+        with self._access.reading() as db:
+            return ledger.backlog(db)
+
+    def totals(self) -> ledger.Totals:
+        """The spool's counters."""
+        with self._access.reading() as db:
+            return ledger.totals(db)
+
+    def stats(self) -> Stats:
+        """The spool at this moment; what it costs does not grow with the number of events."""
+        with self._access.reading() as db:
+            return stats(db, self.path)
+
+    def check(self) -> list[str]:
+        """What is inconsistent: nothing, in a healthy spool. Reads the whole file."""
+        with self._access.reading() as db:
+            return check(db)
+
+    def notices(self) -> Iterator[str]:
+        """What has befallen the spool and belongs in a log, as errors, each once; the spool itself never logs."""
+        while self._access.notices:
+            yield self._access.notices.popleft()
+
+    # -- between processes ---------------------------------------------------------------------------------------------
+
+    def request_flush(self, upto: int) -> None:
+        """Ask the process that uploads not to wait with the events up to row *upto*."""
+        with self._access.transaction() as db:
+            db.execute(sql.NOTE_FLUSH, (upto,))
+
+    def note_lease(self, host: str) -> None:
+        """Write down, for `inspect`, that this process uploads now."""
+        with self._access.transaction() as db:
+            db.execute(sql.TAKE_LEASE, (os.getpid(), host, time.time()))
+
+    def note_lease_given(self) -> None:
+        """Write down that this process uploads no more."""
+        with self._access.transaction() as db:
+            db.execute(sql.GIVE_LEASE, (os.getpid(),))
+
+    # -- upkeep and the end --------------------------------------------------------------------------------------------
+
+    def upkeep(self) -> None:
+        """
+        What must be done about once a second, on a thread that no caller waits for.
+
+        It sees that the log is in its place, brings it to stable storage, moves it into the file, and gives back the
+        space of what has been sent.
+        """
+        self._upkeep.run()
+
+    def close(self) -> None:
+        """Move the log into the file and close it in this process. Closing twice does no harm."""
+        if self._access.closed:
+            return
+        with suppress(SpoolError):
+            self._upkeep.finish()
+        self._access.close()

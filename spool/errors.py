@@ -1,0 +1,77 @@
+"""
+What can go wrong with a spool.
+
+* SpoolError
+    * SpoolFullError
+    * SpoolBusyError
+    * SpoolCorruptError
+    * SpoolVersionError
+    * SpoolMismatchError
+    * SpoolClosedError
+
+Every message ends with what to do about it. An append that raises any of these has spooled nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+
+
+class SpoolError(Exception):
+    """The spool could not do what was asked; the message says why and what to do."""
+
+
+class SpoolFullError(SpoolError):
+    """There is no room: the disk is full, or the spool has reached its limit."""
+
+
+class SpoolBusyError(SpoolError):
+    """Another connection held the spool's write lock for longer than anyone should."""
+
+
+class SpoolCorruptError(SpoolError):
+    """SQLite calls the file damaged."""
+
+
+class SpoolVersionError(SpoolError):
+    """The file was written by a newer version of this package; it is left untouched."""
+
+
+class SpoolMismatchError(SpoolError):
+    """The file is not a spool, or it belongs to another project."""
+
+
+class SpoolClosedError(SpoolError):
+    """The spool has been closed in this process."""
+
+
+_HINTS: dict[int, tuple[type[SpoolError], str]] = {
+    sqlite3.SQLITE_BUSY: (SpoolBusyError, "another process holds its write lock: see who has it open, then try again"),
+    sqlite3.SQLITE_LOCKED: (SpoolBusyError, "another call holds its write lock: try again"),
+    sqlite3.SQLITE_FULL: (SpoolFullError, "there is no room: free disk space, or raise max_spool_bytes"),
+    sqlite3.SQLITE_CORRUPT: (SpoolCorruptError, "it is damaged: keep the file, what can be read can be saved"),
+    sqlite3.SQLITE_NOTADB: (SpoolCorruptError, "it is not a database, or its head is damaged: keep the file"),
+    sqlite3.SQLITE_READONLY: (SpoolError, "it cannot be written: check the modes of the file and its folder"),
+    sqlite3.SQLITE_PERM: (SpoolError, "access is denied: check the modes of the file and its folder"),
+    sqlite3.SQLITE_CANTOPEN: (SpoolError, "it cannot be opened: check that its folder exists and may be written"),
+    sqlite3.SQLITE_IOERR: (SpoolError, "the disk reports an error: check the volume and its free space"),
+}
+_OTHERWISE = (SpoolError, "this is not expected: please report it")
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether *error* says that another connection holds a lock, so that the statement may be tried again."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def translated(error: sqlite3.Error, path: str) -> SpoolError:
+    """The spool's own error for what SQLite or its Python module raised."""
+    kind, hint = _HINTS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, _OTHERWISE)
+    return kind(f"spool {path}: {error} - {hint}")
+
+
+def from_os(error: OSError, path: str) -> SpoolError:
+    """The spool's own error for what the operating system refused."""
+    kind = SpoolFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else SpoolError
+    return kind(f"spool {path}: {error.strerror or error} - check the path, its modes and the free space")

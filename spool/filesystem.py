@@ -1,0 +1,109 @@
+"""What the spool needs of the file system: private files, and shared memory that is really shared."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .errors import SpoolError, from_os
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_NETWORK = frozenset({"9p", "afs", "ceph", "cifs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"})
+
+
+def create_private(path: Path) -> None:
+    """
+    Make an empty file of mode 0600 in folders of mode 0700, where there is none yet.
+
+    Raises:
+        SpoolError: The path leads through a file, or is a folder, or may not be written.
+    """
+    try:
+        _make_folders(path.parent)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    except FileExistsError:
+        if path.is_dir():
+            raise SpoolError(f"spool {path}: this is a folder - name a file in it") from None
+        return
+    except OSError as error:
+        raise from_os(error, str(path)) from error
+    try:
+        os.fchmod(descriptor, 0o600)  # whatever the umask took away
+    finally:
+        # No SQLite connection of this process can be on a file that is a moment old, so that closing harms no lock.
+        os.close(descriptor)
+    sync_folder(path.parent)
+
+
+def _make_folders(folder: Path) -> None:
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+        missing.chmod(0o700)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in *folder* on stable storage."""
+    _sync(folder, os.O_RDONLY)
+
+
+def sync_wal(wal: Path) -> None:
+    """
+    Put what has been written to the write-ahead log on stable storage.
+
+    SQLite keeps its locks on the file and its index, never on the log: opening and closing the log is safe.
+    """
+    _sync(wal, os.O_RDWR)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of the file, 0 where there is none; by `stat`, since opening it could cost SQLite its locks."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """What tells this file from another of the same name; None where there is none."""
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - on the way of every append, and half the price of Path.stat
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def refuse_network(path: Path) -> None:
+    """
+    Refuse a spool on a network file system: WAL needs memory that all processes share, so one machine.
+
+    Raises:
+        SpoolError: The path is on such a file system.
+    """
+    kind = _kind_of_mount(path.absolute())
+    if kind in _NETWORK:
+        raise SpoolError(
+            f"spool {path}: this is on a network file system ({kind}), where SQLite's write-ahead log does not work "
+            "- set spool_path or ALIGNAI_SPOOL_PATH to a local disk"
+        )
+
+
+def _kind_of_mount(path: Path) -> str | None:
+    """The type of the file system that holds *path*, where /proc tells (Linux)."""
+    try:
+        lines = _MOUNTS.read_text().splitlines()
+    except OSError:
+        return None
+    kinds = {}
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        kinds[before.split(" ")[4].replace("\\040", " ")] = after.split(" ")[0]
+    folder = path.resolve()
+    return next((kinds[str(each)] for each in (folder, *folder.parents) if str(each) in kinds), None)

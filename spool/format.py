@@ -1,0 +1,159 @@
+"""What makes a file a spool: its mark, its version and its project; and what is done with one that is damaged."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from . import sql
+from .connection import connect, patiently, shm_of, wal_of
+from .errors import SpoolCorruptError, SpoolError, SpoolMismatchError, SpoolVersionError, from_os, translated
+from .filesystem import create_private, identity, refuse_network, sync_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIGRATIONS = (sql.VERSION_1,)
+"""What leads from each version to the next, beginning with the empty file. Never edited, only added to."""
+
+VERSION = len(MIGRATIONS)
+
+
+def prepare(path: Path, project_id: str) -> Path | None:
+    """
+    See to it that *path* is a spool of this version for *project_id*.
+
+    Returns:
+        Where a damaged file was set aside, or None where nothing was damaged.
+
+    Raises:
+        SpoolVersionError: The file is of a newer version.
+        SpoolMismatchError: The file is no spool, or another project's.
+        SpoolError: The path cannot be used.
+    """
+    refuse_network(path)
+    create_private(path)
+    found = identity(path)
+    try:
+        _bring_up(path, project_id)
+    except SpoolCorruptError:
+        aside = set_aside(path, found)
+        create_private(path)
+        _bring_up(path, project_id)
+        return aside
+    return None
+
+
+def verify(connection: sqlite3.Connection, path: Path) -> int:
+    """
+    Read which version of a spool is open; 0 for an empty file.
+
+    Raises:
+        SpoolVersionError: The file is of a newer version.
+        SpoolMismatchError: The file is a database of something else.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    empty = not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if mark != sql.APPLICATION_ID and not (empty and not version and not mark):
+        raise SpoolMismatchError(f"spool {path}: this is another program's database - name another path")
+    if version > VERSION:
+        raise SpoolVersionError(
+            f"spool {path}: it has format {version}, this package knows up to {VERSION} - upgrade alignai; "
+            "the file is left as it is"
+        )
+    return version
+
+
+def verify_project(connection: sqlite3.Connection, path: Path, project_id: str) -> None:
+    """
+    Compare the project that the spool belongs to.
+
+    Raises:
+        SpoolMismatchError: It is another one.
+    """
+    (owner,) = connection.execute(sql.PROJECT).fetchone()
+    if owner != project_id:
+        raise SpoolMismatchError(
+            f"spool {path}: it belongs to project {owner!r}, not to {project_id!r} "
+            "- give each project a spool_path of its own"
+        )
+
+
+def set_aside(path: Path, found: tuple[int, int] | None) -> Path:
+    """
+    Rename a damaged spool and its log, so that a new one can be made; nothing is deleted but the index.
+
+    Raises:
+        SpoolCorruptError: The file at *path* is no longer the damaged one (another process was first).
+        SpoolError: It cannot be renamed.
+    """
+    if identity(path) != found:
+        raise SpoolCorruptError(f"spool {path}: it was replaced while it was looked at - try again")
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    aside = path.with_name(f"{path.name}.corrupt-{stamp}-{os.getpid()}")
+    try:
+        wal = wal_of(path)
+        if wal.exists():
+            wal.rename(wal_of(aside))
+        path.rename(aside)
+        shm_of(path).unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise from_os(error, str(path)) from error
+    return aside
+
+
+def _bring_up(path: Path, project_id: str) -> None:
+    try:
+        with closing(connect(path, read_only=True)) as connection:
+            version = patiently(lambda: verify(connection, path))
+            if version == VERSION:
+                verify_project(connection, path, project_id)
+                return
+        _migrate(path, project_id)
+    except sqlite3.Error as error:
+        raise translated(error, str(path)) from error
+
+
+def _migrate(path: Path, project_id: str) -> None:
+    # The reader keeps SQLite from deleting the log when the writer closes, as it does wherever the spool is open.
+    with closing(connect(path, read_only=True)) as reader, closing(connect(path, synchronous="full")) as writer:
+        # Before the first table, or it silently stays off.
+        writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        (mode,) = patiently(lambda: writer.execute("PRAGMA journal_mode = WAL").fetchone())
+        if mode != "wal":
+            raise SpoolError(
+                f"spool {path}: this file system refuses SQLite's write-ahead log (journal mode {mode!r}) "
+                "- set spool_path or ALIGNAI_SPOOL_PATH to a local disk"
+            )
+        patiently(lambda: reader.execute("SELECT count(*) FROM sqlite_schema").fetchone())
+        patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
+        try:
+            version = verify(writer, path)
+            for script in MIGRATIONS[version:]:
+                for statement in _statements(script):
+                    writer.execute(statement)
+            if not version:
+                writer.execute("INSERT INTO spool (project_id, created_at) VALUES (?, ?)", (project_id, time.time()))
+            writer.execute(f"PRAGMA application_id = {sql.APPLICATION_ID}")
+            writer.execute(f"PRAGMA user_version = {VERSION}")
+            verify_project(writer, path, project_id)
+            writer.execute("COMMIT")
+        except BaseException:
+            writer.execute("ROLLBACK")
+            raise
+
+
+def _statements(script: str) -> list[str]:
+    """The statements of *script*, one by one: `executescript` would commit between them."""
+    statements, begun = [], ""
+    for part in script.split(";"):
+        begun += part + ";"
+        if sqlite3.complete_statement(begun):
+            statements.append(begun.strip().rstrip(";"))
+            begun = ""
+    return [statement for statement in statements if statement]

@@ -1,0 +1,77 @@
+"""Looking at a spool: its figures, and whether it is consistent."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from . import ledger, sql
+from .connection import shm_of, wal_of
+from .filesystem import size_of
+from .records import Stats
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+_NO_BOUND = (1 << 63) - 1
+
+
+def stats(db: sqlite3.Connection, path: Path) -> Stats:
+    """The spool at this moment, at a price that does not grow with the number of events."""
+    totals = ledger.totals(db)
+    tail = ledger.tail(db)
+    (_, in_flight, first_open) = db.execute(sql.IN_FLIGHT, (_NO_BOUND,)).fetchone()
+    oldest_at = ledger.appended_at(db, first_open or tail + 1)
+    wal_bytes = size_of(wal_of(path))
+    return Stats(
+        path=str(path),
+        bytes=size_of(path) + wal_bytes + size_of(shm_of(path)),
+        wal_bytes=wal_bytes,
+        pending=max(0, ledger.last_seq(db) - tail),
+        in_flight=int(in_flight),
+        sent=totals.sent,
+        rejected=totals.rejected,
+        dropped=totals.dropped,
+        oldest_pending_seconds=None if oldest_at is None else max(0.0, time.time() - oldest_at),
+        lease=totals.lease,
+        last_sent_at=totals.last_sent_at,
+        last_error=totals.last_error,
+    )
+
+
+def check(db: sqlite3.Connection) -> list[str]:
+    """What is inconsistent, a sentence each."""
+    found = [f"SQLite: {line}" for (line,) in db.execute("PRAGMA integrity_check") if line != "ok"]
+    return found + _check_ledger(db) + _check_events(db) + _check_rejected(db)
+
+
+def _check_ledger(db: sqlite3.Connection) -> list[str]:
+    found = []
+    expected = None
+    for first, last, events, state in db.execute("SELECT first, last, events, state FROM batches ORDER BY first"):
+        if expected not in (None, first):
+            found.append(f"the ledger goes from row {expected} on, but the next batch begins at {first}")
+        if state == "open" and events != _count(db, first, last):
+            found.append(f"the open batch {first} to {last} should hold {events} events")
+        expected = last + 1
+    return found
+
+
+def _check_events(db: sqlite3.Connection) -> list[str]:
+    tail, newest = ledger.tail(db), ledger.last_seq(db)
+    found = []
+    if newest > tail and _count(db, tail + 1, newest) != newest - tail:
+        found.append(f"rows are missing between {tail + 1} and {newest}")
+    rows = (ledger.Row(*row) for row in db.execute("SELECT seq, crc, payload FROM events ORDER BY seq"))
+    return found + [f"the checksum of row {row.seq} does not match" for row in rows if row.damaged]
+
+
+def _check_rejected(db: sqlite3.Connection) -> list[str]:
+    (kept,) = db.execute("SELECT count(*) FROM rejected").fetchone()
+    counted = ledger.totals(db).rejected
+    return [] if kept == counted else [f"{counted} rejected events are counted, {kept} are kept"]
+
+
+def _count(db: sqlite3.Connection, first: int, last: int) -> int:
+    return int(db.execute("SELECT count(*) FROM events WHERE seq BETWEEN ? AND ?", (first, last)).fetchone()[0])

@@ -1,0 +1,261 @@
+"""
+The ledger of batches: what became of which events.
+
+Functions over a connection. Those that write run inside a transaction of the caller's, so that an event never ends
+half way from one state to another.
+
+    waits -> open -> sent | rejected | dropped -> pruned
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+import zlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import sql
+from .records import Backlog, Batch, LeaseHolder
+
+if TYPE_CHECKING:
+    import sqlite3
+
+MOST_DEATHS = 10
+"""Uploaders in a row that a batch may see die before it is taken apart: something in it may be what kills them."""
+
+MOST_DROPPED = 1000
+"""Events given up in one transaction where room is made for a newer one."""
+
+DAMAGED = "damaged: the checksum of the stored event does not match; it was never uploaded"
+DEADLY = f"{MOST_DEATHS} processes in a row died while they uploaded this event"
+
+
+class Row(NamedTuple):
+    """An event as it is stored."""
+
+    seq: int
+    crc: int
+    payload: bytes
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the payload is not the one that was appended."""
+        return zlib.crc32(self.payload) != self.crc
+
+
+class Open(NamedTuple):
+    """An open row of the ledger."""
+
+    first: int
+    last: int
+    events: int
+    request_id: str
+    attempts: int
+    faults: int
+    deaths: int
+    uploading: int
+
+
+class Totals(NamedTuple):
+    """What the spool has counted since it was made, and what it remembers of its sender."""
+
+    sent: int
+    rejected: int
+    dropped: int
+    flush_to: int
+    last_sent_at: float | None
+    last_error: str | None
+    lease: LeaseHolder | None
+
+
+def tail(db: sqlite3.Connection) -> int:
+    """The last row that has been given to a batch, 0 where none has."""
+    found = db.execute(sql.TAIL).fetchone()
+    return int(found[0]) if found else 0
+
+
+def last_seq(db: sqlite3.Connection) -> int:
+    """The newest row, 0 where there is none."""
+    return int(db.execute(sql.LAST_SEQ).fetchone()[0] or 0)
+
+
+def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int) -> list[Row]:
+    """The next rows beyond *after*: at least one if there is any, and no more than both limits allow."""
+    rows: list[Row] = []
+    size = 0
+    for found in db.execute(sql.WAITING, (after, max_events)):
+        row = Row(*found)
+        size += len(row.payload)
+        if rows and size > max_bytes:
+            break
+        rows.append(row)
+    return rows
+
+
+def first_open(db: sqlite3.Connection) -> Open | None:
+    """The oldest batch whose outcome is not known."""
+    found = db.execute(sql.FIRST_OPEN).fetchone()
+    return Open(*found) if found else None
+
+
+def open_next(db: sqlite3.Connection, rows: list[Row]) -> Batch | None:
+    """Make the waiting *rows* a batch, up to the first that is damaged; None where that is the first of all."""
+    if rows[0].damaged:
+        _settle_alone(db, rows[0], DAMAGED)
+        return None
+    sound = rows[: next((i for i, row in enumerate(rows) if row.damaged), len(rows))]
+    batch = Batch(tail(db) + 1, sound[-1].seq, uuid.uuid4().hex, tuple(row.payload for row in sound), 1, 0)
+    db.execute(sql.OPEN_BATCH, (batch.first, batch.last, len(batch), batch.request_id, 1, 0, 1))
+    return batch
+
+
+def resume(db: sqlite3.Connection, row: Open) -> Batch | None:
+    """Begin another upload of an open batch; None where it could not stay as it was and the ledger was changed."""
+    deaths = row.deaths + row.uploading
+    rows = [Row(*found) for found in db.execute(sql.COVERED, (row.first, row.last))]
+    batch = Batch(
+        row.first, row.last, row.request_id, tuple(each.payload for each in rows), row.attempts + 1, row.faults
+    )
+    if not rows:
+        settle(db, batch, "dropped")
+        db.execute(sql.COUNT_DROPPED, (row.events,))
+    elif any(each.damaged for each in rows):
+        _take_out_damaged(db, batch, rows)
+    elif deaths >= MOST_DEATHS and len(rows) == 1:
+        reject(db, batch, DEADLY, DEADLY)
+    elif deaths >= MOST_DEATHS:
+        split(db, batch)
+    else:
+        db.execute(sql.RESUME, (deaths, row.first))
+        return batch
+    return None
+
+
+def settle(db: sqlite3.Connection, batch: Batch, state: str) -> bool:
+    """Write down the outcome of *batch*; false where someone else has done so before."""
+    return db.execute(sql.SETTLE, (state, time.time(), batch.first, batch.request_id)).rowcount == 1
+
+
+def mark_sent(db: sqlite3.Connection, batch: Batch) -> None:
+    """The server took the batch."""
+    if settle(db, batch, "sent"):
+        db.execute(sql.COUNT_SENT, (len(batch), time.time()))
+
+
+def mark_failed(db: sqlite3.Connection, batch: Batch, error: str, *, fault: bool) -> None:
+    """The upload ended without an outcome: the batch stays open."""
+    db.execute(sql.FAILED, (fault, batch.first, batch.request_id))
+    db.execute(sql.NOTE_ERROR, (error,))
+
+
+def reject(db: sqlite3.Connection, batch: Batch, reason: str, summary: str) -> None:
+    """The server refused every event of the batch: they are kept apart, with its words."""
+    if settle(db, batch, "rejected"):
+        moved = db.execute(sql.REJECT, (time.time(), batch.request_id, reason, batch.first, batch.last)).rowcount
+        db.execute(sql.COUNT_REJECTED, (moved, summary))
+
+
+def split(db: sqlite3.Connection, batch: Batch) -> None:
+    """Replace an open batch of two events or more by its two halves, each a request of its own."""
+    seqs = [row[0] for row in db.execute(sql.COVERED, (batch.first, batch.last))]
+    middle = len(seqs) // 2
+    if db.execute(sql.FORGET_BATCH, (batch.first, batch.request_id)).rowcount == 1:
+        _open(db, batch.first, seqs[middle - 1], middle, batch.faults)
+        _open(db, seqs[middle - 1] + 1, batch.last, len(seqs) - middle, batch.faults)
+
+
+def drop(db: sqlite3.Connection, max_bytes: int) -> int:
+    """Give up about *max_bytes* of the oldest waiting events, in favour of newer ones; how many that was."""
+    start = tail(db)
+    rows = waiting(db, start, MOST_DROPPED, max_bytes)
+    if not rows:
+        return 0
+    db.execute(sql.SETTLED_AT_ONCE, (start + 1, rows[-1].seq, len(rows), "dropped", time.time()))
+    db.execute(sql.COUNT_DROPPED, (len(rows),))
+    return len(rows)
+
+
+def prunable(db: sqlite3.Connection, retention: float) -> tuple[int, int] | None:
+    """The oldest batch, first row and last, if it was settled *retention* seconds ago."""
+    found = db.execute(sql.OLDEST_UNPRUNED).fetchone()
+    if not found or found[2] == "open" or (found[2] == "sent" and found[3] > time.time() - retention):
+        return None
+    return found[0], found[1]
+
+
+def prune(db: sqlite3.Connection, retention: float) -> bool:
+    """Delete the oldest batch that has been settled for *retention* seconds; false where there is none."""
+    found = prunable(db, retention)
+    if not found:
+        return False
+    first, last = found
+    db.execute(sql.DELETE_EVENTS, (last,))
+    db.execute(sql.BLANK_EVENT, (last,))
+    db.execute(sql.MARK_PRUNED, (first,))
+    db.execute(sql.DELETE_BATCHES)
+    return True
+
+
+def unsettled(db: sqlite3.Connection, upto: int) -> int:
+    """How many events up to row *upto* have no outcome yet."""
+    (_, in_flight, _) = db.execute(sql.IN_FLIGHT, (upto,)).fetchone()
+    return max(0, upto - tail(db)) + int(in_flight)
+
+
+def backlog(db: sqlite3.Connection) -> Backlog:
+    """What waits for a batch."""
+    start = tail(db)
+    (open_batches, _, _) = db.execute(sql.IN_FLIGHT, (start,)).fetchone()
+    return Backlog(
+        waiting=max(0, last_seq(db) - start),
+        oldest_at=appended_at(db, start + 1),
+        open_batches=open_batches,
+        flush_to=totals(db).flush_to,
+        tail=start,
+    )
+
+
+def appended_at(db: sqlite3.Connection, seq: int) -> float | None:
+    """When the row was appended, by the wall clock; None where it is not there."""
+    found = db.execute(sql.APPENDED_AT, (seq,)).fetchone()
+    return float(found[0]) if found else None
+
+
+def totals(db: sqlite3.Connection) -> Totals:
+    """The spool's counters."""
+    sent, rejected, dropped, flush_to, last_sent_at, last_error, *lease = db.execute(sql.SUMMARY).fetchone()
+    holder = LeaseHolder(*lease) if lease[0] else None
+    return Totals(sent, rejected, dropped, flush_to, last_sent_at, last_error, holder)
+
+
+def _open(db: sqlite3.Connection, first: int, last: int, events: int, faults: int) -> None:
+    db.execute(sql.OPEN_BATCH, (first, last, events, uuid.uuid4().hex, 0, faults, 0))
+
+
+def _settle_alone(db: sqlite3.Connection, row: Row, reason: str) -> None:
+    """Reject one waiting event; the rows that are missing before it are covered with it."""
+    db.execute(sql.SETTLED_AT_ONCE, (tail(db) + 1, row.seq, 1, "rejected", time.time()))
+    _keep_rejected(db, row.seq, reason)
+
+
+def _keep_rejected(db: sqlite3.Connection, seq: int, reason: str) -> None:
+    moved = db.execute(sql.REJECT, (time.time(), "", reason, seq, seq)).rowcount
+    db.execute(sql.COUNT_REJECTED, (moved, reason))
+
+
+def _take_out_damaged(db: sqlite3.Connection, batch: Batch, rows: list[Row]) -> None:
+    """Replace an open batch by its sound parts, and reject what is damaged."""
+    db.execute(sql.FORGET_BATCH, (batch.first, batch.request_id))
+    start, sound = batch.first, 0
+    for row in rows:
+        if not row.damaged:
+            sound += 1
+            continue
+        if sound:
+            _open(db, start, row.seq - 1, sound, batch.faults)
+            start = row.seq
+        db.execute(sql.SETTLED_AT_ONCE, (start, row.seq, 1, "rejected", time.time()))
+        _keep_rejected(db, row.seq, DAMAGED)
+        start, sound = row.seq + 1, 0
+    if sound:
+        _open(db, start, batch.last, sound, batch.faults)

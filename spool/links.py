@@ -1,0 +1,81 @@
+"""The connections that one process has on a spool, and the log that they write to."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from .connection import connect, patiently, wal_of
+from .filesystem import identity, size_of, sync_wal
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+    from .space import Space
+
+
+class Links:
+    """
+    Three connections: one appends, one keeps the ledger, one reads.
+
+    The reader has a second duty. SQLite's last connection to close moves the log into the file and deletes it, even
+    under another process whose locks were lost, whose later commits then go into a file without a name. While a
+    read-only connection of the same process is open, closing the others deletes nothing; and it cannot do so itself.
+    """
+
+    def __init__(self, path: Path, synchronous: str, space: Space) -> None:
+        self._log = wal_of(path)
+        self._opened: list[sqlite3.Connection] = []
+        try:
+            self.reader = self._open(path, synchronous, read_only=True)
+            self.append = self._open(path, synchronous)
+            self.ledger = self._open(path, synchronous)
+            self.append.execute(f"PRAGMA max_page_count = {space.max_pages}")
+            for writer in (self.append, self.ledger):
+                writer.execute(f"PRAGMA journal_size_limit = {space.checkpoint_at}")
+            self.file = identity(path)
+            self._log_identity = identity(self._log)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, path: Path, synchronous: str, *, read_only: bool = False) -> sqlite3.Connection:
+        connection = connect(path, synchronous=synchronous, read_only=read_only)
+        self._opened.append(connection)
+        # Only the first look at the file takes the shared lock and opens the log.
+        patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_schema").fetchone())
+        return connection
+
+    @property
+    def lost(self) -> bool:
+        """Whether the log that these connections write to is no longer the spool's."""
+        return self._log_identity is None or identity(self._log) != self._log_identity
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes of the log."""
+        return size_of(self._log)
+
+    def sync_log(self) -> None:
+        """Put the log on stable storage; where it is gone, the next look says so."""
+        with suppress(FileNotFoundError):
+            sync_wal(self._log)
+
+    def checkpoint(self) -> None:
+        """
+        Move the log into the file as far as no reader needs it, while no one can commit.
+
+        SQLite up to 3.51.2 can lose commits that race a checkpoint, so the ledger's connection holds the write lock
+        meanwhile. PASSIVE is the one mode that does not ask for the lock that is held here.
+        """
+        patiently(lambda: self.ledger.execute("BEGIN IMMEDIATE"))
+        try:
+            self.append.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        finally:
+            self.ledger.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close all, the reader last."""
+        for connection in reversed(self._opened):
+            connection.close()

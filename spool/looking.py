@@ -1,0 +1,54 @@
+"""Opening a spool only to look: nothing is made, nothing is changed, and no worker is held up."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from .connection import connect, patiently, wal_of
+from .errors import SpoolError, SpoolMismatchError, translated
+from .format import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def looking_at(path: Path) -> Iterator[sqlite3.Connection]:
+    """
+    One consistent look at the spool at *path*.
+
+    Raises:
+        SpoolError: There is none, it is not to be read, or it is not one of ours.
+    """
+    if not path.is_file():
+        raise SpoolError(f"spool {path}: there is no such file - name the spool, or set ALIGNAI_SPOOL_PATH")
+    try:
+        connection = _connect(path)
+        try:
+            connection.execute("BEGIN")
+            if not patiently(lambda: verify(connection, path)):
+                raise SpoolMismatchError(f"spool {path}: the file is empty - no worker has made it a spool yet")
+            yield connection
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise translated(error, str(path)) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    with suppress(sqlite3.OperationalError):
+        connection = connect(path, read_only=True)
+        try:
+            patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_schema").fetchone())
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+    if wal_of(path).exists():
+        return connect(path, read_only=True)
+    # Without a log and without the right to make one (another user's folder), the file is all there is.
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)

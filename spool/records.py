@@ -1,0 +1,97 @@
+"""The values that a spool hands out: made whole, never changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """
+    Consecutive events that travel as one request.
+
+    The request id and the bounds are committed before the first upload and stay until the outcome is known, so that
+    a repeat can be recognised.
+
+    Attributes:
+        first: Number of the first row.
+        last: Number of the last row.
+        request_id: 32 hex digits, the idempotency key of the request.
+        payloads: The events, byte for byte as they were appended.
+        attempts: Uploads begun, this one included.
+        faults: Uploads that the server answered with a fault of its own.
+    """
+
+    first: int
+    last: int
+    request_id: str
+    payloads: tuple[bytes, ...]
+    attempts: int
+    faults: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of all payloads."""
+        return sum(map(len, self.payloads))
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits beyond the batches: how many events, and when the oldest of them was appended."""
+
+    waiting: int
+    oldest_at: float | None
+    open_batches: int
+    flush_to: int
+    tail: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseHolder:
+    """The process that uploads."""
+
+    pid: int
+    host: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """
+    A spool at one moment.
+
+    Attributes:
+        path: The spool file.
+        bytes: Bytes on disk, the write-ahead log and its index included.
+        wal_bytes: Bytes of the write-ahead log alone.
+        pending: Events not yet part of a batch.
+        in_flight: Events of batches whose outcome is not known.
+        sent: Events that the server took, since the spool was made.
+        rejected: Events that the server refused, kept in the spool.
+        dropped: Events deleted unsent by an explicit act, since the spool was made.
+        oldest_pending_seconds: Age of the oldest event that is pending or in flight.
+        lease: The process that uploads, if one does.
+        last_sent_at: When the server last took a batch, in seconds since 1970.
+        last_error: What went wrong last, without the contents of any event.
+    """
+
+    path: str
+    bytes: int
+    wal_bytes: int
+    pending: int
+    in_flight: int
+    sent: int
+    rejected: int
+    dropped: int
+    oldest_pending_seconds: float | None
+    lease: LeaseHolder | None
+    last_sent_at: float | None
+    last_error: str | None
+
+    @property
+    def unsent(self) -> int:
+        """Events whose outcome is not known: pending and in flight."""
+        return self.pending + self.in_flight

@@ -1,0 +1,119 @@
+"""
+Every statement, on one page.
+
+`events` holds the rows as they were appended, never updated. `batches` is the ledger: each row covers consecutive
+events and says what became of them. The ledger is contiguous, so its last row, the tail, parts the events that have
+been given to a batch from those that wait.
+"""
+
+APPLICATION_ID = 0x414C4941  # "ALIA"
+
+VERSION_1 = """
+CREATE TABLE spool (
+    project_id    TEXT NOT NULL,
+    created_at    REAL NOT NULL,
+    sent          INTEGER NOT NULL DEFAULT 0,
+    rejected      INTEGER NOT NULL DEFAULT 0,
+    dropped       INTEGER NOT NULL DEFAULT 0,
+    flush_to      INTEGER NOT NULL DEFAULT 0,
+    last_sent_at  REAL,
+    last_error    TEXT,
+    lease_pid     INTEGER,
+    lease_host    TEXT,
+    lease_since   REAL
+);
+CREATE TABLE events (
+    seq      INTEGER PRIMARY KEY,
+    at       REAL NOT NULL,
+    crc      INTEGER NOT NULL,
+    payload  BLOB NOT NULL
+);
+CREATE TABLE batches (
+    first       INTEGER PRIMARY KEY,
+    last        INTEGER NOT NULL,
+    events      INTEGER NOT NULL,
+    request_id  TEXT NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ('open', 'sent', 'rejected', 'dropped', 'pruned')),
+    attempts    INTEGER NOT NULL DEFAULT 0,
+    faults      INTEGER NOT NULL DEFAULT 0,
+    deaths      INTEGER NOT NULL DEFAULT 0,
+    uploading   INTEGER NOT NULL DEFAULT 0,
+    settled_at  REAL
+);
+CREATE INDEX batches_open ON batches (first) WHERE state = 'open';
+CREATE INDEX batches_unpruned ON batches (first) WHERE state <> 'pruned';
+CREATE TABLE rejected (
+    seq          INTEGER PRIMARY KEY,
+    at           REAL NOT NULL,
+    rejected_at  REAL NOT NULL,
+    request_id   TEXT NOT NULL,
+    reason       TEXT NOT NULL,
+    crc          INTEGER NOT NULL,
+    payload      BLOB NOT NULL
+);
+"""
+
+# -- appending ---------------------------------------------------------------------------------------------------------
+APPEND = "INSERT INTO events (at, crc, payload) VALUES (?, ?, ?)"
+APPEND_MORE = ", (?, ?, ?)"
+LAST_SEQ = "SELECT max(seq) FROM events"
+# The planner would take any index; only the primary key is there. `crc` first: it is cheap to compare.
+HOLDS = "SELECT 1 FROM events WHERE seq >= ? AND crc = ? AND payload = ?"
+
+# -- the ledger --------------------------------------------------------------------------------------------------------
+TAIL = "SELECT last FROM batches ORDER BY first DESC LIMIT 1"
+WAITING = "SELECT seq, crc, payload FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+COVERED = "SELECT seq, crc, payload FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq"
+FIRST_OPEN = """
+SELECT first, last, events, request_id, attempts, faults, deaths, uploading
+FROM batches INDEXED BY batches_open WHERE state = 'open' ORDER BY first LIMIT 1
+"""
+IN_FLIGHT = """
+SELECT count(*), total(events), min(first)
+FROM batches INDEXED BY batches_open WHERE state = 'open' AND first <= ?
+"""
+OPEN_BATCH = """
+INSERT INTO batches (first, last, events, request_id, state, attempts, faults, uploading)
+VALUES (?, ?, ?, ?, 'open', ?, ?, ?)
+"""
+RESUME = "UPDATE batches SET attempts = attempts + 1, deaths = ?, uploading = 1 WHERE first = ?"
+FAILED = """
+UPDATE batches SET faults = faults + ?, deaths = 0, uploading = 0
+WHERE first = ? AND request_id = ? AND state = 'open'
+"""
+SETTLE = """
+UPDATE batches SET state = ?, settled_at = ?, uploading = 0 WHERE first = ? AND request_id = ? AND state = 'open'
+"""
+SETTLED_AT_ONCE = """
+INSERT INTO batches (first, last, events, request_id, state, settled_at) VALUES (?, ?, ?, '', ?, ?)
+"""
+FORGET_BATCH = "DELETE FROM batches WHERE first = ? AND request_id = ? AND state = 'open'"
+REJECT = """
+INSERT OR REPLACE INTO rejected (seq, at, rejected_at, request_id, reason, crc, payload)
+SELECT seq, at, ?, ?, ?, crc, payload FROM events WHERE seq BETWEEN ? AND ?
+"""
+COUNT_SENT = "UPDATE spool SET sent = sent + ?, last_sent_at = ?"
+COUNT_REJECTED = "UPDATE spool SET rejected = rejected + ?, last_error = ?"
+COUNT_DROPPED = "UPDATE spool SET dropped = dropped + ?"
+NOTE_ERROR = "UPDATE spool SET last_error = ?"
+NOTE_FLUSH = "UPDATE spool SET flush_to = max(flush_to, ?)"
+TAKE_LEASE = "UPDATE spool SET lease_pid = ?, lease_host = ?, lease_since = ?"
+GIVE_LEASE = "UPDATE spool SET lease_pid = NULL, lease_host = NULL, lease_since = NULL WHERE lease_pid = ?"
+
+# -- looking -----------------------------------------------------------------------------------------------------------
+SUMMARY = """
+SELECT sent, rejected, dropped, flush_to, last_sent_at, last_error, lease_pid, lease_host, lease_since FROM spool
+"""
+APPENDED_AT = "SELECT at FROM events WHERE seq = ?"
+PROJECT = "SELECT project_id FROM spool"
+
+# -- upkeep ------------------------------------------------------------------------------------------------------------
+OLDEST_UNPRUNED = """
+SELECT first, last, state, settled_at FROM batches INDEXED BY batches_unpruned
+WHERE state <> 'pruned' ORDER BY first LIMIT 1
+"""
+MARK_PRUNED = "UPDATE batches SET state = 'pruned' WHERE first = ?"
+# The newest row and the newest batch stay: row numbers go on from them, and so are never used twice.
+DELETE_EVENTS = "DELETE FROM events WHERE seq <= ? AND seq < (SELECT max(seq) FROM events)"
+BLANK_EVENT = "UPDATE events SET crc = 0, payload = x'' WHERE seq <= ?"
+DELETE_BATCHES = "DELETE FROM batches WHERE state = 'pruned' AND first < (SELECT max(first) FROM batches)"

@@ -1,0 +1,85 @@
+"""Upkeep: what keeps a spool safe and small, on a thread that no caller waits for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import ledger
+from .access import LogLostError
+from .space import vacuum
+
+if TYPE_CHECKING:
+    from .access import Access
+    from .space import Space
+
+
+class Upkeep:
+    """
+    The spool's housekeeping.
+
+    Args:
+        access: The connections.
+        space: The limits.
+        synchronous: "normal" or "full"; a full spool's log is synced by every commit.
+        retention: Seconds that sent events are kept.
+    """
+
+    def __init__(self, access: Access, space: Space, synchronous: str, retention: float) -> None:
+        self._access = access
+        self._space = space
+        self._syncs = synchronous == "normal"
+        self._retention = retention
+
+    def run(self) -> None:
+        """Everything, in small steps; to be called about once a second."""
+        while self._prune_one():
+            pass
+        if self._verify_and_sync():
+            self._checkpoint_where_long()
+            self._vacuum()
+
+    def finish(self) -> None:
+        """All is in the file, as far as no reader needs the log."""
+        self._verify_and_sync()
+        self._checkpoint()
+
+    def _verify_and_sync(self) -> bool:
+        """See the log in its place, and what was written since the last time on stable storage: if there was any."""
+        access = self._access
+        try:
+            with access.writing:
+                links = access.links()
+                access.verify(links)
+                dirty, access.dirty = access.dirty, False
+        except LogLostError:
+            access.recover()
+            with access.writing:
+                access.links()
+            return True
+        if dirty and self._syncs:
+            with access.translating():
+                links.sync_log()
+        return dirty
+
+    def _checkpoint(self) -> None:
+        with self._access.writing, self._access.translating():
+            self._access.links().checkpoint()
+
+    def _prune_one(self) -> bool:
+        with self._access.reading() as db:
+            if not ledger.prunable(db, self._retention):
+                return False
+        with self._access.transaction() as db:
+            return ledger.prune(db, self._retention)
+
+    def _checkpoint_where_long(self) -> None:
+        with self._access.writing, self._access.translating():
+            links = self._access.links()
+        if links.log_bytes > self._space.checkpoint_at:
+            with self._access.translating():
+                links.sync_log()  # before the write lock is taken, so that it is held for less
+            self._checkpoint()
+
+    def _vacuum(self) -> None:
+        with self._access.writing, self._access.translating():
+            vacuum(self._access.links().ledger)

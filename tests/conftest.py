@@ -1,0 +1,55 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from alignai.api_client import APIClient
+from tests.servers.connect import ConnectServer
+from tests.servers.raw import RawServer, Script
+from tests.uploads import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True)
+def _loopback_without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has a proxy in its environment reaches the tests' own servers without it."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, ",".join(filter(None, [os.environ.get(name), "127.0.0.1,localhost"])))
+
+
+@pytest.fixture
+def make_client() -> Iterator[Callable[[str], APIClient]]:
+    """Makes API clients: `make_client(url)`; all are closed at the end of the test."""
+    with ExitStack() as clients:
+
+        def make(url: str) -> APIClient:
+            client = APIClient(url, KEY)
+            clients.callback(client.close)
+            return client
+
+        yield make
+
+
+@pytest.fixture
+def connect_server() -> Iterator[ConnectServer]:
+    """A running Connect server that takes everything; set its `respond` to have it otherwise."""
+    with ConnectServer() as server:
+        yield server
+
+
+@pytest.fixture
+def raw_server() -> Iterator[Callable[..., RawServer]]:
+    """Starts socket servers: `raw_server(script)`; all are stopped at the end of the test."""
+    with ExitStack() as servers:
+
+        def start(script: Script, **options: object) -> RawServer:
+            return servers.enter_context(RawServer(script, **options))  # type: ignore[arg-type]
+
+        yield start
