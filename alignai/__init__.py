@@ -1,10 +1,10 @@
 """Records AI conversations for Align, and never loses an event: each is committed to disk before the call returns."""
 
 from alignai._version import __version__
-from alignai.client import AlignAI, ClientStats
+from alignai.client import AlignAI
 from alignai.config import Config
 from alignai.exception import AlignAIError, APIError, ClosedError, ConfigError
-from alignai.sender import FlushResult
+from alignai.results import ClientStats, FlushResult
 from alignai.spool import (
     SpoolBusyError,
     SpoolCorruptError,

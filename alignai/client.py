@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
+from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Self
 
 from alignai import events, schemas
@@ -14,26 +15,15 @@ from alignai.config import Config, resolve
 from alignai.constants import DEFAULT_ASSISTANT_ID
 from alignai.deadline import Deadline
 from alignai.exception import ClosedError, shown
-from alignai.sender import FlushResult, Sender
-from alignai.spool import Spool, SpoolError, Stats
+from alignai.results import ClientStats, FlushResult
+from alignai.sender import Sender
+from alignai.spool import Spool, SpoolError
 from alignai.validate import ValidationError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 logger = logging.getLogger("alignai")
-
-
-@dataclass(frozen=True, slots=True)
-class ClientStats(Stats):
-    """
-    The spool at one moment, and what this client could not put there.
-
-    Attributes:
-        lost: Events not recorded because the spool refused them, where `on_spool_error` is "log".
-    """
-
-    lost: int = 0
 
 
 class AlignAI:
@@ -386,7 +376,7 @@ class AlignAI:
         seconds = self.config.flush_timeout_seconds if timeout_seconds is None else timeout_seconds
         if type(seconds) not in (int, float) or not seconds >= 0:
             raise ValidationError(f"timeout_seconds must be a number of at least 0, not {shown(seconds)}")
-        return Deadline.after(seconds)
+        return Deadline.after(min(seconds, TIMEOUT_MAX))
 
     def stats(self) -> ClientStats:
         """

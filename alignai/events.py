@@ -14,7 +14,7 @@ from alignai.schemas import check_project_id, load
 from alignai.validate import ValidationError, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,7 @@ def _write_time(when: datetime) -> str:
 
 _AS_IS: Final = _Form(lambda value: value, lambda value: value, "must be neither null nor NaN")
 _FORMS: Final = {
-    "create_time": _Form(
-        _write_time,
-        datetime.fromisoformat,
-        "must be a time in UTC with microseconds, such as 2026-11-23T09:47:02.484685Z",
-    ),
+    "create_time": _Form(_write_time, datetime.fromisoformat, "must be a time such as 2026-11-23T09:47:02.484685Z"),
     "role": _Form(_ROLES.__getitem__, _ROLES_READ.__getitem__, f"must be one of: {', '.join(_ROLES_READ)}"),
     "country_code": _Form(
         lambda code: {"countryCode": code},
@@ -115,6 +111,8 @@ _SHAPES: Final = {
 }
 _ENVELOPE: Final = ("id", "type", "createTime", "projectId", "properties")
 _CUSTOM: Final = "customProperties"
+_TYPES: Final = ", ".join(dict.fromkeys(shape.type for shape in _SHAPES.values()))
+_TARGETS: Final = ", ".join(target for shape in _SHAPES.values() for target in shape.fixed.values())
 _MOST_LISTED: Final = 10
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -211,21 +209,19 @@ def _recognised(envelope: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The method that made *envelope*, and its arguments in the form of the wire."""
     shapes = {method: shape for method, shape in _SHAPES.items() if shape.type == envelope["type"]}
     if not shapes:
-        raise _refusal({"event.type": [_one_of(shape.type for shape in _SHAPES.values())]})
+        raise _refusal({"event.type": [f"must be one of: {_TYPES}"]})
     group = next(iter(shapes.values())).group
     properties = _members("event.properties", envelope["properties"], required=[group], also=[_CUSTOM])
     path = f"event.properties.{group}"
     for method, shape in shapes.items():
-        if _bears(shape.fixed, properties[group]):
+        if not shape.fixed or (
+            isinstance(properties[group], dict) and shape.fixed.items() <= properties[group].items()
+        ):
             members = _members(path, properties[group], required=shape.fixed, also=shape.fields.values())
             given = {name: members[wire] for name, wire in shape.fields.items() if wire in members}
             custom = {"custom_properties": properties[_CUSTOM]} if _CUSTOM in properties else {}
             return method, {"event_id": envelope["id"], **given, **custom}
-    raise _refusal({f"{path}.feedbackTarget": [_one_of(shape.fixed["feedbackTarget"] for shape in shapes.values())]})
-
-
-def _bears(fixed: dict[str, str], members: object) -> bool:
-    return not fixed or (type(members) is dict and fixed.items() <= members.items())
+    raise _refusal({f"{path}.feedbackTarget": [f"must be one of: {_TARGETS}"]})
 
 
 def _read(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
@@ -240,7 +236,7 @@ def _read(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
 
 
 def _argument(name: str, value: Any) -> Any:
-    """What `_written` made *value* of; one of `_MISREAD` where it has made nothing like it."""
+    """What *value* stands for; it raises one of `_MISREAD` where `build` writes nothing like it."""
     form = _FORMS.get(name, _AS_IS)
     argument = form.read(value)
     # One form for each value: what reads well but is written otherwise (an offset, a code in lower case) is not ours.
@@ -258,16 +254,10 @@ def _path(method: str, name: str) -> str:
 
 def _envelope_errors(envelope: dict[str, Any]) -> dict[str, list[str]]:
     """What is wrong with the members that are not a method's arguments."""
-    errors = {}
     _, misread = _read({"create_time": envelope["createTime"]})
-    if misread:
-        errors["event.createTime"] = misread["create_time"]
+    errors = {"event.createTime": misread["create_time"]} if misread else {}
     try:
         check_project_id(envelope["projectId"])
     except ValidationError as error:
         errors["event.projectId"] = error.errors["project_id"]
     return errors
-
-
-def _one_of(choices: Iterable[str]) -> str:
-    return f"must be one of: {', '.join(dict.fromkeys(choices))}"

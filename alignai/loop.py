@@ -7,10 +7,10 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
-
 if TYPE_CHECKING:
-    from alignai.deadline import Deadline
     from collections.abc import Callable
+
+    from alignai.deadline import Deadline
 
 logger = logging.getLogger("alignai")
 
@@ -69,7 +69,7 @@ class Loop:
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return thread is None
-        thread.join(deadline.remaining)
+        thread.join(min(deadline.remaining, threading.TIMEOUT_MAX))
         return not thread.is_alive()
 
     def _run(self) -> None:
@@ -77,6 +77,8 @@ class Loop:
             while not self.stopping:
                 self._wait(self._step_once())
             self._at_end()
+        except BaseException:  # whatever it is, someone should hear of it
+            logger.exception("%s has died; it is started again when it is needed", self._name)
         finally:
             self.running = False
 

@@ -9,13 +9,13 @@ import queue
 import socket
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from alignai.api_client import APIClient
 from alignai.deadline import Deadline
 from alignai.loop import Loop
+from alignai.results import FlushResult
 from alignai.spool import Backlog, Lease, Spool, SpoolError
 from alignai.uploader import Uploader
 
@@ -32,27 +32,9 @@ _LEASE_SECONDS = 1.0
 
 _UPKEEP_SECONDS = 0.5
 _FLUSH_POLL_SECONDS = 0.05
+_ABORT_SECONDS = 0.01
 _GRACE_SECONDS = 0.05
 """What stopping may take beyond a deadline that has passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class FlushResult:
-    """
-    What a flush came to; true where nothing remains.
-
-    Attributes:
-        sent: Events that the server took during the flush.
-        remaining: Events committed before the flush that are still unsent; they are on disk.
-        rejected: Events that the server refused during the flush; they are kept on disk.
-    """
-
-    sent: int = 0
-    remaining: int = 0
-    rejected: int = 0
-
-    def __bool__(self) -> bool:
-        return self.remaining == 0
 
 
 class Sender:
@@ -96,7 +78,7 @@ class Sender:
         """An event has been committed: see that the threads run, and wake the sender for a full batch."""
         if self._pid != os.getpid():
             self.begin_anew()
-        if not (self._uploads.running and self._upkeep.running):
+        if not self._upkeep.running or self._uploads.running != self._config.sender:
             self._start()
         self._appended += 1
         if self._appended >= self._config.flush_batch_size:
@@ -115,6 +97,8 @@ class Sender:
         if self._spool.unsettled(target):
             self._flush_to = max(self._flush_to, target)
             self._hastened_to = 0
+            if not self._config.sender:
+                self._spool.request_flush(target)
             self._start()
             self._uploads.wake()
         return target
@@ -142,41 +126,52 @@ class Sender:
         after = self._spool.totals()
         return FlushResult(after.sent - before.sent, remaining, max(0, after.rejected - before.rejected))
 
-    def stop(self, deadline: Deadline) -> int:
+    def stop(self, deadline: Deadline, *, for_good: bool = False) -> int:
         """
-        Flush until *deadline*, then end the threads and give the lease back. The spool stays open.
+        Flush until *deadline*, then end the threads and give the lease back.
+
+        Args:
+            deadline: When it must be over, but for a moment.
+            for_good: Whether the last thread to end closes the spool.
 
         Returns:
             How many events remain unsent; they are on disk.
         """
         if self._stopped:
             return 0
-        remaining = self._drain(deadline)
+        remaining = self._drain(deadline) if self._config.sender else 0
         self._stopped = True
+        self._ownerless |= for_good  # not before the flush: a thread without an owner ends as soon as it can
         self._uploads.stop()
         if not self._uploads.running:
             self._upkeep.stop()
-        self._api.abort()
-        deadline = max(deadline, Deadline.after(_GRACE_SECONDS), key=lambda each: each.at)
-        self._uploads.join(deadline)
-        self._upkeep.join(deadline)
+        grace = Deadline(max(deadline.at, monotonic()) + _GRACE_SECONDS)
+        if not self._uploads.join(deadline):
+            self._abort_uploads(grace)
+        self._upkeep.join(grace)
         if remaining:
             logger.warning("%d events are not sent yet; they are kept in %s", remaining, self._spool.path)
         return remaining
+
+    def _abort_uploads(self, deadline: Deadline) -> None:
+        """Again and again: an upload may begin just after it was told to end."""
+        self._api.abort()
+        while not self._uploads.join(deadline.sooner(_ABORT_SECONDS)) and not deadline.expired:
+            self._api.abort()
 
     def _drain(self, deadline: Deadline) -> int:
         try:
             return self.flush(deadline).remaining
         except SpoolError as error:
-            logger.error("the spool could not be flushed: %s", error)  # noqa: TRY400 - the message says it all
+            if not self._stopped:  # by another thread, which has flushed and closed it
+                logger.error("the spool could not be flushed: %s", error)  # noqa: TRY400 - the message says it all
             return 0
 
     def close(self, deadline: Deadline) -> None:
         """Stop, then close the spool."""
         if self._pid != os.getpid():
             self.begin_anew()
-        self._ownerless = True
-        self.stop(deadline)
+        self.stop(deadline, for_good=True)
         if not self._upkeep.running:
             self._spool.close()
 

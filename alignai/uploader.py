@@ -46,7 +46,6 @@ class Uploader:
         self._api = api
         self._config = config
         self._max_bytes = config.max_batch_bytes
-        self._passed_bytes: int | None = None
         self._backoff = Backoff()
         self._refusals = Refusals()
         self._trouble: Verdict | None = None
@@ -79,8 +78,6 @@ class Uploader:
         self._spool.mark_sent(batch)
         self._backoff.reset()
         self._refusals.accepted()
-        if self._passed_bytes is not None:
-            self._passed_bytes = self._max_bytes = max(self._passed_bytes, batch.size)
         self._end_of_trouble()
 
     def _retry(self, batch: Batch, outcome: Outcome) -> None:
@@ -101,20 +98,23 @@ class Uploader:
         )
 
     def _split(self, batch: Batch, outcome: Outcome) -> None:
-        self._passed_bytes = 0
+        """Once all the parts of a batch have gone through, the larger of the last two was half of the last refused."""
+        self._max_bytes = min(self._max_bytes, max(1, batch.size // 2))
         if len(batch) > 1:
             self._spool.split(batch)
         else:
             self._reject(batch, outcome)
 
     def _isolate(self, batch: Batch, outcome: Outcome) -> None:
+        self._refusals.taking_apart(batch.last)
         if len(batch) > 1:
-            self._refusals.taking_apart(batch.last)
             self._spool.split(batch)
-        else:
-            self._reject(batch, outcome)
-            if self._refusals.refused(batch.last):
-                self._wait(HOLD_SECONDS)
+            return
+        self._reject(batch, outcome)
+        known = self._refusals.refusing
+        if self._refusals.refused(batch.last):
+            self._wait(HOLD_SECONDS)
+            if not known:
                 logger.error(
                     "the server refused every event of a whole batch; they are kept in %s. Uploads go on, a batch "
                     "every %d s, until something is accepted again",

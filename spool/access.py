@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from . import forks, ledger, sql
 from .connection import patiently
 from .errors import SpoolBusyError, SpoolClosedError, SpoolCorruptError, from_os, translated
-from .format import prepare, set_aside
+from .format import is_damaged, prepare, set_aside
 from .links import Links
 
 if TYPE_CHECKING:
@@ -74,15 +74,19 @@ class Access:
                 aside = prepare(self.path, self._project_id)
                 if aside:
                     self._notice_damage(aside)
-                self._links = Links(self.path, self._synchronous, self._space)
-                self._restore(self._links)
+                self._links = self._restored(Links(self.path, self._synchronous, self._space))
         return self._links
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """One consistent look at the spool, which waits for no writer."""
+        """
+        One consistent look at the spool, which waits for no writer.
+
+        Raises:
+            SpoolError: As SQLite says; a damaged file has been set aside by then.
+        """
         self.notice_fork()
-        with self.reader, self.translating():
+        with self._replacing_damaged(), self.reader, self.translating():
             if self._links is None:
                 with self.writing:
                     self.links()
@@ -94,7 +98,8 @@ class Access:
             try:
                 yield db
             finally:
-                db.execute("ROLLBACK")
+                if db.in_transaction:  # some errors end it by themselves
+                    db.execute("ROLLBACK")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -105,22 +110,28 @@ class Access:
             SpoolError: As SQLite says; a damaged file has been set aside by then.
         """
         self.notice_fork()
-        if self._links and self._links.lost:
+        links = self._links  # a fork may take it away at any moment
+        if links and links.lost:
             self.recover()
-        try:
-            with self.writing, self.translating():
-                db = self.links().ledger
+        with self._replacing_damaged(), self.writing, self.translating():
+            db = self.links().ledger
+            if db.in_transaction:
+                raise SpoolBusyError(f"spool {self.path}: {INTERRUPTING}")
+            patiently(lambda: db.execute("BEGIN IMMEDIATE"))
+            try:
+                yield db
+                db.execute("COMMIT")
+                self.dirty = True
+                self.verified_at = 0.0  # how much the log has grown by is not known: the next append has a look
+            except BaseException:
                 if db.in_transaction:
-                    raise SpoolBusyError(f"spool {self.path}: {INTERRUPTING}")
-                patiently(lambda: db.execute("BEGIN IMMEDIATE"))
-                try:
-                    yield db
-                    db.execute("COMMIT")
-                    self.dirty = True
-                except BaseException:
-                    if db.in_transaction:
-                        db.execute("ROLLBACK")
-                    raise
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _replacing_damaged(self) -> Iterator[None]:
+        try:
+            yield
         except SpoolCorruptError:
             self.replace_damaged()
             raise
@@ -166,24 +177,34 @@ class Access:
         for spool in reversed(spools):
             spool.resume()
 
-    def _restore(self, links: Links) -> None:
-        """Append again what was acknowledged and did not reach the file."""
-        unverified = self.unverified
-        self.unverified = []
-        oldest = ledger.last_seq(links.reader) - len(unverified) - VERIFY_ROWS
-        for row in unverified:
-            if not links.reader.execute(sql.HOLDS, (oldest, row[1], row[2])).fetchone():
-                patiently(lambda row=row: links.append.execute(sql.APPEND, row))  # type: ignore[misc]
-                self.dirty = True
+    def _restored(self, links: Links) -> Links:
+        """The same, after what was acknowledged and did not reach the file has been appended again."""
+        oldest = ledger.last_seq(links.reader) - len(self.unverified) - VERIFY_ROWS
+        try:
+            for row in self.unverified:
+                if not links.reader.execute(sql.HOLDS, (oldest, row[1], row[2])).fetchone():
+                    patiently(lambda row=row: links.append.execute(sql.APPEND, row))  # type: ignore[misc]
+                    self.dirty = True
+        except BaseException:
+            links.close()
+            raise
+        self.unverified.clear()
+        return links
 
     # -- a damaged file ------------------------------------------------------------------------------------------------
 
-    def replace_damaged(self) -> None:
-        """Set the damaged file aside; the next use begins a new one."""
+    def replace_damaged(self, *, sure: bool = False) -> None:
+        """
+        Set the damaged file aside; the next use begins a new one.
+
+        Unless *sure*, a second look with new connections must find it damaged too: a log that was lost under the old
+        ones reads like damage.
+        """
         found = self._links.file if self._links else None
         self._let_go()
-        with suppress(SpoolCorruptError):  # another process was first
-            self._notice_damage(set_aside(self.path, found))
+        if sure or is_damaged(self.path):
+            with suppress(SpoolCorruptError):  # another process was first
+                self._notice_damage(set_aside(self.path, found))
 
     def _notice_damage(self, aside: Path) -> None:
         self.notices.append(

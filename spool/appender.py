@@ -12,6 +12,7 @@ from . import ledger, sql
 from .access import INTERRUPTING, VERIFY_ROWS, VERIFY_SECONDS, LogLostError
 from .connection import patiently
 from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_busy, translated
+from .space import LogFullError, in_the_log
 
 if TYPE_CHECKING:
     from .access import Access, Row
@@ -35,6 +36,7 @@ class Appender:
         self._access = access
         self._space = space
         self._on_full = on_full
+        self._unverified_bytes = space.unverified_bytes
 
     @staticmethod
     def row(payload: bytes) -> Row:
@@ -45,10 +47,14 @@ class Appender:
         """
         Commit *rows* together; the number of the last is returned, the others' precede it.
 
+        Room is only made for one row: of several, each may fit where all do not.
+
         Raises:
             SpoolError: Nothing was committed.
         """
         size = sum(len(row[2]) for row in rows)
+        self._space.refuse_oversize(size, self._access.path)
+        damage_seen = False
         while True:
             try:
                 with self._access.writing:
@@ -56,19 +62,23 @@ class Appender:
             except LogLostError:
                 self._access.recover()
             except SpoolCorruptError:
-                self._access.replace_damaged()
+                self._access.replace_damaged(sure=damage_seen)
+                damage_seen = True
+            except LogFullError:
+                if not self._wait_for_room():
+                    raise
             except SpoolFullError:
-                self._space.refuse_oversize(size, self._access.path)
-                if not self._make_room(size):
+                if len(rows) > 1 or not self._make_room(size):
                     raise
 
     def _insert(self, rows: list[Row], size: int) -> int:
         """One statement, so that no call that interrupts us finds a transaction half way."""
         access = self._access
         links = access.links()
-        if self._verification_due():
+        growth = in_the_log(size)
+        if self._verification_due(growth):
             access.verify(links)
-            self._keep_log_short(links)
+            self._keep_log_short(links, growth)
         statement = sql.APPEND + sql.APPEND_MORE * (len(rows) - 1)
         values = rows[0] if len(rows) == 1 else tuple(value for row in rows for value in row)
         try:
@@ -76,16 +86,16 @@ class Appender:
         except sqlite3.Error as error:
             raise translated(error, str(access.path)) from error
         access.unverified += rows
-        access.unverified_bytes += size
+        access.unverified_bytes += growth
         access.dirty = True
         return seq
 
-    def _verification_due(self) -> bool:
+    def _verification_due(self, growth: int) -> bool:
         access = self._access
         return (
             time.monotonic() - access.verified_at > VERIFY_SECONDS
             or len(access.unverified) >= VERIFY_ROWS
-            or access.unverified_bytes > self._space.unverified_bytes
+            or access.unverified_bytes + growth > self._unverified_bytes
         )
 
     def _execute(self, links: Links, statement: str, values: tuple[object, ...]) -> int:
@@ -98,12 +108,13 @@ class Appender:
                 raise SpoolBusyError(f"spool {self._access.path}: {INTERRUPTING}") from error
         return patiently(lambda: links.append.execute(statement, values).lastrowid or 0)
 
-    def _keep_log_short(self, links: Links) -> None:
+    def _keep_log_short(self, links: Links, growth: int) -> None:
         """Last resort, where upkeep has not kept up: without it the log would outgrow the spool's limit."""
-        if links.log_bytes > self._space.log_alarm and not links.ledger.in_transaction:
+        if links.log_bytes + growth > self._space.log_alarm and not links.ledger.in_transaction:
             with suppress(sqlite3.OperationalError):
                 links.checkpoint()
-            self._space.refuse_long_log(links.log_bytes, self._access.path)
+                links.restart_log()
+            self._space.refuse_long_log(links.log_bytes + growth, self._access.path)
 
     def _make_room(self, size: int) -> bool:
         """Whether to try again: something was deleted, or this spool waits until something will be."""
@@ -114,7 +125,11 @@ class Appender:
         except SpoolFullError:
             if self._on_full != "block":
                 raise
-        if self._on_full == "block" and not self._access.closed:
-            time.sleep(_FULL_POLL_SECONDS)
-            return True
-        return False
+        return self._wait_for_room()
+
+    def _wait_for_room(self) -> bool:
+        """Wait a little, where this spool waits at all; whether it did."""
+        if self._on_full != "block" or self._access.closed:
+            return False
+        time.sleep(_FULL_POLL_SECONDS)
+        return True

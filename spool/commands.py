@@ -110,4 +110,4 @@ def _moment(seconds: float | None) -> str:
 
 def _sqlite(figures: dict[str, Any]) -> str:
     bug = " (has the WAL-reset bug, which the spool guards against)" if figures["sqlite_wal_reset_bug"] else ""
-    return figures["sqlite_version"] + bug
+    return f"{figures['sqlite_version']}{bug}"

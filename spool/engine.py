@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import ledger, sql
@@ -18,7 +19,6 @@ from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from .records import Backlog, Batch, Stats
 
@@ -52,7 +52,8 @@ class Spool:
         on_full: str = "raise",
         retention: float = 3600.0,
     ) -> None:
-        self.path = path
+        # One name for one file, however it is reached: the log, the lease and other spools of the process go by it.
+        self.path = path = Path(os.path.realpath(path))
         self._synchronous = synchronous
         space = Space(max_bytes)
         self._access = Access(path, project_id, synchronous, space)
@@ -97,18 +98,19 @@ class Spool:
             max_bytes: Most bytes of payload in a new batch; a single event may be larger.
         """
         while True:
-            with self._access.reading() as db:
-                start = ledger.tail(db)
-                rows = [] if ledger.first_open(db) else ledger.waiting(db, start, max_events, max_bytes)
+            with self._access.reading() as seen:
+                start = ledger.tail(seen)
+                rows = [] if ledger.first_open(seen) else ledger.waiting(seen, start, max_events, max_bytes)
             with self._access.transaction() as db:
                 unfinished = ledger.first_open(db)
                 if unfinished:
                     batch = ledger.resume(db, unfinished)
                 elif not rows:
                     return None
+                elif ledger.tail(db) == start and self._access.links().reader is seen:
+                    batch = ledger.open_next(db, rows)
                 else:
-                    # Another process may have dropped these to make room.
-                    batch = ledger.open_next(db, rows) if ledger.tail(db) == start else None
+                    batch = None  # another process dropped these to make room, or they were read from a lost log
             if batch:
                 return batch
 

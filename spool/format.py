@@ -83,6 +83,16 @@ def verify_project(connection: sqlite3.Connection, path: Path, project_id: str) 
         )
 
 
+def is_damaged(path: Path) -> bool:
+    """Whether SQLite, reading the whole file anew, finds it damaged."""
+    try:
+        with closing(connect(path, read_only=True)) as connection:
+            (verdict,) = patiently(lambda: connection.execute("PRAGMA quick_check(1)").fetchone())
+    except sqlite3.Error as error:
+        return isinstance(translated(error, str(path)), SpoolCorruptError)
+    return bool(verdict != "ok")
+
+
 def set_aside(path: Path, found: tuple[int, int] | None) -> Path:
     """
     Rename a damaged spool and its log, so that a new one can be made; nothing is deleted but the index.
@@ -144,7 +154,8 @@ def _migrate(path: Path, project_id: str) -> None:
             verify_project(writer, path, project_id)
             writer.execute("COMMIT")
         except BaseException:
-            writer.execute("ROLLBACK")
+            if writer.in_transaction:  # some errors end it by themselves
+                writer.execute("ROLLBACK")
             raise
 
 

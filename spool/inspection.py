@@ -63,7 +63,7 @@ def _check_events(db: sqlite3.Connection) -> list[str]:
     found = []
     if newest > tail and _count(db, tail + 1, newest) != newest - tail:
         found.append(f"rows are missing between {tail + 1} and {newest}")
-    rows = (ledger.Row(*row) for row in db.execute("SELECT seq, crc, payload FROM events ORDER BY seq"))
+    rows = (ledger.Row(*row) for row in db.execute(sql.EVERY))
     return found + [f"the checksum of row {row.seq} does not match" for row in rows if row.damaged]
 
 

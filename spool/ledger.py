@@ -151,15 +151,15 @@ def mark_failed(db: sqlite3.Connection, batch: Batch, error: str, *, fault: bool
 def reject(db: sqlite3.Connection, batch: Batch, reason: str, summary: str) -> None:
     """The server refused every event of the batch: they are kept apart, with its words."""
     if settle(db, batch, "rejected"):
-        moved = db.execute(sql.REJECT, (time.time(), batch.request_id, reason, batch.first, batch.last)).rowcount
+        moved = _move_rejected(db, batch.request_id, reason, batch.first, batch.last)
         db.execute(sql.COUNT_REJECTED, (moved, summary))
 
 
 def split(db: sqlite3.Connection, batch: Batch) -> None:
-    """Replace an open batch of two events or more by its two halves, each a request of its own."""
+    """Replace an open batch by its two halves, each a request of its own; a batch of one event stays as it is."""
     seqs = [row[0] for row in db.execute(sql.COVERED, (batch.first, batch.last))]
     middle = len(seqs) // 2
-    if db.execute(sql.FORGET_BATCH, (batch.first, batch.request_id)).rowcount == 1:
+    if middle and db.execute(sql.FORGET_BATCH, (batch.first, batch.request_id)).rowcount == 1:
         _open(db, batch.first, seqs[middle - 1], middle, batch.faults)
         _open(db, seqs[middle - 1] + 1, batch.last, len(seqs) - middle, batch.faults)
 
@@ -171,6 +171,7 @@ def drop(db: sqlite3.Connection, max_bytes: int) -> int:
     if not rows:
         return 0
     db.execute(sql.SETTLED_AT_ONCE, (start + 1, rows[-1].seq, len(rows), "dropped", time.time()))
+    _delete(db, start + 1, rows[-1].seq)
     db.execute(sql.COUNT_DROPPED, (len(rows),))
     return len(rows)
 
@@ -189,8 +190,7 @@ def prune(db: sqlite3.Connection, retention: float) -> bool:
     if not found:
         return False
     first, last = found
-    db.execute(sql.DELETE_EVENTS, (last,))
-    db.execute(sql.BLANK_EVENT, (last,))
+    _delete(db, 0, last)
     db.execute(sql.MARK_PRUNED, (first,))
     db.execute(sql.DELETE_BATCHES)
     return True
@@ -239,8 +239,20 @@ def _settle_alone(db: sqlite3.Connection, row: Row, reason: str) -> None:
 
 
 def _keep_rejected(db: sqlite3.Connection, seq: int, reason: str) -> None:
-    moved = db.execute(sql.REJECT, (time.time(), "", reason, seq, seq)).rowcount
+    moved = _move_rejected(db, "", reason, seq, seq)
     db.execute(sql.COUNT_REJECTED, (moved, reason))
+
+
+def _move_rejected(db: sqlite3.Connection, request_id: str, reason: str, first: int, last: int) -> int:
+    moved = db.execute(sql.REJECT, (time.time(), request_id, reason, first, last)).rowcount
+    _delete(db, first, last)
+    return moved
+
+
+def _delete(db: sqlite3.Connection, first: int, last: int) -> None:
+    """Give the room of settled events back at once: pruning waits for every older batch."""
+    db.execute(sql.DELETE_EVENTS, (first, last))
+    db.execute(sql.BLANK_EVENT, (first, last))
 
 
 def _take_out_damaged(db: sqlite3.Connection, batch: Batch, rows: list[Row]) -> None:

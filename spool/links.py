@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from . import sql
 from .connection import connect, patiently, wal_of
 from .filesystem import identity, size_of, sync_wal
 
@@ -25,6 +26,7 @@ class Links:
     """
 
     def __init__(self, path: Path, synchronous: str, space: Space) -> None:
+        self._path = path
         self._log = wal_of(path)
         self._opened: list[sqlite3.Connection] = []
         try:
@@ -49,8 +51,9 @@ class Links:
 
     @property
     def lost(self) -> bool:
-        """Whether the log that these connections write to is no longer the spool's."""
-        return self._log_identity is None or identity(self._log) != self._log_identity
+        """Whether the log or the file that these connections write to is no longer the spool's."""
+        there = self._log_identity is not None and identity(self._log) == self._log_identity
+        return not there or identity(self._path) != self.file
 
     @property
     def log_bytes(self) -> int:
@@ -73,7 +76,16 @@ class Links:
         try:
             self.append.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         finally:
-            self.ledger.execute("ROLLBACK")
+            if self.ledger.in_transaction:  # some errors end it by themselves
+                self.ledger.execute("ROLLBACK")
+
+    def restart_log(self) -> None:
+        """
+        Have the log begun anew after a checkpoint, and cut to its limit: only a commit does that.
+
+        Nothing happens where a reader still needs the log.
+        """
+        patiently(lambda: self.ledger.execute(sql.COMMIT_NOTHING))
 
     def close(self) -> None:
         """Close all, the reader last."""

@@ -12,10 +12,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE_SIZE = 4096
+_FRAME_SIZE = PAGE_SIZE + 24
+_FRAMES_OF_A_COMMIT = 4
 _MOST_LOG = 64 << 20
 _MOST_BEFORE_CHECKPOINT = 4 << 20
 _VACUUM_PAGES = 128
 _VACUUM_FROM_PAGES = 1024
+
+
+class LogFullError(SpoolFullError):
+    """There is no room in the log, and deleting events would make none."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +29,8 @@ class Space:
     """
     The limits that follow from *max_bytes*.
 
-    A quarter, at most 64 MiB, is the log's; the rest is the file's, and SQLite itself refuses to pass it. Only the
-    connection that appends is held to it, so that marking and deleting work on a full spool.
+    A quarter, at most 64 MiB, is the log's, a little its index's; the rest is the file's, and SQLite itself refuses to
+    pass it. Only the connection that appends is held to it, so that marking and deleting work on a full spool.
     """
 
     max_bytes: int
@@ -35,8 +41,18 @@ class Space:
         return min(self.max_bytes // 4, _MOST_LOG)
 
     @property
+    def index_bytes(self) -> int:
+        """What the log's index may take: it grows by 32 KiB with every 16 MiB of log."""
+        return (32 << 10) + self.log_bytes // 256
+
+    @property
     def log_alarm(self) -> int:
         """Bytes of log at which appending stops for a checkpoint; what is appended unseen fits in the other half."""
+        return self.log_bytes // 2
+
+    @property
+    def largest_append(self) -> int:
+        """Bytes that fit in the log at once, after a checkpoint has made it as short as `checkpoint_at`."""
         return self.log_bytes // 2
 
     @property
@@ -46,35 +62,42 @@ class Space:
 
     @property
     def unverified_bytes(self) -> int:
-        """Bytes that may be appended before the log is looked at."""
+        """Bytes that the log may grow by before it is looked at."""
         return min(self.log_bytes // 8, 1 << 20)
 
     @property
     def max_pages(self) -> int:
         """Pages that the file may have."""
-        return (self.max_bytes - self.log_bytes) // PAGE_SIZE
+        return (self.max_bytes - self.log_bytes - self.index_bytes) // PAGE_SIZE
 
     def refuse_oversize(self, size: int, path: Path) -> None:
         """Raise SpoolFullError for an event that would not fit in an empty spool."""
-        if size > self.max_bytes // 2:
+        if size > self.largest_append:
             raise SpoolFullError(
-                f"spool {path}: an event of {size} bytes does not fit in a spool of {self.max_bytes} bytes "
-                "- raise max_spool_bytes"
+                f"spool {path}: an event of {size} bytes does not fit in a spool of {self.max_bytes} bytes, "
+                f"which takes events of up to {self.largest_append} bytes - raise max_spool_bytes"
             )
 
     def refuse_long_log(self, size: int, path: Path) -> None:
         """Raise SpoolFullError where even a checkpoint could not keep the log within its bounds."""
         if size > self.log_bytes:
-            raise SpoolFullError(
+            raise LogFullError(
                 f"spool {path}: its write-ahead log has grown to {size} bytes, because some program reads the spool "
                 "without end - find it (lsof) and end it, or raise max_spool_bytes"
             )
 
 
-def vacuum(db: sqlite3.Connection) -> None:
-    """Give a few free pages back to the file system, where there are many."""
+def in_the_log(size: int) -> int:
+    """About what a commit of *size* bytes adds to the log: their pages, and the pages that point to them."""
+    return (size // PAGE_SIZE + _FRAMES_OF_A_COMMIT) * _FRAME_SIZE
+
+
+def vacuum(db: sqlite3.Connection) -> bool:
+    """Give a few free pages back to the file system, where there are many; whether there were."""
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     (pages,) = db.execute("PRAGMA page_count").fetchone()
-    if free > max(_VACUUM_FROM_PAGES, pages // 2):
-        # On Python 3.11 `execute` frees a single page, whatever the number.
-        db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+    if free <= max(_VACUUM_FROM_PAGES, pages // 2):
+        return False
+    # On Python 3.11 `execute` frees a single page, whatever the number.
+    db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+    return True

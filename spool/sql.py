@@ -62,8 +62,11 @@ HOLDS = "SELECT 1 FROM events WHERE seq >= ? AND crc = ? AND payload = ?"
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
 TAIL = "SELECT last FROM batches ORDER BY first DESC LIMIT 1"
-WAITING = "SELECT seq, crc, payload FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
-COVERED = "SELECT seq, crc, payload FROM events WHERE seq BETWEEN ? AND ? ORDER BY seq"
+# A damaged row may have lost its type: whatever it is, bytes come out, and the checksum has its say.
+_ROW = "SELECT seq, crc, CAST(coalesce(payload, x'') AS BLOB) FROM events"
+EVERY = f"{_ROW} ORDER BY seq"
+WAITING = f"{_ROW} WHERE seq > ? ORDER BY seq LIMIT ?"
+COVERED = f"{_ROW} WHERE seq BETWEEN ? AND ? ORDER BY seq"
 FIRST_OPEN = """
 SELECT first, last, events, request_id, attempts, faults, deaths, uploading
 FROM batches INDEXED BY batches_open WHERE state = 'open' ORDER BY first LIMIT 1
@@ -90,8 +93,11 @@ INSERT INTO batches (first, last, events, request_id, state, settled_at) VALUES 
 FORGET_BATCH = "DELETE FROM batches WHERE first = ? AND request_id = ? AND state = 'open'"
 REJECT = """
 INSERT OR REPLACE INTO rejected (seq, at, rejected_at, request_id, reason, crc, payload)
-SELECT seq, at, ?, ?, ?, crc, payload FROM events WHERE seq BETWEEN ? AND ?
+SELECT seq, coalesce(at, 0), ?, ?, ?, coalesce(crc, 0), coalesce(payload, x'') FROM events WHERE seq BETWEEN ? AND ?
 """
+# The newest row and the newest batch stay: row numbers go on from them, and so are never used twice.
+DELETE_EVENTS = "DELETE FROM events WHERE seq BETWEEN ? AND ? AND seq < (SELECT max(seq) FROM events)"
+BLANK_EVENT = "UPDATE events SET crc = 0, payload = x'' WHERE seq BETWEEN ? AND ?"
 COUNT_SENT = "UPDATE spool SET sent = sent + ?, last_sent_at = ?"
 COUNT_REJECTED = "UPDATE spool SET rejected = rejected + ?, last_error = ?"
 COUNT_DROPPED = "UPDATE spool SET dropped = dropped + ?"
@@ -108,12 +114,11 @@ APPENDED_AT = "SELECT at FROM events WHERE seq = ?"
 PROJECT = "SELECT project_id FROM spool"
 
 # -- upkeep ------------------------------------------------------------------------------------------------------------
+# Writes the first page as it is. (An UPDATE that changes nothing writes nothing.)
+COMMIT_NOTHING = f"PRAGMA application_id = {APPLICATION_ID}"
 OLDEST_UNPRUNED = """
 SELECT first, last, state, settled_at FROM batches INDEXED BY batches_unpruned
 WHERE state <> 'pruned' ORDER BY first LIMIT 1
 """
 MARK_PRUNED = "UPDATE batches SET state = 'pruned' WHERE first = ?"
-# The newest row and the newest batch stay: row numbers go on from them, and so are never used twice.
-DELETE_EVENTS = "DELETE FROM events WHERE seq <= ? AND seq < (SELECT max(seq) FROM events)"
-BLANK_EVENT = "UPDATE events SET crc = 0, payload = x'' WHERE seq <= ?"
 DELETE_BATCHES = "DELETE FROM batches WHERE state = 'pruned' AND first < (SELECT max(first) FROM batches)"

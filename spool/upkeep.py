@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from . import ledger
 from .access import LogLostError
+from .connection import patiently
 from .space import vacuum
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Upkeep:
             pass
         if self._verify_and_sync():
             self._checkpoint_where_long()
-            self._vacuum()
+        if self._vacuum():
+            self._checkpoint()
 
     def finish(self) -> None:
         """All is in the file, as far as no reader needs the log."""
@@ -80,6 +82,7 @@ class Upkeep:
                 links.sync_log()  # before the write lock is taken, so that it is held for less
             self._checkpoint()
 
-    def _vacuum(self) -> None:
+    def _vacuum(self) -> bool:
         with self._access.writing, self._access.translating():
-            vacuum(self._access.links().ledger)
+            db = self._access.links().ledger
+            return patiently(lambda: vacuum(db))

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.api_client import APIClient
+from alignai.spool import Spool
+from tests.clients import PROJECT
 from tests.servers.connect import ConnectServer
 from tests.servers.raw import RawServer, Script
 from tests.uploads import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +56,15 @@ def raw_server() -> Iterator[Callable[..., RawServer]]:
             return servers.enter_context(RawServer(script, **options))  # type: ignore[arg-type]
 
         yield start
+
+
+@pytest.fixture
+def spool_path(tmp_path: Path) -> Iterator[Path]:
+    """Where a test may have its spool, which must be sound in the end."""
+    path = tmp_path / "spool.db"
+    yield path
+    if path.exists():
+        spool = Spool(path, project_id=PROJECT)
+        found = spool.check()
+        spool.close()
+        assert found == []

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai.config import Config, Settings, default_spool_path, resolve
+from alignai.config import Config, Settings, default_spool_path, resolve, spool_path_from_environment
 from alignai.exception import ConfigError
 from tests.strategies import ANYTHING, UNHURRIED
 
@@ -74,7 +74,7 @@ def test_the_vendors_five_settings_may_be_given_by_position() -> None:
 
 def test_the_other_settings_are_given_by_name_only() -> None:
     with pytest.raises(TypeError):
-        Config(1000, 10, 2, 300, 4, "spool.db")  # type: ignore[misc]
+        Config(1000, 10, 2, 300, 4, "spool.db")  # type: ignore[call-arg]
 
 
 def test_settings_do_not_change() -> None:
@@ -363,3 +363,15 @@ def test_a_project_may_bear_the_name_of_anothers_file() -> None:
     other = default_spool_path("a/b").stem
 
     assert default_spool_path(other) != default_spool_path("a/b")
+
+
+def test_the_environment_names_a_spool_by_path_or_by_project(tmp_path: Path) -> None:
+    by_path = {"ALIGNAI_SPOOL_PATH": str(tmp_path / "a.db"), "ALIGNAI_PROJECT_ID": "p"}
+
+    assert spool_path_from_environment(by_path) == tmp_path / "a.db"
+    assert spool_path_from_environment({"ALIGNAI_PROJECT_ID": "p"}) == default_spool_path("p")
+
+
+def test_an_environment_that_names_no_spool_is_a_clear_error() -> None:
+    with pytest.raises(ConfigError, match="set ALIGNAI_SPOOL_PATH"):
+        spool_path_from_environment({"ALIGNAI_SPOOL_PATH": ""})

@@ -269,6 +269,8 @@ def test_a_time_zone_that_fails_is_an_error_of_its_time() -> None:
         def utcoffset(self, when: datetime | None) -> timedelta:
             raise LookupError(when)
 
+        dst = tzname = utcoffset  # type: ignore[assignment]
+
     assert refused("create_time", datetime(2026, 11, 23, tzinfo=Broken()))
 
 

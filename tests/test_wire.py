@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
 
 import pytest
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
-from alignai.api_client import APIClient, Outcome, Verdict
+from alignai.api_client import Outcome, Verdict
 from tests.servers.connect import ConnectServer, Request, refuse
-from tests.servers.raw import OK, RawServer, answer, answer_and_close, body, header, http, reset
-from tests.uploads import KEY, MANY, ONE, REQUEST_ID, encoded, event, huge, timed, unreachable, upload, upload_to
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.servers.raw import OK, answer, answer_and_close, http, reset
+from tests.uploads import KEY, MANY, REQUEST_ID, encoded, event, huge, unreachable, upload_to
 
 HTML = b"<html><body>Welcome to our Wi-Fi</body></html>"
 Start = "Callable[..., RawServer]"
@@ -248,67 +244,3 @@ def test_a_batch_refused_before_it_is_read_is_split(raw_server: Start) -> None:
 
     outcome = upload_to(raw_server(refuse_and_discard, reads=False).url, huge())
     assert (outcome.verdict, status_of(outcome)) == (Verdict.SPLIT, 413)
-
-
-def uncompressed(server: RawServer) -> list[bool]:
-    return [header(request, "content-encoding") is None for request in server.requests]
-
-
-def test_a_server_without_compression_gets_the_same_request_plain() -> None:
-    with ConnectServer(compressions=()) as server:
-        assert upload_to(server.url, MANY).verdict is Verdict.SENT
-    assert [request.request_id for request in server.requests] == [REQUEST_ID]
-    assert server.ids() == [f"{number:032x}" for number in range(20)]
-
-
-NO_GZIP = http(501, b'{"code": "unimplemented", "message": "unknown compression: \'gzip\'"}')
-
-
-@pytest.mark.parametrize("refusal", [NO_GZIP, http(415, HTML, "text/html"), http(501, b"no such Content-Encoding")])
-def test_once_compression_is_refused_the_client_stays_plain(
-    raw_server: Start, make_client: Callable[[str], APIClient], refusal: bytes
-) -> None:
-    server = raw_server(answer(refusal, OK))
-    client = make_client(server.url)
-    assert [upload(client, MANY).verdict for _ in range(2)] == [Verdict.SENT] * 2
-    assert uncompressed(server) == [False, True, True]
-    assert body(server.requests[1]) == body(server.requests[2])
-
-
-def test_an_unimplemented_method_is_not_asked_for_again(raw_server: Start) -> None:
-    server = raw_server(answer(http(501, b'{"code": "unimplemented", "message": "no such method"}')))
-    assert upload_to(server.url, MANY).verdict is Verdict.HOLD
-    assert len(server.requests) == 1
-
-
-def refuse_compressed(conn: socket.socket, request: bytes, n: int) -> None:
-    conn.sendall(OK if header(request, "content-encoding") is None else http(400, b'{"code": "invalid_argument"}'))
-
-
-def test_a_server_that_takes_gzip_for_bad_json_gets_it_plain(
-    raw_server: Start, make_client: Callable[[str], APIClient]
-) -> None:
-    server = raw_server(refuse_compressed)
-    client = make_client(server.url)
-    assert [upload(client, MANY).verdict for _ in range(2)] == [Verdict.SENT] * 2
-    assert uncompressed(server) == [False, True, True]
-
-
-def test_bad_events_are_bad_compressed_or_not(raw_server: Start, make_client: Callable[[str], APIClient]) -> None:
-    bad = http(400, b'{"code": "invalid_argument", "message": "bad event"}')
-    server = raw_server(answer(bad, bad, OK, bad))
-    client = make_client(server.url)
-    verdicts = [upload(client, MANY).verdict for _ in range(3)]
-    assert verdicts == [Verdict.ISOLATE, Verdict.SENT, Verdict.ISOLATE]
-    assert uncompressed(server) == [False, True, False, False]
-
-
-def test_an_upload_without_time_sends_nothing(connect_server: ConnectServer) -> None:
-    outcome = upload_to(connect_server.url, ONE, seconds=0)
-    assert (outcome.verdict, status_of(outcome), connect_server.requests) == (Verdict.RETRY, 0, [])
-
-
-def test_a_connect_server_that_hangs_is_left_by_the_deadline(connect_server: ConnectServer) -> None:
-    connect_server.respond = lambda request: connect_server.stopping.wait() and None
-    outcome, soon = timed(connect_server.url)
-    assert (outcome.verdict, status_of(outcome), soon) == (Verdict.RETRY, 0, True)

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from alignai import transport
 from alignai.api_client import APIClient, Verdict
-from tests.servers.raw import OK, RawServer, Script, answer, http, silence, trickle
-from tests.uploads import ONE, aborted, huge, timed, upload, upload_to, wait_until
+from alignai.deadline import Deadline
+from alignai.line import Line
+from tests.servers.raw import OK, RawServer, Script, answer, http, is_whole, silence, trickle
+from tests.uploads import ONE, SOON, aborted, huge, timed, upload, upload_to, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.servers.connect import ConnectServer
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 BYTES = itertools.repeat(b"x")
@@ -33,6 +38,8 @@ SERVERS: dict[str, Script] = {
     "trickles chunks": trickle(itertools.repeat(b"1\r\nx\r\n"), start=HEAD + b"Transfer-Encoding: chunked\r\n\r\n"),
     "stops in its body": trickle([], start=HEAD + b"Content-Length: 9\r\n\r\n{"),
     "continues for ever": trickle(itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n")),
+    "trickles a refusal without length": trickle(BYTES, start=b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    "stops after the head of a refusal": trickle([], start=b"HTTP/1.1 400 Bad Request\r\n\r\n"),
     "trickles a refusal": trickle(BYTES, start=b"HTTP/1.1 400 Bad Request\r\nContent-Length: 100000\r\n\r\n"),
 }
 
@@ -53,9 +60,29 @@ def test_an_upload_is_over_by_its_deadline(slow_server: RawServer) -> None:
     assert slow_server.connections == 1
 
 
+def test_an_upload_without_time_sends_nothing(connect_server: ConnectServer) -> None:
+    outcome = upload_to(connect_server.url, ONE, seconds=0)
+    assert (outcome.verdict, connect_server.requests) == (Verdict.RETRY, [])
+
+
+def test_a_connect_server_that_hangs_is_left_by_the_deadline(connect_server: ConnectServer) -> None:
+    connect_server.respond = lambda request: connect_server.stopping.wait() and None
+    outcome, soon = timed(connect_server.url)
+    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+
+
 def test_abort_ends_an_upload(slow_server: RawServer) -> None:
     outcome, soon = aborted(slow_server.url, lambda: bool(slow_server.requests))
     assert (outcome.verdict, outcome.fault, soon) == (Verdict.RETRY, False, True)
+
+
+def test_abort_ends_an_upload_on_a_kept_connection(raw_server: Callable[..., RawServer]) -> None:
+    def script(conn: socket.socket, request: bytes, n: int) -> None:
+        conn.sendall(OK) if n == 0 else silence(conn, request, n)
+
+    server = raw_server(script)
+    outcome, soon = aborted(server.url, lambda: len(server.requests) == 2, first=1)
+    assert (outcome.verdict, soon, server.connections) == (Verdict.RETRY, True, 1)
 
 
 def test_a_flood_of_continues_ends_by_its_size(raw_server: Callable[..., RawServer]) -> None:
@@ -72,12 +99,15 @@ def test_a_flood_of_continues_ends_by_its_size(raw_server: Callable[..., RawServ
 
 @pytest.fixture
 def slow_reader(raw_server: Callable[..., RawServer]) -> Iterator[RawServer]:
-    """A server that reads a little of the request now and then."""
+    """A server that takes seconds to read a huge request, and would then take it."""
     over = threading.Event()
 
     def script(conn: socket.socket, request: bytes, n: int) -> None:
-        while not over.wait(0.02) and conn.recv(1000):
-            pass
+        received = b""
+        while not over.wait(0.05) and (piece := conn.recv(256 * 1024)):
+            received += piece
+            if is_whole(received):
+                conn.sendall(OK)
 
     yield raw_server(script, reads=False)
     over.set()
@@ -91,6 +121,28 @@ def test_a_server_that_reads_slowly_is_left_by_the_deadline(slow_reader: RawServ
 def test_abort_ends_an_upload_to_a_server_that_reads_slowly(slow_reader: RawServer) -> None:
     outcome, soon = aborted(slow_reader.url, lambda: bool(slow_reader.requests), huge())
     assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+
+
+def test_each_byte_that_a_server_reads_does_not_buy_more_time() -> None:
+    line = Line()
+    connection = transport._pool_classes(line)["http"].ConnectionCls("127.0.0.1")
+    over = threading.Event()
+    with ExitStack() as stack:
+        ours, theirs = map(stack.enter_context, socket.socketpair())
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        ours.settimeout(SOON)
+        connection.sock = ours
+
+        def read_slowly() -> None:
+            while not over.wait(0.02) and theirs.recv(4096):
+                pass
+
+        reader = threading.Thread(target=read_slowly)
+        reader.start()
+        stack.callback(reader.join)
+        stack.callback(over.set)
+        with line.until(Deadline.after(0.5)), pytest.raises(TimeoutError):
+            connection.send(bytes(400 * 4096))
 
 
 @contextmanager
@@ -133,36 +185,6 @@ def test_a_tls_handshake_is_over_by_the_deadline(raw_server: Callable[..., RawSe
 def test_abort_ends_a_tls_handshake(raw_server: Callable[..., RawServer]) -> None:
     server = raw_server(silence, reads=False)
     outcome, soon = aborted(server.url.replace("http:", "https:"), lambda: bool(server.requests))
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
-
-
-@pytest.fixture
-def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """A name server that does not answer; the event says that it has been asked."""
-    asked, over = threading.Event(), threading.Event()
-
-    def getaddrinfo(*_: object, **__: object) -> None:
-        asked.set()
-        over.wait()
-        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    yield asked
-    over.set()
-    wait_until(lambda: not any(thread.name == "alignai-resolver" for thread in threading.enumerate()))
-
-
-def test_a_resolver_that_hangs_is_left_by_the_deadline(hanging_resolver: threading.Event) -> None:
-    outcome, soon = timed("http://ingestion.invalid")
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
-    assert outcome.error is not None
-    assert outcome.error.err_msg == (
-        "no answer from http://ingestion.invalid: the name ingestion.invalid was not resolved in time"
-    )
-
-
-def test_abort_ends_an_upload_that_waits_for_the_resolver(hanging_resolver: threading.Event) -> None:
-    outcome, soon = aborted("http://ingestion.invalid", hanging_resolver.is_set)
     assert (outcome.verdict, soon) == (Verdict.RETRY, True)
 
 

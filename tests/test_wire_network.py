@@ -10,14 +10,14 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from alignai.api_client import APIClient, Verdict
-from tests.servers.raw import OK, RawServer, answer, header, http, silence, trickle
-from tests.uploads import KEY, MANY, aborted, huge, timed, upload, upload_to
+from tests.servers.raw import OK, RawServer, answer, header, http, is_whole, silence, trickle
+from tests.uploads import KEY, MANY, aborted, huge, timed, upload, upload_to, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,36 @@ def test_a_name_that_does_not_exist_is_retried() -> None:
     assert outcome.error is not None
     assert (outcome.verdict, outcome.error.status_code) == (Verdict.RETRY, 0)
     assert outcome.error.err_msg.startswith("no answer from http://nonexistent.invalid: ")
+
+
+@pytest.fixture
+def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A name server that does not answer; the event says that it has been asked."""
+    asked, over = threading.Event(), threading.Event()
+
+    def getaddrinfo(*_: object, **__: object) -> None:
+        asked.set()
+        over.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield asked
+    over.set()
+    wait_until(lambda: not any(thread.name == "alignai-resolver" for thread in threading.enumerate()))
+
+
+def test_a_resolver_that_hangs_is_left_by_the_deadline(hanging_resolver: threading.Event) -> None:
+    outcome, soon = timed("http://ingestion.invalid")
+    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    assert outcome.error is not None
+    assert outcome.error.err_msg == (
+        "no answer from http://ingestion.invalid: the name ingestion.invalid was not resolved in time"
+    )
+
+
+def test_abort_ends_an_upload_that_waits_for_the_resolver(hanging_resolver: threading.Event) -> None:
+    outcome, soon = aborted("http://ingestion.invalid", hanging_resolver.is_set)
+    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
 
 
 @pytest.mark.parametrize("address", ["http://", "http://[::1", "ftp://127.0.0.1", "http://" + "a" * 70 + ".invalid"])
@@ -174,8 +204,11 @@ def test_a_tls_server_that_reads_slowly_is_left_by_the_deadline(raw_server: Star
     over = threading.Event()
 
     def script(conn: socket.socket, request: bytes, n: int) -> None:
-        while not over.wait(0.02) and conn.recv(1000):
-            pass
+        received = b""
+        while not over.wait(0.05) and (piece := conn.recv(256 * 1024)):
+            received += piece
+            if is_whole(received):
+                conn.sendall(OK)
 
     outcome, soon = timed(raw_server(script, tls=tls, reads=False).url, huge())
     over.set()

@@ -75,9 +75,13 @@ def timed(url: str, events: Sequence[bytes] = ONE) -> tuple[Outcome, bool]:
     return outcome, time.monotonic() - start < SOON
 
 
-def aborted(url: str, under_way: Callable[[], bool], events: Sequence[bytes] = ONE) -> tuple[Outcome, bool]:
-    """The outcome of an upload that is aborted once it is under way, and whether that ended it soon."""
+def aborted(
+    url: str, under_way: Callable[[], bool], events: Sequence[bytes] = ONE, *, first: int = 0
+) -> tuple[Outcome, bool]:
+    """The outcome of an upload aborted once it is under way, after *first* others, and whether that ended it soon."""
     client = APIClient(url, KEY)
+    for _ in range(first):
+        upload(client, events)
     outcomes: list[Outcome] = []
     uploading = threading.Thread(target=lambda: outcomes.append(upload(client, events, seconds=60)))
     uploading.start()

@@ -11,6 +11,7 @@ from connectrpc.errors import ConnectError
 from connectrpc.method import IdempotencyLevel, MethodInfo, StreamType
 from connectrpc.server import ConnectWSGIApplication, EndpointSync
 from google.protobuf.json_format import MessageToDict
+from waitress import wasyncore
 from waitress.server import create_server
 from waitress.task import ThreadedTaskDispatcher
 
@@ -206,18 +207,20 @@ class _Running:
             inbuf_overflow=_IN_MEMORY,
             outbuf_overflow=_IN_MEMORY,
         )
-        self._thread = threading.Thread(target=self._server.run, name="connect-server", daemon=True)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="connect-server", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        self._server.trigger.pull_trigger(self._drop_everything)
+        self._over.set()
+        self._server.pull_trigger()
         self._thread.join()
-        self._dispatcher.shutdown()
-
-    def _drop_everything(self) -> None:
-        """On the server's own thread: its loop ends when nothing is left in the map."""
-        sockets = self._server._map
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()
+        # The server goes last: a worker that ends pulls its trigger, whose descriptor may by then be another's.
+        self._dispatcher.shutdown()
         self._server.close()
-        sockets.clear()
+
+    def _loop(self) -> None:
+        while not self._over.is_set():
+            wasyncore.loop(timeout=1, map=self._server._map, count=1)

@@ -23,10 +23,9 @@ Script = Callable[[socket.socket, bytes, int], None]
 
 class RawServer:
     """
-    A socket server that reads whole HTTP requests and lets a script answer them.
+    A socket server that reads whole HTTP requests and lets a script answer them, or close the connection.
 
-    The script may close the connection; where it doesn't, the next request on it is read. An error in a script other
-    than a lost connection is raised by `stop`.
+    An error in a script other than a lost connection is raised by `stop`.
 
     Args:
         script: the answer to each request.
@@ -153,20 +152,27 @@ def read_request(conn: socket.socket) -> bytes:
         if not (piece := conn.recv(65536)):
             return b""
         received += piece
-    head, _, _ = received.partition(b"\r\n\r\n")
-    whole = len(head) + 4 + int(header(received, "content-length") or 0)
     pieces = [received]
-    have = len(received)
-    while have < whole and (piece := conn.recv(1 << 20)):
+    missing = _whole(received) - len(received)
+    while missing > 0 and (piece := conn.recv(1 << 20)):
         pieces.append(piece)
-        have += len(piece)
+        missing -= len(piece)
     return b"".join(pieces)
+
+
+def is_whole(received: bytes) -> bool:
+    """Whether this is a whole request, by its Content-Length."""
+    return b"\r\n\r\n" in received and len(received) >= _whole(received)
+
+
+def _whole(received: bytes) -> int:
+    head, end, _ = received.partition(b"\r\n\r\n")
+    return len(head) + len(end) + int(header(received, "content-length") or 0)
 
 
 def header(request: bytes, name: str) -> str | None:
     """The value of a header in a request as received."""
-    head, _, _ = request.partition(b"\r\n\r\n")
-    for line in head.decode("latin-1").split("\r\n")[1:]:
+    for line in request.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]:
         key, _, value = line.partition(":")
         if key.strip().lower() == name.lower():
             return value.strip()
@@ -182,9 +188,7 @@ def http(
     status: int, content: bytes = b"", content_type: str = "application/json", **headers: str | int | None
 ) -> bytes:
     """
-    An answer, byte for byte.
-
-    A header is given by its name with underscores: `retry_after=3`. None leaves one out that would be there.
+    An answer, byte for byte; a header goes by its name: `retry_after=3`, None for one that is not to be there.
     """
     reason = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Unheard Of"
     fields: dict[str, str | int | None] = {"content_type": content_type, "content_length": len(content), **headers}

@@ -1,0 +1,227 @@
+"""
+Whatever is done to a spool, and in whatever order, it holds what a plain list would.
+
+Every acknowledged event is waiting, in flight, sent, rejected or dropped: in order, once.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from alignai.spool import Spool, ledger
+from alignai.spool.ledger import MOST_DEATHS
+from tests.spool.look import ask, payloads
+
+if TYPE_CHECKING:
+    from alignai.spool import Batch
+
+Event = tuple[int, bytes]
+
+
+@dataclass
+class Open:
+    """An open batch, as it must come back."""
+
+    events: list[Event]
+    request_id: str = ""
+    attempts: int = 0
+    faults: int = 0
+    deaths: int = 0
+    uploading: bool = False
+
+
+class SpoolModel(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "spool.db"
+        self.waiting: deque[Event] = deque()
+        self.open: deque[Open] = deque()
+        self.sent: list[Event] = []
+        self.rejected: list[Event] = []
+        self.dropped: list[Event] = []
+        self.appended = 0
+        self.last_error: str | None = None
+        self.current: tuple[Batch, Open] | None = None
+
+    @initialize(synchronous=st.sampled_from(["normal", "full"]))
+    def begin(self, synchronous: str) -> None:
+        self.synchronous = synchronous
+        self.spool = self.opened()
+
+    def opened(self) -> Spool:
+        return Spool(self.path, project_id="project", synchronous=self.synchronous, retention=0)
+
+    def teardown(self) -> None:
+        while self.waiting or self.open:
+            self.next_batch(100, 1 << 20)
+            if self.current:
+                self.mark_sent()
+        self.everything_is_somewhere()
+        order = [seq for seq, _ in self.sent]
+        assert order == sorted(order)
+        self.spool.close()
+        self.folder.cleanup()
+
+    @rule(payloads=st.lists(st.binary(max_size=40) | st.just(b"." * 6000), min_size=1, max_size=12))
+    def append(self, payloads: list[bytes]) -> None:
+        for payload in payloads:
+            self.appended += 1
+            assert self.spool.append(payload) == self.appended
+            self.waiting.append((self.appended, payload))
+
+    @rule(max_events=st.integers(1, 8), max_bytes=st.sampled_from([1, 60, 10_000]))
+    def next_batch(self, max_events: int, max_bytes: int) -> None:
+        batch = self.spool.next_batch(max_events, max_bytes)
+        expected = self.resumed() or self.begun(max_events, max_bytes)
+        if not expected:
+            assert batch is None
+            self.current = None
+            return
+        assert batch
+        expected.request_id = expected.request_id or batch.request_id
+        assert batch.payloads == tuple(payload for _, payload in expected.events)
+        assert (batch.request_id, batch.attempts, batch.faults) == (
+            expected.request_id,
+            expected.attempts,
+            expected.faults,
+        )
+        self.current = batch, expected
+
+    def resumed(self) -> Open | None:
+        while self.open:
+            first = self.open[0]
+            first.deaths += first.uploading
+            first.uploading = False
+            if first.deaths < MOST_DEATHS:
+                first.attempts += 1
+                first.uploading = True
+                return first
+            if len(first.events) > 1:
+                self.split_model(first)
+            else:
+                self.rejected += self.open.popleft().events
+                self.last_error = ledger.DEADLY
+        return None
+
+    def begun(self, max_events: int, max_bytes: int) -> Open | None:
+        events: list[Event] = []
+        while self.waiting and len(events) < max_events:
+            size = sum(len(payload) for _, payload in [*events, self.waiting[0]])
+            if events and size > max_bytes:
+                break
+            events.append(self.waiting.popleft())
+        if not events:
+            return None
+        self.open.append(Open(events, attempts=1, uploading=True))
+        return self.open[-1]
+
+    def split_model(self, batch: Open) -> None:
+        self.open.popleft()
+        middle = len(batch.events) // 2
+        self.open.appendleft(Open(batch.events[middle:], faults=batch.faults))
+        self.open.appendleft(Open(batch.events[:middle], faults=batch.faults))
+
+    @precondition(lambda self: self.current)
+    @rule()
+    def mark_sent(self) -> None:
+        assert self.current
+        self.spool.mark_sent(self.current[0])
+        self.sent += self.open.popleft().events
+        self.current = None
+
+    @precondition(lambda self: self.current)
+    @rule(fault=st.booleans())
+    def mark_failed(self, fault: bool) -> None:
+        assert self.current
+        batch, expected = self.current
+        self.spool.mark_failed(batch, "failed", fault=fault)
+        expected.faults += fault
+        expected.deaths, expected.uploading = 0, False
+        self.last_error, self.current = "failed", None
+
+    @precondition(lambda self: self.current)
+    @rule()
+    def mark_rejected(self) -> None:
+        assert self.current
+        self.spool.mark_rejected(self.current[0], "reason", "rejected")
+        self.rejected += self.open.popleft().events
+        self.last_error, self.current = "rejected", None
+
+    @precondition(lambda self: self.current and len(self.current[0]) > 1)
+    @rule()
+    def split(self) -> None:
+        assert self.current
+        self.spool.split(self.current[0])
+        self.split_model(self.current[1])
+        self.current = None
+
+    @precondition(lambda self: self.current)
+    @rule(deaths=st.integers(1, MOST_DEATHS))
+    def die_while_uploading(self, deaths: int) -> None:
+        for _ in range(deaths):
+            self.next_batch(1, 1)
+            self.crash()
+
+    @rule(max_bytes=st.sampled_from([1, 100, 10_000]))
+    def drop_oldest(self, max_bytes: int) -> None:
+        with self.spool._access.transaction() as db:
+            dropped = ledger.drop(db, max_bytes)
+        size = 0
+        for number in range(dropped):
+            self.dropped.append(self.waiting.popleft())
+            size += len(self.dropped[-1][1])
+            assert number == 0 or size <= max_bytes
+
+    @rule()
+    def upkeep(self) -> None:
+        self.spool.upkeep()
+
+    @rule()
+    def reopen(self) -> None:
+        self.spool.close()
+        self.spool = self.opened()
+        self.current = None
+
+    @rule()
+    def crash(self) -> None:
+        """The process is gone: nothing is moved into the file, and what it knew of its batch is forgotten."""
+        self.spool._access.close()
+        self.spool = self.opened()
+        self.current = None
+
+    @rule()
+    def fork_elsewhere(self) -> None:
+        """What a fork does to the parent: every connection is closed and opened again."""
+        self.spool._access.suspend()
+        self.spool._access.resume()
+
+    @invariant()
+    def everything_is_somewhere(self) -> None:
+        stats = self.spool.stats()
+        in_flight = [event for batch in self.open for event in batch.events]
+        assert (stats.pending, stats.in_flight) == (len(self.waiting), len(in_flight))
+        assert (stats.sent, stats.rejected, stats.dropped) == (
+            len(self.sent),
+            len(self.rejected),
+            len(self.dropped),
+        )
+        assert stats.last_error == self.last_error
+        assert self.spool.last_seq() == self.appended
+        assert self.spool.unsettled(self.appended) == len(self.waiting) + len(in_flight)
+        unsettled = [payload for _, payload in [*in_flight, *self.waiting]]
+        assert payloads(self.path)[-len(unsettled) or self.appended :] == unsettled
+        assert ask(self.path, "SELECT seq, payload FROM rejected ORDER BY seq") == sorted(self.rejected)
+        assert self.spool.check() == []
+
+
+SpoolModel.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestSpoolModel = SpoolModel.TestCase
