@@ -74,13 +74,17 @@ class Loop:
 
     def _run(self) -> None:
         try:
-            while not self.stopping:
-                self._wait(self._step_once())
+            self._repeat()
             self._at_end()
         except BaseException:  # whatever it is, someone should hear of it
             logger.exception("%s has died; it is started again when it is needed", self._name)
         finally:
             self.running = False
+
+    def _repeat(self) -> None:
+        # A function of its own: what is raised at the jump of a loop may escape the `try` around it (Python 3.13.0).
+        while not self.stopping:
+            self._wait(self._step_once())
 
     def _step_once(self) -> float:
         try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from . import forks, ledger, sql
 from .connection import patiently
 from .errors import SpoolBusyError, SpoolClosedError, SpoolCorruptError, from_os, translated
+from .filesystem import identity
 from .format import is_damaged, prepare, set_aside
 from .links import Links
 
@@ -30,6 +31,7 @@ Row = tuple[float, int, bytes]
 """What is stored of an event: when, its checksum, its payload."""
 
 _immortal: list[Links] = []
+_beginning = threading.Lock()
 
 
 class LogLostError(Exception):
@@ -46,6 +48,7 @@ class Access:
     Attributes:
         notices: What whoever has a log should put there, as errors; the spool itself never logs.
         unverified: Rows acknowledged since the log was last seen in its place.
+        unverified_from: The number of the first of them, while there are any.
         dirty: Whether anything was written since the log was last synced.
     """
 
@@ -57,11 +60,19 @@ class Access:
         self._space = space
         self._links: Links | None = None
         self.unverified: list[Row] = []
+        self.unverified_from: int = 0
         self._closed = False
         self.begin_anew()
+        try:
+            self._open()
+        except SpoolCorruptError:
+            self.replace_damaged()
+            self._open()
+        forks.register(self)
+
+    def _open(self) -> None:
         with self.writing:
             self.links()
-        forks.register(self)
 
     # -- using the connections -----------------------------------------------------------------------------------------
 
@@ -86,10 +97,10 @@ class Access:
             SpoolError: As SQLite says; a damaged file has been set aside by then.
         """
         self.notice_fork()
+        self._mend()
         with self._replacing_damaged(), self.reader, self.translating():
             if self._links is None:
-                with self.writing:
-                    self.links()
+                self._open()
             db = self.links().reader
             if db.in_transaction:  # this call interrupts another of the same thread: one look serves both
                 yield db
@@ -110,9 +121,7 @@ class Access:
             SpoolError: As SQLite says; a damaged file has been set aside by then.
         """
         self.notice_fork()
-        links = self._links  # a fork may take it away at any moment
-        if links and links.lost:
-            self.recover()
+        self._mend()
         with self._replacing_damaged(), self.writing, self.translating():
             db = self.links().ledger
             if db.in_transaction:
@@ -161,6 +170,11 @@ class Access:
         self.unverified_bytes = 0
         self.verified_at = time.monotonic()
 
+    def _mend(self) -> None:
+        links = self._links  # a fork may take it away at any moment
+        if links and links.lost:
+            self.recover()
+
     def recover(self) -> None:
         """Let go of a lost log, in the whole process at once: SQLite shares its index between connections."""
         self.notices.append(
@@ -179,16 +193,19 @@ class Access:
 
     def _restored(self, links: Links) -> Links:
         """The same, after what was acknowledged and did not reach the file has been appended again."""
-        oldest = ledger.last_seq(links.reader) - len(self.unverified) - VERIFY_ROWS
+        if not self.unverified:
+            return links
         try:
+            # What is there is where it was; what is appended again, by an earlier try too, is behind the rest.
+            self.unverified_from = min(self.unverified_from, ledger.last_seq(links.reader) + 1)
             for row in self.unverified:
-                if not links.reader.execute(sql.HOLDS, (oldest, row[1], row[2])).fetchone():
+                at, crc, payload = row
+                if not links.reader.execute(sql.HOLDS, (self.unverified_from, crc, at, payload)).fetchone():
                     patiently(lambda row=row: links.append.execute(sql.APPEND, row))  # type: ignore[misc]
                     self.dirty = True
         except BaseException:
             links.close()
             raise
-        self.unverified.clear()
         return links
 
     # -- a damaged file ------------------------------------------------------------------------------------------------
@@ -200,11 +217,13 @@ class Access:
         Unless *sure*, a second look with new connections must find it damaged too: a log that was lost under the old
         ones reads like damage.
         """
-        found = self._links.file if self._links else None
+        links = self._links
+        found = links.file if links else identity(self.path)
         self._let_go()
-        if sure or is_damaged(self.path):
-            with suppress(SpoolCorruptError):  # another process was first
-                self._notice_damage(set_aside(self.path, found))
+        if (links and sure) or is_damaged(self.path):
+            aside = set_aside(self.path, found)
+            if aside:
+                self._notice_damage(aside)
 
     def _notice_damage(self, aside: Path) -> None:
         self.notices.append(
@@ -231,6 +250,8 @@ class Access:
         self.writing.acquire()
         links, self._links = self._links, None
         if links:
+            with suppress(LogLostError):
+                self.verify(links)  # or what has been sent and deleted by now would be appended again
             links.close()
 
     def resume(self) -> None:
@@ -241,21 +262,24 @@ class Access:
     def notice_fork(self) -> None:
         """Begin anew where C code has forked without Python's hooks."""
         if self._pid != os.getpid():
-            self.begin_anew()
+            with _beginning:
+                if self._pid != os.getpid():
+                    self.begin_anew()
 
     def begin_anew(self) -> None:
         """Fresh locks and nothing open, as in a new process."""
         if self._links:
             # These connections are the parent's: never used, closed or collected here.
             _immortal.append(self._links)
-        self._pid = os.getpid()
         self._links = None
         self.reader = threading.RLock()
         self.writing = threading.RLock()
         self.unverified = []
+        self.unverified_from = 0
         self.unverified_bytes = 0
         self.verified_at = 0.0
         self.dirty = False
+        self._pid = os.getpid()  # last: another thread that sees it goes on
 
 
 INTERRUPTING = (

@@ -54,7 +54,7 @@ class Appender:
         """
         size = sum(len(row[2]) for row in rows)
         self._space.refuse_oversize(size, self._access.path)
-        damage_seen = False
+        damages = 0
         while True:
             try:
                 with self._access.writing:
@@ -62,8 +62,10 @@ class Appender:
             except LogLostError:
                 self._access.recover()
             except SpoolCorruptError:
-                self._access.replace_damaged(sure=damage_seen)
-                damage_seen = True
+                if damages > 1:
+                    raise
+                self._access.replace_damaged(sure=damages == 1)
+                damages += 1
             except LogFullError:
                 if not self._wait_for_room():
                     raise
@@ -85,6 +87,8 @@ class Appender:
             seq = self._execute(links, statement, values)
         except sqlite3.Error as error:
             raise translated(error, str(access.path)) from error
+        if not access.unverified:
+            access.unverified_from = seq - len(rows) + 1
         access.unverified += rows
         access.unverified_bytes += growth
         access.dirty = True

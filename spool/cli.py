@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from alignai.config import spool_path_from_environment
 from alignai.exception import ConfigError
 
-from .commands import as_json, as_rows, inspect
+from .commands import as_json, as_rows, inspect, printable
 from .errors import SpoolError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path = given.path or spool_path_from_environment(os.environ)
         figures = inspect(path)
     except (SpoolError, ConfigError) as error:
-        print(f"alignai.spool: {error}", file=sys.stderr)
+        print(f"alignai.spool: {printable(str(error))}", file=sys.stderr)
         return USAGE
     if given.json:
         print(as_json(figures))

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .connection import has_wal_reset_bug
@@ -15,8 +16,6 @@ from .inspection import stats
 from .looking import looking_at
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .records import LeaseHolder
 
 
@@ -27,6 +26,7 @@ def inspect(path: Path) -> dict[str, Any]:
     Raises:
         SpoolError: It cannot be looked at.
     """
+    path = Path(os.path.realpath(path))  # the log is beside the file, not beside a link to it
     with looking_at(path) as db:
         figures = asdict(now := stats(db, path))
     figures["lease"] = None if now.lease is None else asdict(now.lease) | {"alive": is_alive(now.lease)}

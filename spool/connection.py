@@ -6,6 +6,7 @@ import os
 import random
 import sqlite3
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
@@ -51,7 +52,8 @@ def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False)
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     try:
         for pragma in (*PRAGMAS, f"PRAGMA synchronous = {synchronous}"):
-            connection.execute(pragma)
+            # Some look at the file, and whoever opens it first after a crash locks it to read its log.
+            patiently(partial(connection.execute, pragma))
     except BaseException:
         connection.close()
         raise

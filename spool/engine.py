@@ -62,8 +62,8 @@ class Spool:
         self._begin_group()
 
     def _begin_group(self) -> None:
-        self._pid = os.getpid()
         self._group = GroupCommit(self._appender.append) if self._synchronous == "full" else None
+        self._pid = os.getpid()  # last: another thread that sees it goes on
 
     # -- appending -----------------------------------------------------------------------------------------------------
 
@@ -80,8 +80,8 @@ class Spool:
             SpoolError: The disk or the file system refused.
         """
         if self._pid != os.getpid():
-            self._begin_group()
             self._access.notice_fork()
+            self._begin_group()
         row = self._appender.row(payload)
         return self._group.append(row) if self._group else self._appender.append([row])
 
@@ -209,6 +209,7 @@ class Spool:
         """Move the log into the file and close it in this process. Closing twice does no harm."""
         if self._access.closed:
             return
+        self._access.notice_fork()
         with suppress(SpoolError):
             self._upkeep.finish()
         self._access.close()

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import SpoolError, from_os
 
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _MOUNTS = Path("/proc/self/mountinfo")
-_NETWORK = frozenset({"9p", "afs", "ceph", "cifs", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"})
+_NETWORK = frozenset(
+    "9p afs ceph cifs fuse.glusterfs fuse.sshfs glusterfs lustre ncpfs nfs nfs4 smb3 smbfs".split()  # noqa: SIM905
+)
 
 
 def create_private(path: Path) -> None:
@@ -63,6 +74,20 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep every other process out that asks for the same, where a folder can be locked: no file more is needed."""
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def size_of(path: Path) -> int:
     """Bytes of the file, 0 where there is none; by `stat`, since opening it could cost SQLite its locks."""
     try:
@@ -105,5 +130,5 @@ def _kind_of_mount(path: Path) -> str | None:
     for line in lines:
         before, _, after = line.partition(" - ")
         kinds[before.split(" ")[4].replace("\\040", " ")] = after.split(" ")[0]
-    folder = path.resolve()
+    folder = Path(os.path.realpath(path))
     return next((kinds[str(each)] for each in (folder, *folder.parents) if str(each) in kinds), None)

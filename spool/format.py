@@ -6,12 +6,13 @@ import os
 import sqlite3
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from . import sql
 from .connection import connect, patiently, shm_of, wal_of
 from .errors import SpoolCorruptError, SpoolError, SpoolMismatchError, SpoolVersionError, from_os, translated
-from .filesystem import create_private, identity, refuse_network, sync_folder
+from .filesystem import alone_in, create_private, identity, refuse_network, sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,16 +36,18 @@ def prepare(path: Path, project_id: str) -> Path | None:
         SpoolError: The path cannot be used.
     """
     refuse_network(path)
-    create_private(path)
-    found = identity(path)
-    try:
-        _bring_up(path, project_id)
-    except SpoolCorruptError:
-        aside = set_aside(path, found)
+    aside = None
+    while True:
         create_private(path)
-        _bring_up(path, project_id)
-        return aside
-    return None
+        found = identity(path)
+        try:
+            _bring_up(path, project_id)
+        except SpoolCorruptError:
+            if aside:
+                raise  # the new one too: it is the disk that is damaged
+            aside = set_aside(path, found)
+        else:
+            return aside
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> int:
@@ -93,25 +96,28 @@ def is_damaged(path: Path) -> bool:
     return bool(verdict != "ok")
 
 
-def set_aside(path: Path, found: tuple[int, int] | None) -> Path:
+def set_aside(path: Path, found: tuple[int, int] | None) -> Path | None:
     """
     Rename a damaged spool and its log, so that a new one can be made; nothing is deleted but the index.
 
+    Returns:
+        Its new name; None where the file at *path* is no longer the one *found* (another process was first).
+
     Raises:
-        SpoolCorruptError: The file at *path* is no longer the damaged one (another process was first).
         SpoolError: It cannot be renamed.
     """
-    if identity(path) != found:
-        raise SpoolCorruptError(f"spool {path}: it was replaced while it was looked at - try again")
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    aside = path.with_name(f"{path.name}.corrupt-{stamp}-{os.getpid()}")
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    aside = path.with_name(f"{path.name}.corrupt-{moment}-{os.getpid()}")
     try:
-        wal = wal_of(path)
-        if wal.exists():
-            wal.rename(wal_of(aside))
-        path.rename(aside)
-        shm_of(path).unlink(missing_ok=True)
-        sync_folder(path.parent)
+        with alone_in(path.parent):
+            if identity(path) != found:
+                return None
+            shm_of(path).unlink(missing_ok=True)
+            wal = wal_of(path)
+            if wal.exists():  # before the file: beside a new one, SQLite would delete it
+                wal.rename(wal_of(aside))
+            path.rename(aside)
+            sync_folder(path.parent)
     except OSError as error:
         raise from_os(error, str(path)) from error
     return aside
@@ -133,7 +139,7 @@ def _migrate(path: Path, project_id: str) -> None:
     # The reader keeps SQLite from deleting the log when the writer closes, as it does wherever the spool is open.
     with closing(connect(path, read_only=True)) as reader, closing(connect(path, synchronous="full")) as writer:
         # Before the first table, or it silently stays off.
-        writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        patiently(lambda: writer.execute("PRAGMA auto_vacuum = INCREMENTAL"))
         (mode,) = patiently(lambda: writer.execute("PRAGMA journal_mode = WAL").fetchone())
         if mode != "wal":
             raise SpoolError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ class Links:
     """
 
     def __init__(self, path: Path, synchronous: str, space: Space) -> None:
+        self._pid = os.getpid()
         self._path = path
         self._log = wal_of(path)
         self._opened: list[sqlite3.Connection] = []
@@ -33,7 +35,7 @@ class Links:
             self.reader = self._open(path, synchronous, read_only=True)
             self.append = self._open(path, synchronous)
             self.ledger = self._open(path, synchronous)
-            self.append.execute(f"PRAGMA max_page_count = {space.max_pages}")
+            patiently(lambda: self.append.execute(f"PRAGMA max_page_count = {space.max_pages}"))
             for writer in (self.append, self.ledger):
                 writer.execute(f"PRAGMA journal_size_limit = {space.checkpoint_at}")
             self.file = identity(path)
@@ -86,6 +88,11 @@ class Links:
         Nothing happens where a reader still needs the log.
         """
         patiently(lambda: self.ledger.execute(sql.COMMIT_NOTHING))
+
+    def __del__(self) -> None:
+        """Whoever forgot to close must not delete the log either; after a fork, these are the parent's."""
+        if self._pid == os.getpid():
+            self.close()
 
     def close(self) -> None:
         """Close all, the reader last."""

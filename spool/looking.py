@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from .connection import connect, patiently, wal_of
-from .errors import SpoolError, SpoolMismatchError, translated
+from .errors import SpoolError, SpoolMismatchError, from_os, translated
 from .format import verify
 
 if TYPE_CHECKING:
@@ -24,7 +24,11 @@ def looking_at(path: Path) -> Iterator[sqlite3.Connection]:
     Raises:
         SpoolError: There is none, it is not to be read, or it is not one of ours.
     """
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise from_os(error, str(path)) from error
+    if not there:
         raise SpoolError(f"spool {path}: there is no such file - name the spool, or set ALIGNAI_SPOOL_PATH")
     try:
         connection = _connect(path)
@@ -40,15 +44,7 @@ def looking_at(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    with suppress(sqlite3.OperationalError):
-        connection = connect(path, read_only=True)
-        try:
-            patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_schema").fetchone())
-        except BaseException:
-            connection.close()
-            raise
-        return connection
     if wal_of(path).exists():
         return connect(path, read_only=True)
-    # Without a log and without the right to make one (another user's folder), the file is all there is.
+    # Without a log the file is all there is, and SQLite would make a log, even to read.
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)

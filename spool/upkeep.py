@@ -33,6 +33,7 @@ class Upkeep:
 
     def run(self) -> None:
         """Everything, in small steps; to be called about once a second."""
+        self._access.notice_fork()
         while self._prune_one():
             pass
         if self._verify_and_sync():

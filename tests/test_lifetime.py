@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from connectrpc.code import Code
 
-from alignai import ClosedError
+from alignai import ClosedError, SpoolBusyError
 from tests.clients import client, finished, inspect, record, repeated_under_another_id, worker
 from tests.servers.connect import refuse
 from tests.servers.raw import silence
 from tests.test_client import CALLS
 from tests.test_sender import LONG, lease_held_elsewhere, threads
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,6 +57,39 @@ def test_closing_from_several_threads_at_once_does_no_harm(
         thread.join()
     assert connect_server.ids() == ids
     assert threads() == []
+    assert caplog.messages == []
+
+
+def test_a_hasty_close_ends_a_patient_one(
+    connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect_server.respond = refuse(Code.UNAVAILABLE)
+    sdk = client(connect_server.url, spool_path)
+    record(sdk, 3)
+    patient = threading.Thread(target=sdk.close, args=(3600,))
+    patient.start()
+    sdk.close(0.2)
+    patient.join(PATIENCE)
+    assert not patient.is_alive()
+    assert "could not be flushed" not in caplog.text
+
+
+def test_close_lets_an_upload_under_way_end_where_there_is_time(
+    connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flushing = threading.Event()
+    connect_server.respond = lambda request: flushing.wait(PATIENCE) and time.sleep(0.2)
+    sdk = client(connect_server.url, spool_path, flush_interval_ms=0.001)
+    with client(connect_server.url, spool_path, sender=False) as other:
+        record(sdk, 1)
+        wait_until(lambda: connect_server.requests)
+        closing = threading.Thread(target=sdk.close)
+        closing.start()
+        wait_until(lambda: sdk._sender and sdk._sender._flush_to)
+        record(other, 1)  # none of what close waits for, and uploaded as soon as that has arrived
+        flushing.set()
+        closing.join()
+    assert len(connect_server.requests) == len(connect_server.ids()) == 2
     assert caplog.messages == []
 
 
@@ -144,10 +177,14 @@ def test_finalisers_may_record_and_flush(connect_server: ConnectServer, spool_pa
             self.itself = self  # so that the collector finds it, in the midst of anything
 
         def __del__(self) -> None:
-            ids.extend(record(sdk, 1))
-            sdk.flush(0)
+            try:
+                ids.extend(record(sdk, 1))
+                sdk.flush(0)
+            except SpoolBusyError:  # in the midst of the sender's own work, where waiting would be for ever
+                refused.append(self)
 
     ids: list[str] = []
+    refused: list[Conversation] = []
     with client(connect_server.url, spool_path) as sdk:
         threshold = gc.get_threshold()
         gc.set_threshold(10)
@@ -157,9 +194,8 @@ def test_finalisers_may_record_and_flush(connect_server: ConnectServer, spool_pa
                 ids += record(sdk, 1)
         finally:
             gc.set_threshold(*threshold)
-        gc.collect()
+        wait_until(lambda: gc.collect() >= 0 and len(ids) + len(refused) == 600)
         assert sdk.flush()
-    assert len(ids) == 600
     assert sorted(connect_server.ids()) == sorted(ids)
 
 
@@ -173,9 +209,10 @@ ids = {"main": [], "handler": []}
 def handle(number, frame):
     ids["handler"].append(sdk.create_message("s2", len(ids["handler"]) + 1, "user", "from a handler"))
     sdk.flush(0.005)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)  # not before: a slow machine would do nothing but handle signals
 
 signal.signal(signal.SIGALRM, handle)
-signal.setitimer(signal.ITIMER_REAL, 0.001, 0.02)
+signal.setitimer(signal.ITIMER_REAL, 0.001)
 while len(ids["handler"]) < 60:
     ids["main"].append(sdk.create_message("s1", len(ids["main"]) + 1, "user", "from the main thread"))
     if len(ids["main"]) % 50 == 0:
@@ -244,6 +281,8 @@ for _ in range(4):
         record(50)
         if sys.argv[2] == "close":
             sdk.close()
+        if sys.argv[2] == "exit":
+            sys.exit()
         os._exit(0)
     children.append(child)
     record(50)
@@ -252,7 +291,7 @@ sdk.close()
 """
 
 
-@pytest.mark.parametrize("end", ["close", "just end"])
+@pytest.mark.parametrize("end", ["close", "exit", "just end"])
 @pytest.mark.parametrize("before", [0, 30])
 def test_both_sides_of_a_fork_record_and_nothing_is_lost(
     connect_server: ConnectServer, spool_path: Path, before: int, end: str
@@ -287,6 +326,33 @@ def test_a_child_takes_over_the_lease_of_its_dead_parent(connect_server: Connect
         acknowledged = process.stdout.read().split()
     wait_until(lambda: connect_server.ids()[1:] == acknowledged)
     assert len(acknowledged) == 1
+
+
+IDLE_CHILD = """
+import os
+from alignai import AlignAI, Config
+
+sdk = AlignAI(config=Config(flush_interval_ms=20))
+print(sdk.close_session("parent"), flush=True)
+assert sdk.flush(20)
+print("flushed", flush=True)
+if os.fork():
+    os.kill(os.getpid(), 9)
+os.read(0, 1)  # the child does nothing, until the test is over
+"""
+
+
+def test_an_idle_child_does_not_keep_the_lease_of_its_dead_parent(
+    connect_server: ConnectServer, spool_path: Path
+) -> None:
+    with worker(IDLE_CHILD, connect_server.url, spool_path) as parent:
+        assert parent.stdout
+        assert parent.stdout.readline()
+        assert parent.stdout.readline() == "flushed\n"
+        assert parent.wait(PATIENCE) == -9
+        with client(connect_server.url, spool_path) as sdk:
+            ids = record(sdk, 1)
+            wait_until(lambda: connect_server.ids()[1:] == ids, 5)
 
 
 # -- the interpreter's exit --------------------------------------------------------------------------------------------

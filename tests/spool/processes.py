@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 
-BEGIN = """
-import os, sys, time
+BEGIN = f"""
+import os, sys, time, types
 from pathlib import Path
+sys.modules['alignai'] = package = types.ModuleType('alignai')
+package.__path__ = [{str(ROOT / "alignai")!r}]  # the spool needs nothing of the SDK, whose import takes its time
 from alignai.spool import *
 PATH = Path(sys.argv[1])
 def say(*words): print(*words, flush=True)
 def hear(): return sys.stdin.readline().strip()
-def spool(**kwargs): return Spool(PATH, **({"project_id": "project"} | kwargs))
+def spool(**kwargs): return Spool(PATH, **({{"project_id": "project"}} | kwargs))
 """
 """What every script begins with."""
 

@@ -370,10 +370,8 @@ def test_a_follower_that_is_interrupted_leaves_the_others_going() -> None:
             interrupted = threading.Event()
             follower = threads.submit(interrupt_then_follow)
             with pytest.raises(TimeLimitError):
-                try:
-                    group.append(1)
-                finally:
-                    interrupted.set()
+                group.append(1)
+            interrupted.set()
             wait_until(lambda: len(group._queue) == 2)
             gate.opened.set()
 

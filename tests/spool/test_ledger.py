@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool import Batch, Spool
 from alignai.spool.ledger import DAMAGED, DEADLY, MOST_DEATHS
 from tests.spool.look import ask, payloads
 from tests.spool.processes import run
@@ -15,6 +14,8 @@ from tests.spool.processes import run
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from alignai.spool import Batch, Spool
 
 MUCH = 1 << 20
 

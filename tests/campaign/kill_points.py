@@ -1,0 +1,125 @@
+"""
+Crash points: a worker dies, as by `kill -9`, at a named step of the spool's or the sender's work.
+
+Nothing in the SDK knows of them: in its own process, the worker puts connections under the spool that count what is
+executed, and wraps the functions of which a step is made.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from functools import wraps
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from alignai.spool import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BY_ITSELF = ("before", "after")
+IN_A_TRANSACTION = (*BY_ITSELF, "before commit of", "after commit of")
+
+STATEMENTS = {
+    "switching to WAL": ("PRAGMA journal_mode = WAL", BY_ITSELF),
+    "the first table": ("CREATE TABLE events", IN_A_TRANSACTION),
+    "the version": ("PRAGMA user_version =", IN_A_TRANSACTION),
+    "append": (sql.APPEND, BY_ITSELF),
+    "opening a batch": (sql.OPEN_BATCH, IN_A_TRANSACTION),
+    "resuming a batch": (sql.RESUME, IN_A_TRANSACTION),
+    "noting a failure": (sql.FAILED, IN_A_TRANSACTION),
+    "settling a batch": (sql.SETTLE, IN_A_TRANSACTION),
+    "counting what is sent": (sql.COUNT_SENT, IN_A_TRANSACTION),
+    "splitting a batch": (sql.FORGET_BATCH, IN_A_TRANSACTION),
+    "rejecting": (sql.REJECT, IN_A_TRANSACTION),
+    "deleting": (sql.DELETE_EVENTS, IN_A_TRANSACTION),
+    "pruning": (sql.MARK_PRUNED, IN_A_TRANSACTION),
+    "a checkpoint": ("PRAGMA wal_checkpoint", BY_ITSELF),
+    "vacuuming": ("PRAGMA incremental_vacuum", BY_ITSELF),
+    "noting the lease": (sql.TAKE_LEASE, IN_A_TRANSACTION),
+    "giving the lease back": (sql.GIVE_LEASE, IN_A_TRANSACTION),
+}
+"""What the SDK executes at each step, by its beginning; and when, around it, a worker may die."""
+
+CALLS = {
+    "making the file": "alignai.spool.format:create_private",
+    "syncing the log": "alignai.spool.links:sync_wal",
+    "an upload": "alignai.api_client:APIClient.upload",
+    "taking the lease": "alignai.spool.lease:Lease.acquire",
+    "releasing the lease": "alignai.spool.lease:Lease.release",
+    "closing the spool": "alignai.spool.engine:Spool.close",
+}
+"""The functions that are a step."""
+
+POINTS = [f"{when} {what}" for what, (_, moments) in STATEMENTS.items() for when in moments] + [
+    f"{when} {what}" for what in CALLS for when in BY_ITSELF
+]
+
+
+def install(point: str, times: int, last_words: Callable[[str], None]) -> None:
+    """Make this process die the so-manieth time that it comes to *point*, after its *last_words*."""
+    left = [times]
+
+    def reach(here: str) -> None:
+        if here == point:
+            left[0] -= 1
+            if left[0] == 0:
+                last_words(f"died {point}")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    for what, (beginning, _) in STATEMENTS.items():
+        if point.endswith(f" {what}"):
+            _watch_statements(what, beginning, reach)
+    for what, target in CALLS.items():
+        if point.endswith(f" {what}"):
+            _watch_calls(what, target, reach)
+
+
+def _watch_statements(what: str, beginning: str, reach: Callable[[str], None]) -> None:
+    """Give the spool connections that say where they are."""
+
+    class Watched(sqlite3.Connection):
+        committing = False
+        """Whether the statement is part of the transaction under way."""
+
+        def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+            return self._run(super().execute, statement, *values)
+
+        def executescript(self, script: str) -> sqlite3.Cursor:
+            return self._run(super().executescript, script)
+
+        def _run(self, run: Callable[..., sqlite3.Cursor], statement: str, *values: Any) -> sqlite3.Cursor:
+            here = statement.strip().startswith(beginning.strip())
+            ends = statement == "COMMIT" and self.committing
+            if here or ends:
+                reach(f"before {what}" if here else f"before commit of {what}")
+            done = run(statement, *values)
+            if here or ends:
+                reach(f"after {what}" if here else f"after commit of {what}")
+            self.committing = self.in_transaction and (here or self.committing)
+            return done
+
+    connect = sqlite3.connect
+    sqlite3.connect = lambda *args, **options: connect(*args, factory=Watched, **options)  # type: ignore[assignment]
+
+
+def _watch_calls(what: str, target: str, reach: Callable[[str], None]) -> None:
+    """Wrap a function; one that returns False has done nothing."""
+    module, _, path = target.partition(":")
+    *holders, name = path.split(".")
+    holder: Any = import_module(module)
+    for each in holders:
+        holder = getattr(holder, each)
+    function = getattr(holder, name)
+
+    @wraps(function)
+    def watched(*args: Any, **options: Any) -> Any:
+        reach(f"before {what}")
+        done = function(*args, **options)
+        if done is not False:
+            reach(f"after {what}")
+        return done
+
+    setattr(holder, name, watched)
