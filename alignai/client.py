@@ -157,9 +157,7 @@ class AlignAI:
             As `identify_user`.
 
         Raises:
-            ValidationError: As `identify_user`.
-            SpoolError: As `identify_user`.
-            ClosedError: As `identify_user`.
+            ValidationError, SpoolError, ClosedError: As `identify_user`.
         """
         return self._record(
             "open_session",
@@ -201,9 +199,7 @@ class AlignAI:
             As `identify_user`.
 
         Raises:
-            ValidationError: As `identify_user`.
-            SpoolError: As `identify_user`.
-            ClosedError: As `identify_user`.
+            ValidationError, SpoolError, ClosedError: As `identify_user`.
         """
         return self._record(
             "create_message",
@@ -230,9 +226,7 @@ class AlignAI:
             As `identify_user`.
 
         Raises:
-            ValidationError: As `identify_user`.
-            SpoolError: As `identify_user`.
-            ClosedError: As `identify_user`.
+            ValidationError, SpoolError, ClosedError: As `identify_user`.
         """
         return self._record("close_session", {"session_id": session_id, "event_id": event_id})
 
@@ -251,9 +245,7 @@ class AlignAI:
             As `identify_user`.
 
         Raises:
-            ValidationError: As `identify_user`.
-            SpoolError: As `identify_user`.
-            ClosedError: As `identify_user`.
+            ValidationError, SpoolError, ClosedError: As `identify_user`.
         """
         return self._record(
             "create_session_feedback",
@@ -276,9 +268,7 @@ class AlignAI:
             As `identify_user`.
 
         Raises:
-            ValidationError: As `identify_user`.
-            SpoolError: As `identify_user`.
-            ClosedError: As `identify_user`.
+            ValidationError, SpoolError, ClosedError: As `identify_user`.
         """
         return self._record(
             "create_message_feedback",
@@ -362,6 +352,7 @@ class AlignAI:
         Args:
             timeout_seconds: How long it may take, 0 or more; None for `flush_timeout_seconds`. What is unsent by then
                 stays in the spool, is logged with its count and path, and is sent by the next that opens the spool.
+                Nothing is waited for where `Config.sender` is False.
 
         Raises:
             ValidationError: The timeout is not a number, or negative.

@@ -16,7 +16,7 @@ from alignai.api_client import APIClient
 from alignai.deadline import Deadline
 from alignai.loop import Loop
 from alignai.results import FlushResult
-from alignai.spool import Backlog, Lease, Spool, SpoolError
+from alignai.spool import Backlog, Lease, Spool, SpoolClosedError, SpoolError
 from alignai.uploader import Uploader
 
 if TYPE_CHECKING:
@@ -162,9 +162,10 @@ class Sender:
     def _drain(self, deadline: Deadline) -> int:
         try:
             return self.flush(deadline).remaining
+        except SpoolClosedError:  # by another thread, which has sent what it could: its owner closed or forgot it
+            return 0
         except SpoolError as error:
-            if not self._stopped:  # by another thread, which has flushed and closed it
-                logger.error("the spool could not be flushed: %s", error)  # noqa: TRY400 - the message says it all
+            logger.error("the spool could not be flushed: %s", error)  # noqa: TRY400 - the message says it all
             return 0
 
     def close(self, deadline: Deadline) -> None:

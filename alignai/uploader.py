@@ -82,8 +82,7 @@ class Uploader:
 
     def _retry(self, batch: Batch, outcome: Outcome) -> None:
         self._spool.mark_failed(batch, str(outcome.error), fault=outcome.fault)
-        if outcome.fault and batch.faults + 1 >= FAULTS_BEFORE_PROBE and self._server_works_without(batch):
-            self._isolate(batch, outcome)
+        if outcome.fault and batch.faults + 1 >= FAULTS_BEFORE_PROBE and self._blames(batch, outcome):
             return
         self._wait(self._backoff.next(outcome.retry_after))
         self._begin_of_trouble(
@@ -129,16 +128,32 @@ class Uploader:
         self._spool.mark_rejected(batch, str(outcome.error), summary)
         logger.warning("%s in %s", summary, self._spool.path)
 
-    def _server_works_without(self, batch: Batch) -> bool:
+    def _blames(self, batch: Batch, outcome: Outcome) -> bool:
         """
-        Whether the server takes something smaller at this moment, so that the fault must lie in *batch*.
+        Whether the server takes something else at this moment, so that the fault must lie in *batch*, which is then
+        taken apart.
 
-        A batch is tried by its own first events, which keeps the order; an event alone, by the one behind it.
+        A batch is tried by its own first events, which keeps the order; an event alone, by what comes behind it.
         """
-        probes = batch.payloads[:2] if len(batch) > 1 else (self._spool.peek(batch.last),)
-        return any(
-            self._upload(uuid.uuid4().hex, (probe,)).verdict is Verdict.SENT for probe in probes if probe is not None
-        )
+        if len(batch) == 1:
+            behind = self._spool.next_batch(1, self._max_bytes, after=batch.last)
+            if behind is None or not self._goes_through(behind):
+                return False
+            self._isolate(batch, outcome)
+            return True
+        for index, payload in enumerate(batch.payloads[:2]):
+            if self._upload(uuid.uuid4().hex, (payload,)).verdict is Verdict.SENT:
+                self._spool.take_out(batch, index)
+                return True
+        return False
+
+    def _goes_through(self, batch: Batch) -> bool:
+        outcome = self._upload(batch.request_id, batch.payloads)
+        if outcome.verdict is Verdict.SENT:
+            self._spool.mark_sent(batch)
+            return True
+        self._spool.mark_failed(batch, str(outcome.error), fault=outcome.fault)
+        return False
 
     def _wait(self, seconds: float) -> None:
         self.not_before = Deadline.after(seconds)

@@ -42,8 +42,9 @@ class Access:
     """
     The connections of this process, opened when first needed, and who may use them.
 
-    Two locks, always taken in this order: `reader` for the connection that reads, `writing` for the others. Since
-    every write of this process happens under `writing`, its threads never meet at SQLite's own lock.
+    Two locks: `writing` for the connections that write, `reader` for the one that reads. Who takes both takes `writing`
+    first: a flush in a signal handler may need `reader` while the thread below it holds `writing`. Since every write of
+    this process happens under `writing`, its threads never meet at SQLite's own lock.
 
     Attributes:
         notices: What whoever has a log should put there, as errors; the spool itself never logs.
@@ -98,10 +99,7 @@ class Access:
         """
         self.notice_fork()
         self._mend()
-        with self._replacing_damaged(), self.reader, self.translating():
-            if self._links is None:
-                self._open()
-            db = self.links().reader
+        with self._replacing_damaged(), self._holding_reader() as db, self.translating():
             if db.in_transaction:  # this call interrupts another of the same thread: one look serves both
                 yield db
                 return
@@ -111,6 +109,17 @@ class Access:
             finally:
                 if db.in_transaction:  # some errors end it by themselves
                     db.execute("ROLLBACK")
+
+    @contextmanager
+    def _holding_reader(self) -> Iterator[sqlite3.Connection]:
+        """The connection that reads; `writing` is never waited for with `reader` held."""
+        while True:
+            if self._links is None:
+                self._open()
+            with self.reader:
+                if self._links is not None:
+                    yield self._links.reader
+                    return
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -246,8 +255,8 @@ class Access:
 
     def suspend(self) -> None:
         """Take every lock and let go of every connection."""
-        self.reader.acquire()
         self.writing.acquire()
+        self.reader.acquire()
         links, self._links = self._links, None
         if links:
             with suppress(LogLostError):
@@ -256,8 +265,8 @@ class Access:
 
     def resume(self) -> None:
         """Give every lock back."""
-        self.writing.release()
         self.reader.release()
+        self.writing.release()
 
     def notice_fork(self) -> None:
         """Begin anew where C code has forked without Python's hooks."""

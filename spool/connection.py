@@ -89,6 +89,11 @@ def shm_of(path: Path) -> Path:
     return path.with_name(path.name + "-shm")
 
 
+def journal_of(path: Path) -> Path:
+    """The rollback journal beside the file; it is there only while the file is switched to WAL."""
+    return path.with_name(path.name + "-journal")
+
+
 def has_wal_reset_bug(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> bool:
     """
     Whether this SQLite has the WAL-reset bug (https://sqlite.org/wal.html#walresetbug).

@@ -87,7 +87,7 @@ class Spool:
 
     # -- batches -------------------------------------------------------------------------------------------------------
 
-    def next_batch(self, max_events: int, max_bytes: int) -> Batch | None:
+    def next_batch(self, max_events: int, max_bytes: int, after: int = 0) -> Batch | None:
         """
         The batch to upload now, the upload counted as begun: the oldest open one, else a new one of waiting events.
 
@@ -96,13 +96,14 @@ class Spool:
         Args:
             max_events: Most events in a new batch.
             max_bytes: Most bytes of payload in a new batch; a single event may be larger.
+            after: Pass over the batches up to this row.
         """
         while True:
             with self._access.reading() as seen:
                 start = ledger.tail(seen)
-                rows = [] if ledger.first_open(seen) else ledger.waiting(seen, start, max_events, max_bytes)
+                rows = [] if ledger.first_open(seen, after) else ledger.waiting(seen, start, max_events, max_bytes)
             with self._access.transaction() as db:
-                unfinished = ledger.first_open(db)
+                unfinished = ledger.first_open(db, after)
                 if unfinished:
                     batch = ledger.resume(db, unfinished)
                 elif not rows:
@@ -113,12 +114,6 @@ class Spool:
                     batch = None  # another process dropped these to make room, or they were read from a lost log
             if batch:
                 return batch
-
-    def peek(self, after: int) -> bytes | None:
-        """The first waiting event beyond row *after*, if it is sound: something to try a server with."""
-        with self._access.reading() as db:
-            rows = ledger.waiting(db, max(after, ledger.tail(db)), 1, 1)
-        return rows[0].payload if rows and not rows[0].damaged else None
 
     def mark_sent(self, batch: Batch) -> None:
         """Write down that the server took *batch*."""
@@ -139,6 +134,11 @@ class Spool:
         """Make two batches of one: it is not to be sent again as it is."""
         with self._access.transaction() as db:
             ledger.split(db, batch)
+
+    def take_out(self, batch: Batch, index: int) -> None:
+        """Write down that the server took the event at *index* of *batch* by itself; the others are still to be sent."""
+        with self._access.transaction() as db:
+            ledger.take_out(db, batch, index)
 
     # -- looking -------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from . import sql
-from .connection import connect, patiently, shm_of, wal_of
+from .connection import connect, journal_of, patiently, shm_of, wal_of
 from .errors import SpoolCorruptError, SpoolError, SpoolMismatchError, SpoolVersionError, from_os, translated
 from .filesystem import alone_in, create_private, identity, refuse_network, sync_folder
 
@@ -113,9 +113,9 @@ def set_aside(path: Path, found: tuple[int, int] | None) -> Path | None:
             if identity(path) != found:
                 return None
             shm_of(path).unlink(missing_ok=True)
-            wal = wal_of(path)
-            if wal.exists():  # before the file: beside a new one, SQLite would delete it
-                wal.rename(wal_of(aside))
+            for beside in (wal_of, journal_of):  # before the file: SQLite would take it for a new one's
+                if beside(path).exists():
+                    beside(path).rename(beside(aside))
             path.rename(aside)
             sync_folder(path.parent)
     except OSError as error:
@@ -125,6 +125,8 @@ def set_aside(path: Path, found: tuple[int, int] | None) -> Path | None:
 
 def _bring_up(path: Path, project_id: str) -> None:
     try:
+        if journal_of(path).exists():
+            _roll_back(path)
         with closing(connect(path, read_only=True)) as connection:
             version = patiently(lambda: verify(connection, path))
             if version == VERSION:
@@ -133,6 +135,12 @@ def _bring_up(path: Path, project_id: str) -> None:
         _migrate(path, project_id)
     except sqlite3.Error as error:
         raise translated(error, str(path)) from error
+
+
+def _roll_back(path: Path) -> None:
+    """Undo what was cut short while the file was switched to WAL: a connection that only reads may not."""
+    with closing(connect(path)) as writer:
+        patiently(lambda: writer.execute("SELECT count(*) FROM sqlite_schema").fetchone())
 
 
 def _migrate(path: Path, project_id: str) -> None:

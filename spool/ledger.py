@@ -92,9 +92,9 @@ def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int)
     return rows
 
 
-def first_open(db: sqlite3.Connection) -> Open | None:
-    """The oldest batch whose outcome is not known."""
-    found = db.execute(sql.FIRST_OPEN).fetchone()
+def first_open(db: sqlite3.Connection, after: int) -> Open | None:
+    """The oldest batch beyond row *after* whose outcome is not known."""
+    found = db.execute(sql.FIRST_OPEN, (after,)).fetchone()
     return Open(*found) if found else None
 
 
@@ -157,11 +157,23 @@ def reject(db: sqlite3.Connection, batch: Batch, reason: str, summary: str) -> N
 
 def split(db: sqlite3.Connection, batch: Batch) -> None:
     """Replace an open batch by its two halves, each a request of its own; a batch of one event stays as it is."""
-    seqs = [row[0] for row in db.execute(sql.COVERED, (batch.first, batch.last))]
-    middle = len(seqs) // 2
-    if middle and db.execute(sql.FORGET_BATCH, (batch.first, batch.request_id)).rowcount == 1:
-        _open(db, batch.first, seqs[middle - 1], middle, batch.faults)
-        _open(db, seqs[middle - 1] + 1, batch.last, len(seqs) - middle, batch.faults)
+    seqs = _covered(db, batch)
+    if len(seqs) > 1 and _forget(db, batch):
+        _open_halves(db, batch.first, batch.last, seqs, batch.faults)
+
+
+def take_out(db: sqlite3.Connection, batch: Batch, index: int) -> None:
+    """The server took one event of an open batch by itself: what is left of the batch makes new ones."""
+    seqs = _covered(db, batch)
+    if not _forget(db, batch):
+        return
+    taken, behind = seqs[index], seqs[index + 1 :]
+    if index:
+        _open(db, batch.first, taken - 1, index, batch.faults)
+    db.execute(sql.SETTLED_AT_ONCE, (taken if index else batch.first, taken, 1, "sent", time.time()))
+    db.execute(sql.COUNT_SENT, (1, time.time()))
+    if behind:
+        _open_halves(db, taken + 1, batch.last, behind, batch.faults)
 
 
 def drop(db: sqlite3.Connection, max_bytes: int) -> int:
@@ -226,6 +238,22 @@ def totals(db: sqlite3.Connection) -> Totals:
     sent, rejected, dropped, flush_to, last_sent_at, last_error, *lease = db.execute(sql.SUMMARY).fetchone()
     holder = LeaseHolder(*lease) if lease[0] else None
     return Totals(sent, rejected, dropped, flush_to, last_sent_at, last_error, holder)
+
+
+def _covered(db: sqlite3.Connection, batch: Batch) -> list[int]:
+    return [row[0] for row in db.execute(sql.COVERED, (batch.first, batch.last))]
+
+
+def _forget(db: sqlite3.Connection, batch: Batch) -> bool:
+    return db.execute(sql.FORGET_BATCH, (batch.first, batch.request_id)).rowcount == 1
+
+
+def _open_halves(db: sqlite3.Connection, first: int, last: int, seqs: list[int], faults: int) -> None:
+    middle = len(seqs) // 2
+    if middle:
+        _open(db, first, seqs[middle - 1], middle, faults)
+        first = seqs[middle - 1] + 1
+    _open(db, first, last, len(seqs) - middle, faults)
 
 
 def _open(db: sqlite3.Connection, first: int, last: int, events: int, faults: int) -> None:

@@ -69,7 +69,7 @@ WAITING = f"{_ROW} WHERE seq > ? ORDER BY seq LIMIT ?"
 COVERED = f"{_ROW} WHERE seq BETWEEN ? AND ? ORDER BY seq"
 FIRST_OPEN = """
 SELECT first, last, events, request_id, attempts, faults, deaths, uploading
-FROM batches INDEXED BY batches_open WHERE state = 'open' ORDER BY first LIMIT 1
+FROM batches INDEXED BY batches_open WHERE state = 'open' AND first > ? ORDER BY first LIMIT 1
 """
 IN_FLIGHT = """
 SELECT count(*), total(events), min(first)

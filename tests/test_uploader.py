@@ -263,16 +263,19 @@ def test_a_few_bad_events_alone_are_no_reason_to_slow_down(connect_server: Conne
 # -- faults of the server ----------------------------------------------------------------------------------------------
 
 
-def test_an_event_that_makes_the_server_fail_is_isolated_after_ten_faults(
-    connect_server: ConnectServer, spool_path: Path
+@pytest.mark.parametrize("bad", [0, 5, 9, 11])
+def test_an_event_that_makes_the_server_fail_is_isolated_after_ten_faults_and_the_others_arrive_once(
+    connect_server: ConnectServer, spool_path: Path, bad: int
 ) -> None:
     connect_server.respond = refuse_bad(Code.INTERNAL)
-    with uploads(connect_server.url, spool_path, messages(12, bad=[5]), flush_batch_size=10) as up:
+    messages_behind = [messages(13)[12]]  # without it nothing could prove that the server is up
+    with uploads(connect_server.url, spool_path, messages(12, bad=[bad]) + messages_behind, flush_batch_size=10) as up:
+        up.step(bad > 9)
         up.step(FAULTS_BEFORE_PROBE - 1)
-        assert len({request.request_id for request in connect_server.requests}) == 1
+        assert len({request.request_id for request in connect_server.requests}) == 1 + (bad > 9)
         up.finish()
-        assert (up.spool.totals().sent, up.spool.totals().rejected) == (11, 1)
-    assert set(connect_server.ids()) == set(ids([number for number in range(12) if number != 5]))
+        assert (up.spool.totals().sent, up.spool.totals().rejected) == (12, 1)
+    assert connect_server.ids() == ids([number for number in range(13) if number != bad])
 
 
 @pytest.mark.parametrize("count", [1, 12])

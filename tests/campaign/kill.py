@@ -10,50 +10,25 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tests.campaign import kill_points
 from tests.campaign.kill_oracle import Story, conserved
+from tests.campaign.kill_plan import Fate, Plan
+from tests.campaign.kill_points import POINTS
 from tests.campaign.kill_server import BadDay
-from tests.campaign.kill_worker import Orders
 from tests.clients import worker
 from tests.servers.connect import ConnectServer
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
-    import random
-
     from tests.campaign.point import Run, Trial
 
 SCRIPT = "from tests.campaign.kill_worker import main; main()"
-GENERATIONS = ((1, 5), (2, 4), (3, 3), (4, 2), (2, 2))
-"""How many, and of how many workers: fewer deaths in all than make the spool suspect a batch of being deadly."""
-
 REACHING = 1.5
 """Seconds that a worker has to come to its crash point; then it is killed wherever it is."""
-
-
-@dataclass(frozen=True)
-class Fate:
-    """
-    How a worker ends.
-
-    Attributes:
-        orders: What it is to do until then.
-        kind: "killed", "point", "told" to end or "let" end.
-        instant: Seconds after it began, for who is killed or told.
-        together: All who meet here are killed at one instant.
-    """
-
-    orders: Orders
-    kind: str
-    instant: float
-    together: threading.Barrier | None
 
 
 def run(run: Run) -> None:
@@ -67,60 +42,18 @@ def one_trial(run: Run, trial: Trial, folder: Path, server: ConnectServer) -> No
     """Some generations of workers on one spool."""
     rng = trial.rng
     spool_path = folder / "spool.db"
-    config = _config(rng)
     story = Story()
-    weather = BadDay(server, trial.seed, failing=rng.choice([0, 0.2, 0.5]), away=rng.random(), most=rng.choice([4, 50]))
-    generations, workers = rng.choice(GENERATIONS)
-    with weather:
-        for generation in range(generations):
-            fates = _draw(rng, [f"g{generation}w{number}" for number in range(workers)], folder, config)
-            with ThreadPoolExecutor(workers) as nursery:
+    plan = Plan.drawn(rng, aim=POINTS[int(trial.seed.rpartition("/")[2]) % len(POINTS)])
+    with BadDay(server, trial.seed, failing=plan.failing, away=plan.away, most=plan.most) as day:
+        for generation in range(plan.generations):
+            fates = plan.generation(rng, generation, folder)
+            with ThreadPoolExecutor(len(fates)) as nursery:
                 ends = list(nursery.map(lambda fate: live(fate, server.url, spool_path), fates))
             for fate, end in zip(fates, ends, strict=True):
                 _tell(run, trial, story, fate, end)
-    events = conserved(trial, story, server, spool_path, **config)
-    run.count(events=events, uploads=len(server.requests), downtimes=weather.downtimes)
+    events = conserved(trial, story, server, spool_path, **plan.config)
+    run.count(events=events, uploads=len(server.requests), downtimes=day.downtimes)
     run.count(repeats=len(server.ids()) - len(set(server.ids())))
-
-
-def _config(rng: random.Random) -> dict[str, Any]:
-    return {
-        "synchronous": rng.choice(["normal", "normal", "full"]),
-        "sent_retention_seconds": rng.choice([0, 3600]),
-        "max_spool_bytes": rng.choice([4 << 20, 64 << 20]),
-        "flush_interval_ms": rng.choice([1, 50]),
-        "flush_batch_size": rng.choice([1, 7, 50]),
-        "flush_timeout_seconds": 0.3,
-        "request_timeout_seconds": 2,
-    }
-
-
-def _draw(rng: random.Random, names: list[str], folder: Path, config: dict[str, Any]) -> list[Fate]:
-    together = threading.Barrier(len(names)) if rng.random() < 0.3 else None
-    return [_fate(rng, name, folder, config, together) for name in names]
-
-
-def _fate(
-    rng: random.Random, name: str, folder: Path, config: dict[str, Any], together: threading.Barrier | None
-) -> Fate:
-    role = rng.choice(["writer", "uploader", "both", "both"])
-    kind = "killed" if together else rng.choice(["killed", "killed", "point", "point", "point", "told", "let"])
-    orders = Orders(
-        name,
-        str(folder / name),
-        threads=0 if role == "uploader" else rng.choice([1, 3]),
-        events=rng.choice([5, 60, 200]),
-        pause=rng.choice([0, 0.001, 0.01]),
-        largest=rng.choice([1000, 60_000]),
-        poison=rng.choice([0, 0, 0.03]),
-        config=config | {"sender": role != "writer"},
-        patience=rng.choice([0, 0.2, 2]),
-        point=rng.choice(kill_points.POINTS) if kind == "point" else None,
-        times=rng.choice([1, 1, 2, 5]),
-    )
-    if kind == "let" and role == "uploader":
-        kind = "told"
-    return Fate(orders, kind, 10 ** rng.uniform(-4, -0.1), together)
 
 
 def live(fate: Fate, url: str, spool_path: Path) -> tuple[int, str]:

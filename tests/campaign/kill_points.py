@@ -57,6 +57,14 @@ POINTS = [f"{when} {what}" for what, (_, moments) in STATEMENTS.items() for when
     f"{when} {what}" for what in CALLS for when in BY_ITSELF
 ]
 
+CREATING = ("making the file", "switching to WAL", "the first table", "the version")
+ENDING = ("giving the lease back", "releasing the lease", "closing the spool")
+
+
+def step_of(point: str) -> str:
+    """What is done at a point, without the moment."""
+    return next(what for what in (*STATEMENTS, *CALLS) if point.endswith(f" {what}"))
+
 
 def install(point: str, times: int, last_words: Callable[[str], None]) -> None:
     """Make this process die the so-manieth time that it comes to *point*, after its *last_words*."""

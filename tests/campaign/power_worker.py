@@ -87,6 +87,8 @@ class Worker:
         known = {"first": batch.first, "last": batch.last, "request": batch.request_id}
         self._say("opened", **known)
         kind = self._rng.choices(["sent", "failed", "rejected", "split"], weights=[12, 3, 1, 2])[0]
+        if kind == "split" and len(batch) == 1:  # it stays as it is
+            kind = "failed"
         self._say("ending", kind=kind, **known)
         if kind == "sent":
             self._spool.mark_sent(batch)

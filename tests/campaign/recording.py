@@ -103,7 +103,7 @@ def _worked(rest: str) -> bool:
 
 def _step(call: int, name: str, rest: str, *, begins: bool | None) -> Iterator[Step]:
     texts = [_decoded(text) for text in _TEXT.findall(rest)]
-    numbers = [int(number) for number in re.findall(r", (\d+)(?=[,)])", rest)]
+    numbers = [int(number) for number in re.findall(r", (\d+)(?=[,) ]|$)", rest)]
     opened = _OPENED.match(rest)
     path = os.fsdecode(_decoded(opened[1])) if opened else ""
     if opened and opened[2]:

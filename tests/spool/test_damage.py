@@ -182,7 +182,6 @@ def test_damage_found_by_append_is_set_aside_and_the_event_is_appended_to_a_new_
 
 READS: dict[str, Callable[[Spool], object]] = {
     "next_batch": lambda spool: spool.next_batch(10, MUCH),
-    "peek": lambda spool: spool.peek(0),
 }
 
 

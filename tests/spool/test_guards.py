@@ -397,7 +397,6 @@ def test_no_transaction_is_open_after_any_call(spool: Spool, path: Path) -> None
     nothing_is_open()
     calls: list[Callable[[], object]] = [
         lambda: spool.mark_failed(batch, "error"),
-        lambda: spool.peek(0),
         spool.last_seq,
         lambda: spool.unsettled(20),
         spool.backlog,

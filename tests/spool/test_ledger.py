@@ -333,13 +333,6 @@ def test_check_tells_a_damaged_row(spool: Spool, damage: Callable[[int], object]
     assert spool.check() == ["the checksum of row 2 does not match"]
 
 
-def test_peek_shows_no_damaged_row(spool: Spool, damage: Callable[[int], object]) -> None:
-    fill(spool, 3)
-    damage(2)
-
-    assert [spool.peek(after) for after in range(4)] == [b"0", None, b"2", None]
-
-
 # -- what is deleted ---------------------------------------------------------------------------------------------------
 
 

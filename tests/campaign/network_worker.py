@@ -22,7 +22,7 @@ from tests.clients import worker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCRIPT = "from tests.campaign.recorder import main; main()"
+SCRIPT = "from tests.campaign.network_worker import main; main()"
 
 
 class Recorder:

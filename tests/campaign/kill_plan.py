@@ -1,0 +1,137 @@
+"""What is to happen in a trial of kills: drawn beforehand, so that a seed tells all of it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from tests.campaign.kill_points import CREATING, ENDING, POINTS, step_of
+from tests.campaign.kill_worker import Orders
+
+if TYPE_CHECKING:
+    import random
+    from pathlib import Path
+
+GENERATIONS = ((1, 5), (2, 4), (3, 3), (4, 2), (2, 2))
+"""How many, and of how many workers: fewer deaths in all than make the spool suspect a batch of being deadly."""
+
+HELPFUL: dict[str, dict[str, Any]] = {
+    "splitting a batch": {"flush_batch_size": 50},
+    "deleting": {"sent_retention_seconds": 0},
+    "pruning": {"sent_retention_seconds": 0},
+    "vacuuming": {"sent_retention_seconds": 0, "max_spool_bytes": 64 << 20},
+    "a checkpoint": {"max_spool_bytes": 4 << 20},
+}
+"""How to configure a client that is to come to a step."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """
+    How a worker ends.
+
+    Attributes:
+        orders: What it is to do until then.
+        kind: "killed", at its "point", "told" to end, or "let" end by itself.
+        instant: Seconds after it began, for who is killed or told.
+        together: All who meet here are killed at one instant.
+    """
+
+    orders: Orders
+    kind: str
+    instant: float
+    together: threading.Barrier | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    A trial.
+
+    Attributes:
+        aim: The crash point that most of those who die at one die at.
+        config: Of all clients.
+        failing: Which part of the requests fails.
+        away: Which part of the time the server cannot be reached.
+        most: Events that it takes at once.
+        generations: How many, one after the other.
+        workers: How many in each, at the same time.
+    """
+
+    aim: str
+    config: dict[str, Any]
+    failing: float
+    away: float
+    most: int
+    generations: int
+    workers: int
+
+    @classmethod
+    def drawn(cls, rng: random.Random, aim: str) -> Self:
+        """Draw all that is common to the workers."""
+        config = {
+            "synchronous": rng.choice(["normal", "normal", "full"]),
+            "sent_retention_seconds": rng.choice([0, 3600]),
+            "max_spool_bytes": rng.choice([4 << 20, 64 << 20]),
+            "flush_interval_ms": rng.choice([1, 50]),
+            "flush_batch_size": rng.choice([1, 7, 50]),
+            "flush_timeout_seconds": 0.3,
+            "request_timeout_seconds": 2,
+        }
+        config |= HELPFUL.get(step_of(aim), {})
+        most = 4 if step_of(aim) == "splitting a batch" else rng.choice([4, 50])
+        generations, workers = rng.choice(GENERATIONS)
+        return cls(aim, config, rng.choice([0, 0.2, 0.5]), rng.random() * 0.8, most, generations, workers)
+
+    def generation(self, rng: random.Random, number: int, folder: Path) -> list[Fate]:
+        """Draw the workers of one generation; who is to die while the file is made comes alone, and first."""
+        if number == 0 and step_of(self.aim) in CREATING:
+            return [self._at_point(rng, folder / "first", self.aim)]
+        logs = [folder / f"g{number}w{worker}" for worker in range(self.workers)]
+        if rng.random() < 0.3:
+            together, instant = threading.Barrier(len(logs)), _instant(rng)
+            return [Fate(self._orders(rng, log), "killed", instant, together) for log in logs]
+        return [self._fate(rng, log) for log in logs]
+
+    def _fate(self, rng: random.Random, log: Path) -> Fate:
+        kind = rng.choice(["killed", "killed", "killed", "point", "point", "told", "let"])
+        if kind == "point":
+            return self._at_point(rng, log, self.aim if rng.random() < 0.6 else rng.choice(POINTS))
+        orders = self._orders(rng, log)
+        return Fate(orders, kind if orders.threads else "told" if kind == "let" else kind, _instant(rng))
+
+    def _orders(self, rng: random.Random, log: Path) -> Orders:
+        role = rng.choice(["writer", "uploader", "both", "both"])
+        return Orders(
+            name=log.name,
+            log=str(log),
+            threads=0 if role == "uploader" else rng.choice([1, 3]),
+            events=rng.choice([5, 60, 200]),
+            pause=rng.choice([0, 0.001, 0.003]),
+            largest=rng.choice([1000, 60_000]),
+            poison=rng.choice([0, 0, 0.03]),
+            config=self.config | {"sender": role != "writer"},
+            patience=rng.choice([0, 0.2, 1]),
+        )
+
+    def _at_point(self, rng: random.Random, log: Path, point: str) -> Fate:
+        step = step_of(point)
+        orders = Orders(
+            name=log.name,
+            log=str(log),
+            threads=3,
+            events=5 if step in ENDING else 150,
+            largest=60_000 if step in {"a checkpoint", "vacuuming"} else 1000,
+            poison=0.1 if step == "rejecting" else 0,
+            config=self.config,
+            patience=1,
+            point=point,
+            times=rng.choice([1, 1, 2]),
+        )
+        return Fate(orders, "point", 0)
+
+
+def _instant(rng: random.Random) -> float:
+    """From a tenth of a millisecond to most of a second, the early ones as likely as the late."""
+    return float(10 ** rng.uniform(-4, -0.1))
