@@ -49,7 +49,8 @@ def _number(least: float, most: float, *kinds: type) -> _Rule:
 
 
 def _choice(*choices: str) -> _Rule:
-    return f"one of: {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices
+    # By exact type too: SQL is made of some, and an enum's member may write itself in another way.
+    return f"one of: {', '.join(choices)}", lambda value: type(value) is str and value in choices
 
 
 def _or_none(allowed: str, accepts: Callable[[Any], bool]) -> _Rule:
@@ -230,8 +231,9 @@ def spool_path_from_environment(environ: Mapping[str, str]) -> Path:
 def _text(name: str, given: object, environ: Mapping[str, str], *, needed: bool) -> str:
     variable, default, check = _SOURCES[name]
     text = (environ.get(variable) or default) if given is None else given
-    if not isinstance(text, str):
+    if not issubclass(type(text), str):  # `type()`, since mocks answer to isinstance for what they are not
         raise ConfigError(f"{name} must be a str, not {type(text).__name__}")
+    text = str.__str__(text)
     if text:
         return check(text)
     if needed:

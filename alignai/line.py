@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import socket
 import threading
 from collections.abc import Iterable
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from alignai.deadline import Deadline
@@ -45,13 +45,13 @@ class Line:
         self._deadline = Deadline.never()
         self._cut = False
         self._held: socket.socket | None = None
-        self._found: SimpleQueue[_Found | Exception] = SimpleQueue()
+        self._found: queue.SimpleQueue[_Found | Exception] = queue.SimpleQueue()
 
     @contextlib.contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:
         """Everything within is over by *deadline*, or when `abort` is called."""
         with self._lock:
-            self._deadline, self._cut, self._found = deadline, False, SimpleQueue()
+            self._deadline, self._cut, self._found = deadline, False, queue.SimpleQueue()
         try:
             yield
         finally:
@@ -136,7 +136,7 @@ class Line:
             ask()
         try:
             answer = found.get(timeout=self.remaining())
-        except Empty:
+        except queue.Empty:
             raise TimeoutError(f"the name {host} was not resolved in time") from None
         if isinstance(answer, Exception):
             raise answer

@@ -47,6 +47,8 @@ class Loop:
             if self.running or self.stopping:
                 return
             self.running = True
+            # Made anew by whoever starts: a server may have patched `queue` since (gevent, in a forked worker).
+            self._wakes = queue.SimpleQueue()
             self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             try:
                 self._thread.start()

@@ -191,9 +191,14 @@ def _text(answer: Answer, secret: str) -> str:
 
 def _tidy(text: str, secret: str, length: int) -> str:
     """*text* on one line, without control characters, the API key or a proxy's password, cut to *length*."""
-    text = _printable(text).replace(_printable(secret), _MASK)
+    text = _either_way(secret).sub(_MASK, _printable(text))
     text = _CREDENTIALS.sub(f"//{_MASK}@", text)
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def _either_way(secret: str) -> re.Pattern[str]:
+    """*secret* as it is or as in an address, where some of its characters or all are written as %3D is for "="."""
+    return re.compile("".join(f"(?:%{ord(char):02x}|{re.escape(_printable(char))})" for char in secret), re.IGNORECASE)
 
 
 def _printable(text: str) -> str:

@@ -86,7 +86,7 @@ class Sender:
             self._uploads.wake()
 
     def _start(self) -> None:
-        if not self._stopped:
+        if not self._stopped and not self._ownerless:  # or it could begin beside the thread that closes the spool
             self._upkeep.start()
             if self._config.sender:
                 self._uploads.start()
@@ -119,12 +119,17 @@ class Sender:
         self._flushers.append(settled)
         try:
             target = self.hurry()
-            while (remaining := self._spool.unsettled(target)) and not deadline.expired:
+            while (remaining := self._spool.unsettled(target)) and not deadline.expired and self._can_send():
                 _wait_for(settled, deadline.sooner(_FLUSH_POLL_SECONDS))
         finally:
             self._flushers.remove(settled)
         after = self._spool.totals()
         return FlushResult(after.sent - before.sent, remaining, max(0, after.rejected - before.rejected))
+
+    def _can_send(self) -> bool:
+        """Whether anyone may: at the interpreter's exit no thread starts any more, and waiting for one is no use."""
+        self._start()
+        return self._uploads.running or not self._config.sender
 
     def stop(self, deadline: Deadline, *, for_good: bool = False) -> int:
         """

@@ -160,7 +160,9 @@ class _OnLine(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         try:
-            return self._line.connect(self._dns_host, self.port, self.socket_options or ())
+            # For a proxy urllib3 leaves them out, and each request then waits 40 ms for Nagle's algorithm.
+            options = self.socket_options or self.default_socket_options
+            return self._line.connect(self._dns_host, self.port, options)
         except OSError as error:
             raise NewConnectionError(self, f"no connection: {error}") from error
 
@@ -191,6 +193,9 @@ class _Response(HTTPResponse):
         super().begin()
         if self._reader.ended:  # http.client takes the end of the stream for the end of the head
             raise RemoteDisconnected("the head of the answer is cut off")
+        # What of the head cannot be parsed, urllib3 would log: the API key, where the server echoes it there.
+        self.msg.defects.clear()
+        self.msg.set_payload("")
 
 
 class _Reader(io.RawIOBase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sqlite3
 import threading
 import time
@@ -14,13 +15,16 @@ from . import forks, ledger, sql
 from .connection import patiently
 from .errors import SpoolBusyError, SpoolClosedError, SpoolCorruptError, from_os, translated
 from .filesystem import identity
-from .format import is_damaged, prepare, set_aside
+from .format import is_damaged, name_aside, prepare, set_aside
+from .inspection import check
 from .links import Links
+from .log import rescue, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from .log import Frame
     from .space import Space
 
 VERIFY_SECONDS = 0.05
@@ -66,6 +70,7 @@ class Access:
         self.begin_anew()
         try:
             self._open()
+            self._see_to_log()
         except SpoolCorruptError:
             self.replace_damaged()
             self._open()
@@ -87,6 +92,7 @@ class Access:
                 if aside:
                     self._notice_damage(aside)
                 self._links = self._restored(Links(self.path, self._synchronous, self._space))
+                self.dirty = True  # what others wrote before, and died, may not be on stable storage
         return self._links
 
     @contextmanager
@@ -237,7 +243,40 @@ class Access:
     def _notice_damage(self, aside: Path) -> None:
         self.notices.append(
             f"spool {self.path} was damaged; it was set aside, whole, as {aside}, and a new one was begun. "
-            "Keep that file: events in it that were not sent may still be read out of it"
+            + _salvage(aside)
+        )
+
+    def _see_to_log(self) -> None:
+        """
+        Lose nothing in silence where the log is damaged: SQLite takes its first damaged frame for its end.
+
+        Where the rest fits together without the frames behind it, as after a power cut, they alone are set aside.
+        """
+        with self.writing, self.translating():
+            db = self.links().ledger
+            frames: list[Frame] = []
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return  # someone is writing: whoever opened the spool first has seen to it
+            try:
+                with suppress(OSError, sqlite3.OperationalError):  # there is no room for a copy of the log
+                    frames = unseen(self.path)
+                found = check(db) if frames else []
+                if frames and not found:
+                    aside = name_aside(self.path)
+                    rescue(self.path, frames, aside)
+                    self._notice_rescue(aside, frames)
+            finally:
+                db.execute("ROLLBACK")
+        if found:
+            self.replace_damaged(sure=True)
+
+    def _notice_rescue(self, aside: Path, frames: list[Frame]) -> None:
+        commits = sum(1 for frame in frames if frame.pages)
+        self.notices.append(
+            f"the write-ahead log of spool {self.path} was damaged, so that the last {commits} commits in it were out "
+            f"of reach; they were set aside as {aside}. {_salvage(aside)}"
         )
 
     # -- closing and forks ---------------------------------------------------------------------------------------------
@@ -289,6 +328,13 @@ class Access:
         self.verified_at = 0.0
         self.dirty = False
         self._pid = os.getpid()  # last: another thread that sees it goes on
+
+
+def _salvage(aside: Path) -> str:
+    return (
+        "Events in it that were not sent can be read out of it: "
+        f"python -m alignai.spool salvage {shlex.quote(str(aside))} NEW"
+    )
 
 
 INTERRUPTING = (

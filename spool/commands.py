@@ -71,6 +71,20 @@ def as_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def salvaged_as_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `salvage` has done, for people."""
+    return [
+        ("damaged", f"{printable(figures['damaged'])} (as it was)"),
+        ("new", printable(figures["new"])),
+        ("project", printable(figures["project_id"])),
+        ("pending", _count(figures["pending"])),
+        ("in flight", _count(figures["in_flight"])),
+        ("rejected", _count(figures["rejected"])),
+        ("left out", f"{_count(figures['left_out'])} that had been sent or given up"),
+        ("unreadable", f"{_count(figures['unreadable'])} events, {_count(figures['unreadable_pages'])} pages"),
+    ]
+
+
 def printable(text: str) -> str:
     """*text* without what could play tricks on a terminal."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

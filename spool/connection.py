@@ -48,7 +48,7 @@ def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False)
         sqlite3.Error: As SQLite says.
     """
     mode = "ro" if read_only else "rw"
-    uri = f"file:{quote(os.fspath(path))}?mode={mode}"
+    uri = f"file:{quote(os.fsencode(path))}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     try:
         for pragma in (*PRAGMAS, f"PRAGMA synchronous = {synchronous}"):

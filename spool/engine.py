@@ -12,6 +12,7 @@ from . import ledger, sql
 from .access import Access
 from .appender import Appender
 from .errors import SpoolError
+from .filesystem import refuse_planted
 from .group import GroupCommit
 from .inspection import check, stats
 from .space import Space
@@ -53,7 +54,9 @@ class Spool:
         retention: float = 3600.0,
     ) -> None:
         # One name for one file, however it is reached: the log, the lease and other spools of the process go by it.
+        refuse_planted(path)
         self.path = path = Path(os.path.realpath(path))
+        refuse_planted(path)
         self._synchronous = synchronous
         space = Space(max_bytes)
         self._access = Access(path, project_id, synchronous, space)

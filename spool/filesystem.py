@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,19 +23,41 @@ _NETWORK = frozenset(
 )
 
 
+_BESIDE = ("", "-wal", "-shm", "-journal", ".lease")
+
+
+def refuse_planted(path: Path) -> None:
+    """
+    Refuse a spool, a file beside it or a link to it that another user has put where everyone may write.
+
+    He could read what is appended, or have it written to a place of his choice. Systems refuse to follow such links,
+    but do not see that they are followed here, where a path is resolved.
+
+    Raises:
+        SpoolError: There is such a file or link.
+    """
+    for each in [path.with_name(path.name + suffix) for suffix in _BESIDE] if sys.platform != "win32" else []:
+        with suppress(OSError):  # nothing is there, or whoever opens it will say what is wrong
+            found, folder = each.lstat(), each.parent.stat()
+            if folder.st_mode & stat.S_IWOTH and found.st_uid not in {os.geteuid(), folder.st_uid}:
+                raise SpoolError(
+                    f"spool {path}: in a folder that everyone may write to, {each.name} belongs to another user "
+                    "- set spool_path or ALIGNAI_SPOOL_PATH to a folder of your own"
+                )
+
+
 def create_private(path: Path) -> None:
     """
     Make an empty file of mode 0600 in folders of mode 0700, where there is none yet.
 
     Raises:
-        SpoolError: The path leads through a file, or is a folder, or may not be written.
+        SpoolError: The path leads through a file, or is a folder or a pipe, or may not be written.
     """
     try:
         _make_folders(path.parent)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
     except FileExistsError:
-        if path.is_dir():
-            raise SpoolError(f"spool {path}: this is a folder - name a file in it") from None
+        _take_over(path)
         return
     except OSError as error:
         raise from_os(error, str(path)) from error
@@ -44,6 +67,16 @@ def create_private(path: Path) -> None:
         # No SQLite connection of this process can be on a file that is a moment old, so that closing harms no lock.
         os.close(descriptor)
     sync_folder(path.parent)
+
+
+def _take_over(path: Path) -> None:
+    if path.is_dir():
+        raise SpoolError(f"spool {path}: this is a folder - name a file in it")
+    if path.exists() and not path.is_file():
+        raise SpoolError(f"spool {path}: this is a pipe, a socket or a device - name a file")
+    if not size_of(path):
+        with suppress(OSError):  # another user's stays as it is
+            path.chmod(0o600)  # whatever it was made for, from now on it holds messages
 
 
 def _make_folders(folder: Path) -> None:

@@ -9,10 +9,12 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from . import sql
+from . import ledger, sql
 from .connection import connect, journal_of, patiently, shm_of, wal_of
 from .errors import SpoolCorruptError, SpoolError, SpoolMismatchError, SpoolVersionError, from_os, translated
-from .filesystem import alone_in, create_private, identity, refuse_network, sync_folder
+from .filesystem import alone_in, create_private, identity, refuse_network, size_of, sync_folder
+from .inspection import missing
+from .log import unseen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +23,9 @@ MIGRATIONS = (sql.VERSION_1,)
 """What leads from each version to the next, beginning with the empty file. Never edited, only added to."""
 
 VERSION = len(MIGRATIONS)
+
+_MOST_VERSIONS = 1000
+"""No version of this package will ever have a format as high: the number is damaged."""
 
 
 def prepare(path: Path, project_id: str) -> Path | None:
@@ -40,6 +45,10 @@ def prepare(path: Path, project_id: str) -> Path | None:
     while True:
         create_private(path)
         found = identity(path)
+        # In this order: a new spool has a head before it has a log. SQLite deletes the log of an empty file.
+        if size_of(wal_of(path)) and not size_of(path):
+            aside = set_aside(path, found) or aside
+            continue
         try:
             _bring_up(path, project_id)
         except SpoolCorruptError:
@@ -57,18 +66,33 @@ def verify(connection: sqlite3.Connection, path: Path) -> int:
     Raises:
         SpoolVersionError: The file is of a newer version.
         SpoolMismatchError: The file is a database of something else.
+        SpoolCorruptError: The file is a spool whose head contradicts the rest of it.
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     mark = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    empty = not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if mark != sql.APPLICATION_ID and not (empty and not version and not mark):
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if not tables and not version and not mark:
+        return 0
+    if mark != sql.APPLICATION_ID and not tables >= sql.TABLES:
         raise SpoolMismatchError(f"spool {path}: this is another program's database - name another path")
-    if version > VERSION:
+    refuse_newer(version, path)
+    if mark != sql.APPLICATION_ID or not 0 < version <= VERSION or not tables >= sql.TABLES:
+        raise SpoolCorruptError(f"spool {path}: its head or its schema is damaged - keep the file")
+    return version
+
+
+def refuse_newer(version: int, path: Path) -> None:
+    """
+    Refuse a spool of which this version of the package may understand too little.
+
+    Raises:
+        SpoolVersionError: The format is newer.
+    """
+    if VERSION < version < _MOST_VERSIONS:
         raise SpoolVersionError(
             f"spool {path}: it has format {version}, this package knows up to {VERSION} - upgrade alignai; "
             "the file is left as it is"
         )
-    return version
 
 
 def verify_project(connection: sqlite3.Connection, path: Path, project_id: str) -> None:
@@ -86,14 +110,32 @@ def verify_project(connection: sqlite3.Connection, path: Path, project_id: str) 
         )
 
 
+def verify_numbers(connection: sqlite3.Connection, path: Path) -> None:
+    """
+    See that the newest rows are there: or new ones would get their numbers, and count as settled.
+
+    Raises:
+        SpoolCorruptError: They are not.
+    """
+    if ledger.last_seq(connection) < ledger.tail(connection):
+        raise SpoolCorruptError(f"spool {path}: its newest events are missing - keep the file")
+
+
 def is_damaged(path: Path) -> bool:
-    """Whether SQLite, reading the whole file anew, finds it damaged."""
+    """Whether SQLite, reading the whole file anew, finds it damaged, or rows have vanished from it."""
     try:
         with closing(connect(path, read_only=True)) as connection:
             (verdict,) = patiently(lambda: connection.execute("PRAGMA quick_check(1)").fetchone())
+            connection.execute("BEGIN")
+            return bool(verdict != "ok" or missing(connection))
     except sqlite3.Error as error:
         return isinstance(translated(error, str(path)), SpoolCorruptError)
-    return bool(verdict != "ok")
+
+
+def name_aside(path: Path) -> Path:
+    """What a damaged file is called from now on: as nothing before it was."""
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    return path.with_name(f"{path.name}.corrupt-{moment}-{os.getpid()}")
 
 
 def set_aside(path: Path, found: tuple[int, int] | None) -> Path | None:
@@ -106,8 +148,7 @@ def set_aside(path: Path, found: tuple[int, int] | None) -> Path | None:
     Raises:
         SpoolError: It cannot be renamed.
     """
-    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    aside = path.with_name(f"{path.name}.corrupt-{moment}-{os.getpid()}")
+    aside = name_aside(path)
     try:
         with alone_in(path.parent):
             if identity(path) != found:
@@ -125,16 +166,28 @@ def set_aside(path: Path, found: tuple[int, int] | None) -> Path | None:
 
 def _bring_up(path: Path, project_id: str) -> None:
     try:
-        if journal_of(path).exists():
+        while not _is_spool(path, project_id):
             _roll_back(path)
+    except sqlite3.Error as error:
+        raise translated(error, str(path)) from error
+
+
+def _is_spool(path: Path, project_id: str) -> bool:
+    """Make the file a spool where it is none yet; false where a process has died in the midst of that."""
+    try:
         with closing(connect(path, read_only=True)) as connection:
+            connection.execute("BEGIN")  # one look: another process may be making it a spool at this moment
             version = patiently(lambda: verify(connection, path))
             if version == VERSION:
                 verify_project(connection, path, project_id)
-                return
+                verify_numbers(connection, path)
+                return True
         _migrate(path, project_id)
-    except sqlite3.Error as error:
-        raise translated(error, str(path)) from error
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+        return False
+    return True
 
 
 def _roll_back(path: Path) -> None:
@@ -146,6 +199,8 @@ def _roll_back(path: Path) -> None:
 def _migrate(path: Path, project_id: str) -> None:
     # The reader keeps SQLite from deleting the log when the writer closes, as it does wherever the spool is open.
     with closing(connect(path, read_only=True)) as reader, closing(connect(path, synchronous="full")) as writer:
+        if size_of(wal_of(path)):
+            _refuse_lost_log(writer, path)
         # Before the first table, or it silently stays off.
         patiently(lambda: writer.execute("PRAGMA auto_vacuum = INCREMENTAL"))
         (mode,) = patiently(lambda: writer.execute("PRAGMA journal_mode = WAL").fetchone())
@@ -171,6 +226,16 @@ def _migrate(path: Path, project_id: str) -> None:
             if writer.in_transaction:  # some errors end it by themselves
                 writer.execute("ROLLBACK")
             raise
+
+
+def _refuse_lost_log(writer: sqlite3.Connection, path: Path) -> None:
+    """Begin no new spool where there was one: all of a young spool is in its log, and SQLite may not see that."""
+    patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
+    try:
+        if not verify(writer, path) and unseen(path):
+            raise SpoolCorruptError(f"spool {path}: the beginning of its write-ahead log is damaged - keep it")
+    finally:
+        writer.execute("ROLLBACK")
 
 
 def _statements(script: str) -> list[str]:

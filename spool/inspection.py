@@ -43,7 +43,12 @@ def stats(db: sqlite3.Connection, path: Path) -> Stats:
 def check(db: sqlite3.Connection) -> list[str]:
     """What is inconsistent, a sentence each."""
     found = [f"SQLite: {line}" for (line,) in db.execute("PRAGMA integrity_check") if line != "ok"]
-    return found + _check_ledger(db) + _check_events(db) + _check_rejected(db)
+    return found + missing(db) + _check_checksums(db) + _check_rejected(db)
+
+
+def missing(db: sqlite3.Connection) -> list[str]:
+    """What has vanished though nobody took it away, a sentence each."""
+    return _check_ledger(db) + _check_numbers(db)
 
 
 def _check_ledger(db: sqlite3.Connection) -> list[str]:
@@ -58,13 +63,18 @@ def _check_ledger(db: sqlite3.Connection) -> list[str]:
     return found
 
 
-def _check_events(db: sqlite3.Connection) -> list[str]:
+def _check_numbers(db: sqlite3.Connection) -> list[str]:
     tail, newest = ledger.tail(db), ledger.last_seq(db)
-    found = []
-    if newest > tail and _count(db, tail + 1, newest) != newest - tail:
-        found.append(f"rows are missing between {tail + 1} and {newest}")
+    if newest < tail:
+        return [f"the ledger covers the rows up to {tail}, but the newest is {newest}"]
+    if _count(db, tail + 1, newest) != newest - tail:
+        return [f"rows are missing between {tail + 1} and {newest}"]
+    return []
+
+
+def _check_checksums(db: sqlite3.Connection) -> list[str]:
     rows = (ledger.Row(*row) for row in db.execute(sql.EVERY))
-    return found + [f"the checksum of row {row.seq} does not match" for row in rows if row.damaged]
+    return [f"the checksum of row {row.seq} does not match" for row in rows if row.damaged]
 
 
 def _check_rejected(db: sqlite3.Connection) -> list[str]:

@@ -15,6 +15,7 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import sql
+from .errors import SpoolCorruptError
 from .records import Backlog, Batch, LeaseHolder
 
 if TYPE_CHECKING:
@@ -80,7 +81,12 @@ def last_seq(db: sqlite3.Connection) -> int:
 
 
 def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int) -> list[Row]:
-    """The next rows beyond *after*: at least one if there is any, and no more than both limits allow."""
+    """
+    The next rows beyond *after*: at least one if there is any, and no more than both limits allow.
+
+    Raises:
+        SpoolCorruptError: There are gaps between them.
+    """
     rows: list[Row] = []
     size = 0
     for found in db.execute(sql.WAITING, (after, max_events)):
@@ -89,6 +95,8 @@ def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int)
         if rows and size > max_bytes:
             break
         rows.append(row)
+    if rows:
+        _refuse_gaps(len(rows), rows[-1].seq - after)
     return rows
 
 
@@ -113,6 +121,8 @@ def resume(db: sqlite3.Connection, row: Open) -> Batch | None:
     """Begin another upload of an open batch; None where it could not stay as it was and the ledger was changed."""
     deaths = row.deaths + row.uploading
     rows = [Row(*found) for found in db.execute(sql.COVERED, (row.first, row.last))]
+    if rows:
+        _refuse_gaps(len(rows), row.events)
     batch = Batch(
         row.first, row.last, row.request_id, tuple(each.payload for each in rows), row.attempts + 1, row.faults
     )
@@ -191,7 +201,10 @@ def drop(db: sqlite3.Connection, max_bytes: int) -> int:
 def prunable(db: sqlite3.Connection, retention: float) -> tuple[int, int] | None:
     """The oldest batch, first row and last, if it was settled *retention* seconds ago."""
     found = db.execute(sql.OLDEST_UNPRUNED).fetchone()
-    if not found or found[2] == "open" or (found[2] == "sent" and found[3] > time.time() - retention):
+    if not found or found[2] == "open":
+        return None
+    # Either way: where the clock has been put back, what was settled "in the future" is not kept until then.
+    if found[2] == "sent" and abs(time.time() - found[3]) < retention:
         return None
     return found[0], found[1]
 
@@ -238,6 +251,12 @@ def totals(db: sqlite3.Connection) -> Totals:
     sent, rejected, dropped, flush_to, last_sent_at, last_error, *lease = db.execute(sql.SUMMARY).fetchone()
     holder = LeaseHolder(*lease) if lease[0] else None
     return Totals(sent, rejected, dropped, flush_to, last_sent_at, last_error, holder)
+
+
+def _refuse_gaps(there: int, expected: int) -> None:
+    """What damage has taken out of the tree may still be on the disk, for as long as nothing is written there."""
+    if there < expected:
+        raise SpoolCorruptError(f"{expected - there} events have vanished from the spool - keep the file")
 
 
 def _covered(db: sqlite3.Connection, batch: Batch) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -47,4 +48,4 @@ def _connect(path: Path) -> sqlite3.Connection:
     if wal_of(path).exists():
         return connect(path, read_only=True)
     # Without a log the file is all there is, and SQLite would make a log, even to read.
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    return sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)

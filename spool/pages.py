@@ -6,6 +6,7 @@ The format is described at https://sqlite.org/fileformat2.html; the names here a
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -163,11 +164,11 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
         IndexError: It goes on beyond the data.
     """
     value = 0
-    for length in range(1, 9):
+    for _ in range(8):
         byte = data[at]
         at += 1
         value = value << 7 | byte & 0x7F
-        if byte < 0x80 or length == 9:  # noqa: PLR2004 - the bit that says that it goes on
+        if byte < 0x80:  # noqa: PLR2004 - the bit that says that it goes on
             return value, at
     return value << 8 | data[at], at + 1
 

@@ -7,6 +7,7 @@ been given to a batch from those that wait.
 """
 
 APPLICATION_ID = 0x414C4941  # "ALIA"
+TABLES = frozenset({"spool", "events", "batches", "rejected"})
 
 VERSION_1 = """
 CREATE TABLE spool (
@@ -122,3 +123,75 @@ WHERE state <> 'pruned' ORDER BY first LIMIT 1
 """
 MARK_PRUNED = "UPDATE batches SET state = 'pruned' WHERE first = ?"
 DELETE_BATCHES = "DELETE FROM batches WHERE state = 'pruned' AND first < (SELECT max(first) FROM batches)"
+
+# -- salvage -----------------------------------------------------------------------------------------------------------
+# What a damaged spool still says, in a database of its own: where the rows are, not what is in them.
+SCRATCH = """
+CREATE TABLE found (
+    seq       INTEGER NOT NULL,
+    crc       INTEGER NOT NULL,
+    size      INTEGER NOT NULL,
+    at        REAL NOT NULL,
+    believed  INTEGER NOT NULL,
+    place     INTEGER NOT NULL,
+    slot      INTEGER NOT NULL,
+    PRIMARY KEY (seq, crc, size)
+) WITHOUT ROWID;
+CREATE INDEX found_payload ON found (crc, size);
+CREATE TABLE damaged (seq INTEGER PRIMARY KEY, believed INTEGER NOT NULL);
+CREATE TABLE ledger (
+    first       INTEGER NOT NULL,
+    last        INTEGER NOT NULL,
+    request_id  TEXT NOT NULL,
+    open        INTEGER NOT NULL,
+    attempts    INTEGER NOT NULL,
+    faults      INTEGER NOT NULL,
+    PRIMARY KEY (first, last, request_id, open)
+) WITHOUT ROWID;
+CREATE TABLE refused (
+    seq    INTEGER NOT NULL,
+    crc    INTEGER NOT NULL,
+    size   INTEGER NOT NULL,
+    place  INTEGER NOT NULL,
+    slot   INTEGER NOT NULL,
+    PRIMARY KEY (seq, crc, size)
+) WITHOUT ROWID;
+"""
+FIND_EVENT = """
+INSERT INTO found (seq, crc, size, at, believed, place, slot) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (seq, crc, size) DO UPDATE SET believed = max(believed, excluded.believed)
+"""
+FIND_DAMAGED = "INSERT OR IGNORE INTO damaged (seq, believed) VALUES (?, ?)"
+FIND_BATCH = "INSERT OR REPLACE INTO ledger (first, last, request_id, open, attempts, faults) VALUES (?, ?, ?, ?, ?, ?)"
+FIND_REFUSED = "INSERT OR REPLACE INTO refused (seq, crc, size, place, slot) VALUES (?, ?, ?, ?, ?)"
+# Its number is not its own: the same row is there under the right one.
+FORGET_MISNUMBERED = """
+DELETE FROM found WHERE NOT believed
+AND EXISTS (SELECT 1 FROM found AS other WHERE other.believed AND other.crc = found.crc AND other.size = found.size)
+"""
+FORGET_REFUSED = """
+DELETE FROM found WHERE EXISTS (
+    SELECT 1 FROM refused WHERE refused.seq = found.seq AND refused.crc = found.crc AND refused.size = found.size
+)
+"""
+# Of two rows under one number, who knows whose it is?
+DOUBT_DISPUTED = "UPDATE found SET believed = 0 WHERE seq IN (SELECT seq FROM found GROUP BY seq HAVING count(*) > 1)"
+FORGET_LEDGER = "DELETE FROM ledger"
+# A batch is only ever split or settled: an open one with another inside it is of the past.
+FORGET_PAST = """
+DELETE FROM ledger WHERE open AND EXISTS (
+    SELECT 1 FROM ledger AS part
+    WHERE part.first BETWEEN ledger.first AND ledger.last AND part.last <= ledger.last
+    AND (part.first, part.last, part.request_id, part.open) <> (ledger.first, ledger.last, ledger.request_id, 1)
+)
+"""
+FOUND = "SELECT seq, crc, at, believed, place, slot FROM found ORDER BY seq, place"
+FOUND_DAMAGED = "SELECT seq, believed FROM damaged ORDER BY seq"
+FOUND_SETTLED = "SELECT first, last FROM ledger WHERE NOT open ORDER BY first"
+FOUND_OPEN = "SELECT first, last, request_id, attempts, faults FROM ledger WHERE open ORDER BY first"
+FOUND_REFUSED = "SELECT seq, crc, place, slot FROM refused ORDER BY seq"
+FOUND_NUMBERS = "SELECT seq FROM found WHERE believed UNION SELECT seq FROM refused"
+KEEP_REJECTED = """
+INSERT INTO rejected (seq, at, rejected_at, request_id, reason, crc, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+APPEND_BLANK = "INSERT INTO events (seq, at, crc, payload) VALUES (?, ?, 0, x'')"

@@ -57,11 +57,15 @@ class Upkeep:
         except LogLostError:
             access.recover()
             with access.writing:
-                access.links()
-            return True
+                links = access.links()
+                dirty, access.dirty = True, False
         if dirty and self._syncs:
-            with access.translating():
-                links.sync_log()
+            try:
+                with access.translating():
+                    links.sync_log()
+            except BaseException:
+                access.dirty = True
+                raise
         return dirty
 
     def _checkpoint(self) -> None:

@@ -9,6 +9,7 @@ all, and the rest of it is not harmed, as SQLite expects too (https://sqlite.org
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -173,6 +174,4 @@ def _sectors(step: Step) -> list[tuple[int, bytes]]:
     """The write in pieces that end where sectors do."""
     end = step.offset + len(step.data)
     edges = [step.offset, *range(step.offset // SECTOR * SECTOR + SECTOR, end, SECTOR), end]
-    return [
-        (a, step.data[a - step.offset : b - step.offset]) for a, b in zip(edges, edges[1:], strict=False) if a < b
-    ]
+    return [(a, step.data[a - step.offset : b - step.offset]) for a, b in pairwise(edges) if a < b]

@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from tests.campaign.point import Run, Trial
 
 SCRIPT = "from tests.campaign.kill_worker import main; main()"
-REACHING = 1.5
-"""Seconds that a worker has to come to its crash point; then it is killed wherever it is."""
 
 
 def run(run: Run) -> None:
     """Kill workers until the time is used up."""
+    reached: set[str] = set()
     for trial in run.trials():
         with tempfile.TemporaryDirectory() as folder, ConnectServer() as server:
-            one_trial(run, trial, Path(folder), server)
+            reached.update(one_trial(run, trial, Path(folder), server))
+        run.figures["points"] = len(reached)
 
 
-def one_trial(run: Run, trial: Trial, folder: Path, server: ConnectServer) -> None:
-    """Some generations of workers on one spool."""
+def one_trial(run: Run, trial: Trial, folder: Path, server: ConnectServer) -> list[str]:
+    """Some generations of workers on one spool; at which crash points they died."""
     rng = trial.rng
     spool_path = folder / "spool.db"
     story = Story()
@@ -52,8 +52,10 @@ def one_trial(run: Run, trial: Trial, folder: Path, server: ConnectServer) -> No
             for fate, end in zip(fates, ends, strict=True):
                 _tell(run, trial, story, fate, end)
     events = conserved(trial, story, server, spool_path, **plan.config)
+    run.count(leftovers=sum(each.name.startswith(".") for each in folder.iterdir()))  # half-made files of the dead
     run.count(events=events, uploads=len(server.requests), downtimes=day.downtimes)
     run.count(repeats=len(server.ids()) - len(set(server.ids())))
+    return story.died
 
 
 def live(fate: Fate, url: str, spool_path: Path) -> tuple[int, str]:
@@ -67,7 +69,7 @@ def live(fate: Fate, url: str, spool_path: Path) -> tuple[int, str]:
             time.sleep(fate.instant)
             process.kill() if fate.kind == "killed" else process.terminate()
         try:
-            _, logged = process.communicate(timeout=REACHING if fate.kind == "point" else PATIENCE)
+            _, logged = process.communicate(timeout=fate.instant if fate.kind == "point" else PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             _, logged = process.communicate()

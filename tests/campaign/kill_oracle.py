@@ -51,8 +51,9 @@ def conserved(trial: Trial, story: Story, server: ConnectServer, spool_path: Pat
         How many events there were.
     """
     with client(server.url, spool_path, **config) as sdk:
-        (last,) = record(sdk, 1)
         trial.check("the pipeline moves again", holds=bool(sdk.flush(60)))
+        (last,) = record(sdk, 1)
+        trial.check("the pipeline goes on moving", holds=bool(sdk.flush(60)))
         stats = sdk.stats()
         trial.check("the spool is sound", holds=sdk._spool.check() == [])
         newest = sdk._spool.last_seq()

@@ -20,10 +20,15 @@ HELPFUL: dict[str, dict[str, Any]] = {
     "splitting a batch": {"flush_batch_size": 50},
     "deleting": {"sent_retention_seconds": 0},
     "pruning": {"sent_retention_seconds": 0},
-    "vacuuming": {"sent_retention_seconds": 0, "max_spool_bytes": 64 << 20},
+    "vacuuming": {"flush_batch_size": 50, "sent_retention_seconds": 0, "max_spool_bytes": 64 << 20},
     "a checkpoint": {"max_spool_bytes": 4 << 20},
 }
 """How to configure a client that is to come to a step."""
+REACHING, REACHING_SLOWLY = 2.5, 10.0
+"""Seconds that a worker has to come to its crash point, also to one far away; then it is killed wherever it is."""
+
+LARGE = {"a checkpoint": 60_000, "vacuuming": 200_000}
+"""Characters of the longest events of who is to come to a step; 1000 of others."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Fate:
     Attributes:
         orders: What it is to do until then.
         kind: "killed", at its "point", "told" to end, or "let" end by itself.
-        instant: Seconds after it began, for who is killed or told.
+        instant: Seconds after it began, for who is killed or told, and at the latest for who is to come to a point.
         together: All who meet here are killed at one instant.
     """
 
@@ -87,7 +92,7 @@ class Plan:
     def generation(self, rng: random.Random, number: int, folder: Path) -> list[Fate]:
         """Draw the workers of one generation; who is to die while the file is made comes alone, and first."""
         if number == 0 and step_of(self.aim) in CREATING:
-            return [self._at_point(rng, folder / "first", self.aim)]
+            return [self.at_point(rng, folder / "first", self.aim)]
         logs = [folder / f"g{number}w{worker}" for worker in range(self.workers)]
         if rng.random() < 0.3:
             together, instant = threading.Barrier(len(logs)), _instant(rng)
@@ -97,7 +102,7 @@ class Plan:
     def _fate(self, rng: random.Random, log: Path) -> Fate:
         kind = rng.choice(["killed", "killed", "killed", "point", "point", "told", "let"])
         if kind == "point":
-            return self._at_point(rng, log, self.aim if rng.random() < 0.6 else rng.choice(POINTS))
+            return self.at_point(rng, log, self.aim if rng.random() < 0.6 else rng.choice(POINTS))
         orders = self._orders(rng, log)
         return Fate(orders, kind if orders.threads else "told" if kind == "let" else kind, _instant(rng))
 
@@ -115,21 +120,22 @@ class Plan:
             patience=rng.choice([0, 0.2, 1]),
         )
 
-    def _at_point(self, rng: random.Random, log: Path, point: str) -> Fate:
+    def at_point(self, rng: random.Random, log: Path, point: str, times: int | None = None) -> Fate:
+        """A worker that is likely to come to *point*."""
         step = step_of(point)
         orders = Orders(
             name=log.name,
             log=str(log),
             threads=3,
             events=5 if step in ENDING else 150,
-            largest=60_000 if step in {"a checkpoint", "vacuuming"} else 1000,
+            largest=LARGE.get(step, 1000),
             poison=0.1 if step == "rejecting" else 0,
             config=self.config,
-            patience=1,
+            patience=5 if step == "vacuuming" else 1,
             point=point,
-            times=rng.choice([1, 1, 2]),
+            times=times or rng.choice([1, 1, 2]),
         )
-        return Fate(orders, "point", 0)
+        return Fate(orders, "point", REACHING_SLOWLY if step == "vacuuming" else REACHING)
 
 
 def _instant(rng: random.Random) -> float:

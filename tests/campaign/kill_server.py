@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
 from tests.campaign.kill_worker import POISON
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.servers.connect import ConnectServer, Request
@@ -54,7 +56,7 @@ class BadDay:
         """From now on the server is there, and refuses only what it always refuses."""
         self._calm.set()
         self._hours.join()
-        self._server.start()
+        wait_until(self._back)
 
     def _respond(self, request: Request) -> None:
         if len(request.events) > self._most:
@@ -79,10 +81,18 @@ class BadDay:
     def _come_and_go(self) -> None:
         rng = random.Random(self._rng.random())
         while not self._calm.wait(rng.expovariate(4) * (1 - self._away)):
-            self._server.stop()
+            with suppress(OSError):  # a connection of someone else may have taken the port for a moment
+                self._server.stop()
             self.downtimes += 1
             self._calm.wait(rng.expovariate(4) * self._away)
+            wait_until(self._back)
+
+    def _back(self) -> bool:
+        try:
             self._server.start()
+        except OSError:
+            return False
+        return True
 
 
 def _said(event: dict[str, Any]) -> str:

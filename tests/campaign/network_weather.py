@@ -10,7 +10,6 @@ import gzip
 import itertools
 import json
 import random
-import socket
 import threading
 import zlib
 from collections import Counter
@@ -20,8 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.servers.raw import OK, body, gone, header, http, is_whole, read_request, reset, silence, trickle
 
 if TYPE_CHECKING:
+    import socket
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 MOST_FAULTS = 8
 """How often the server itself fails on one request: after ten times an SDK suspects the events, and rightly."""
@@ -35,6 +35,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 _PAGE = b"<html><body>Please log in to the network</body></html>"
 _BOMB = gzip.compress(b'{"x":"' + b"a" * 30_000_000 + b'"}')
+_NO_OBJECTS = (b"[]", b"null", b"1", b'"taken"', b"", b"[" * 9000)
 _GIANT = b'{"x":"' + b"a" * 500_000 + b'"}'
 
 
@@ -61,9 +62,7 @@ class Weather:
         met: Which faults the client has met with, and how often.
     """
 
-    def __init__(
-        self, seed: str, elsewhere: str, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
-    ) -> None:
+    def __init__(self, seed: str, elsewhere: str, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None) -> None:
         self.roughness = 0.0
         self.taken: list[Delivery] = []
         self.met: Counter[str] = Counter()
@@ -77,18 +76,17 @@ class Weather:
 
     def serve(self, conn: socket.socket, _: bytes, __: int) -> None:
         """Serve one connection, until it is of no more use."""
-        if self._draw(0.3) and not self._let_in(conn):
-            return
-        if not self._tls:
+        if self._draw(0.3):
+            self._turn_away(conn)
+        elif not self._tls:
             self._go_on(conn)
-            return
-        with suppress(OSError):  # the client's side of a failed handshake
-            # A copy: the server stops its connections by the socket that it knows.
+        else:
+            # Of a copy: the server stops its connections by the socket that it knows.
             with closing(self._tls[0].wrap_socket(conn.dup(), server_side=True)) as secure:
                 self._go_on(secure)
 
-    def _let_in(self, conn: socket.socket) -> bool:
-        """Meet the connection with a fault before anything of HTTP, or, now and then, not."""
+    def _turn_away(self, conn: socket.socket) -> None:
+        """Meet the connection with a fault before a request is read."""
         faults: dict[str, Callable[[], object]] = {
             "reset at once": lambda: reset(conn, b"", 0),
             "reset mid-request": lambda: (conn.recv(self._rng.randint(1, 400)), reset(conn, b"", 0)),
@@ -96,13 +94,14 @@ class Weather:
             "answered unasked": lambda: conn.sendall(http(503, b"{}")),
         }
         if self._tls:
-            faults["bad certificate"] = lambda: self._tls and self._tls[1].wrap_socket(conn.dup(), server_side=True).close()
+            faults["bad certificate"] = lambda: (
+                self._tls and self._tls[1].wrap_socket(conn.dup(), server_side=True).close()
+            )
             faults["plain text in TLS"] = lambda: conn.sendall(http(400, _PAGE, "text/html"))
         name = self._rng.choice(list(faults))
         self.met[name] += 1
         with suppress(OSError):
             faults[name]()
-        return False
 
     def _go_on(self, conn: socket.socket) -> None:
         while conn.fileno() >= 0 and (request := read_request(conn)) and is_whole(request):
@@ -118,10 +117,11 @@ class Weather:
         again = self._take(request)
         # Some servers tell a repeat by its request id, and say so.
         known = b'{"code":"already_exists","message":"this request was taken before"}'
-        conn.sendall(http(409, known) if again and self._rng.random() < 0.5 else OK)
-        if self._draw(0.2):  # nor may more of it be taken for the answer to the next request
-            self.met["surplus"] += 1
-            conn.sendall(OK * self._rng.choice([1, 1000, 10_000]))
+        good = http(409, known) if again and self._rng.random() < 0.5 else OK
+        # More than was asked for, at once: what comes later, nobody can tell from the answer to the next request.
+        surplus = self._rng.choice([0, 1, 1000]) if self._draw(0.2) else 0
+        self.met["surplus"] += bool(surplus)
+        conn.sendall(good + OK * surplus)
 
     def _take(self, request: bytes) -> bool:
         """Store a request; whether it had been before."""
@@ -168,14 +168,18 @@ class Weather:
             "head trickles": trickling(b"HTTP/1.1 200 OK\r\nX: ", b"x"),
             "body trickles": trickling(_HEAD + b"Content-Length: 1000\r\n\r\n{", b" "),
             "endless continue": trickling(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
-            "endless chunks": trickling(_HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"400\r\n" + b" " * 1024 + b"\r\n"),
+            "endless chunks": trickling(
+                _HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"400\r\n" + b" " * 1024 + b"\r\n"
+            ),
             "giant": kept_with(lambda _: http(rng.choice([200, 403, 503]), _GIANT)),
             "gzip bomb": kept_with(lambda _: http(200, _BOMB, content_encoding="gzip")),
             "false gzip": kept_with(lambda _: http(200, b"{}", content_encoding="gzip")),
             "giant head": kept_with(lambda _: b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n{}"),
             "no HTTP": closing_with(lambda: rng.randbytes(rng.choice([1, 30, 3000]))),
             "page": kept_with(lambda _: http(rng.choice([200, 200, 502, 503]), _PAGE, "text/html")),
-            "no object": kept_with(lambda _: http(200, rng.choice([b"[]", b"null", b"1", b'"taken"', b"", b"[" * 9000]))),
+            "no object": kept_with(
+                lambda _: http(200, rng.choice([b"[]", b"null", b"1", b'"taken"', b"", b"[" * 9000]))
+            ),
             "length too long": closing_with(lambda: http(200, b"{}", content_length=rng.choice([3, 100]))),
             "length too short": closing_with(lambda: http(200, b"{}", content_length=1)),
             "redirect": kept_with(lambda _: http(rng.choice(REDIRECTS), b"", location=self._elsewhere)),

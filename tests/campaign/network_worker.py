@@ -5,10 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import os
 import random
 import resource
-import subprocess
 import sys
 import threading
 import time
@@ -20,8 +18,10 @@ from alignai import AlignAI, Config
 from tests.clients import worker
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
+OPEN = Path("/proc/self/fd")
 SCRIPT = "from tests.campaign.network_worker import main; main()"
 
 
@@ -59,10 +59,10 @@ class Recorder:
         """What the process holds of the system's resources."""
         gc.collect()
         return {
-            "descriptors": len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0,
+            "descriptors": len(list(OPEN.iterdir())) if OPEN.is_dir() else 0,
             "threads": threading.active_count(),
             "memory": resident(),
-            "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_memory": peak(),
         }
 
 
@@ -72,6 +72,15 @@ def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def peak() -> int:
+    """The most bytes of memory that were ever in use, where the system says so (not what `fork` was made from)."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(status.partition("VmHWM:")[2].split()[0]) << 10
 
 
 def content(number: int) -> str:

@@ -216,11 +216,21 @@ def test_what_is_appended_again_is_not_doubled_beside_the_events_of_other_proces
 
 
 @pytest.mark.usefixtures("unwatched")
-def test_a_batch_is_not_made_of_what_was_read_from_a_lost_log(spool: Spool, path: Path) -> None:
+def test_a_batch_is_not_made_of_what_was_read_from_a_lost_log(
+    spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is lost between the look at it and the reading."""
+    mend = spool._access._mend
+
+    def mend_then_lose() -> None:
+        mend()
+        monkeypatch.setattr(spool._access, "_mend", mend)
+        lose_log(path)
+        spool.append(b"into the void")
+        run(THEIRS, path)
+
     spool.append(b"before")
-    lose_log(path)
-    spool.append(b"into the void")
-    run(THEIRS, path)
+    monkeypatch.setattr(spool._access, "_mend", mend_then_lose)
     sent: list[bytes] = []
     while batch := spool.next_batch(10, MUCH):
         sent += batch.payloads
@@ -455,6 +465,16 @@ def test_eight_processes_append_at_once_and_lose_nothing(spool: Spool, path: Pat
     assert [i for name, i in events if name == 5] == list(range(150))
     assert spool.last_seq() == 8 * 150
     assert list(spool.notices()) == []
+    assert spool.check() == []
+
+
+def test_a_write_takes_the_write_lock_before_it_reads(spool: Spool, path: Path) -> None:
+    """What is read before another process writes cannot be written upon: SQLite refuses, however long one waits."""
+    with spool._access.transaction() as db, closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
+        db.execute("SELECT * FROM spool").fetchall()
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("UPDATE spool SET sent = 7")
+    assert spool.stats().sent == 0
     assert spool.check() == []
 
 

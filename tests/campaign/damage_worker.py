@@ -1,0 +1,170 @@
+"""
+The processes of the point "damage": one makes spools, one opens what has become of them.
+
+Each reads orders from its standard input, a JSON object a line, and answers each with one; so it is seen when it dies
+or hangs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import random
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+from alignai.spool import Spool, SpoolCorruptError, SpoolError
+from alignai.spool.cli import main as command_line
+
+T = TypeVar("T")
+
+PROJECT = "project"
+MUCH = 1 << 20
+NEW = tuple(f"{number:032x}" for number in range(3))
+"""Events that are appended to whatever is opened."""
+
+_spools: list[Spool] = []
+
+
+def payload(event_id: str, size: int) -> bytes:
+    """An event whose every page shows whose it is."""
+    begin = f'{{"id":"{event_id}","text":"'
+    return (begin + event_id * (max(0, size - len(begin)) // len(event_id)) + '"}').encode()
+
+
+def make(path: str, seed: str, *, closed: bool) -> dict[str, Any]:
+    """
+    A spool with events of every kind: waiting, in open batches, sent, rejected, pruned.
+
+    Returns:
+        The ids, by what became of them, those without an outcome in order; and how large each event is.
+    """
+    rng = random.Random(seed)
+    spool = Spool(Path(path), project_id=PROJECT, retention=rng.choice([0, 3600]))
+    unsent: list[str] = []
+    known: dict[str, int] = {}
+    ended: dict[str, list[str]] = {"sent": [], "rejected": []}
+    sizes = rng.choice([[80, 200, 500], [80, 500, 3000, 20_000], [2500, 9000]])
+    for _ in range(rng.randrange(1, 6)):
+        for _ in range(rng.randrange(1, 80)):
+            unsent.append(f"{rng.getrandbits(128):032x}")
+            size = known[unsent[-1]] = rng.choice(sizes)
+            spool.append(payload(unsent[-1], size))
+        for _ in range(rng.randrange(4)):
+            _settle_one(spool, rng, unsent, ended)
+        if rng.random() < 0.5:
+            spool.upkeep()
+        if rng.random() < 0.3:
+            spool._upkeep.finish()
+    if closed:
+        spool.close()
+    _spools.append(spool)  # it is killed with this open
+    return {"unsent": unsent, "sizes": known, **ended}
+
+
+def _settle_one(spool: Spool, rng: random.Random, unsent: list[str], ended: dict[str, list[str]]) -> None:
+    batch = spool.next_batch(rng.choice([1, 2, 20, 50]), MUCH)
+    if not batch:
+        return
+    chance = rng.random()
+    ids = [event_id_of(each) for each in batch.payloads]
+    if chance < 0.6:
+        spool.mark_sent(batch)
+        ended["sent"] += ids
+    elif chance < 0.7:
+        spool.mark_rejected(batch, "refused", "refused")
+        ended["rejected"] += ids
+    elif chance < 0.8:
+        spool.split(batch)
+        return
+    else:
+        spool.mark_failed(batch, "no answer")
+        return
+    unsent[:] = [each for each in unsent if each not in set(ids)]
+
+
+def event_id_of(content: bytes) -> str:
+    """The id, or what stands in its place."""
+    return content[7:39].decode(errors="replace")
+
+
+def visit(path: str) -> dict[str, Any]:
+    """What a worker does: open, append, send, look after the spool."""
+    try:
+        spool = Spool(Path(path), project_id=PROJECT)
+    except SpoolError as error:
+        return {"error": type(error).__name__, "message": str(error)}
+    errors: list[str] = []
+    for event_id in NEW:
+        spool.append(payload(event_id, 200))
+    sent = drain(spool, errors)
+    again(spool.upkeep, errors)
+    after = again(spool.stats, errors)
+    found = again(spool.check, errors)
+    notices = list(spool.notices())
+    spool.close()
+    return {
+        "sent": sent,
+        "errors": errors,
+        "notices": notices,
+        "check": found,
+        "unsent": after.unsent,
+        "rejected": after.rejected,
+        "dropped": after.dropped,
+    }
+
+
+def drain(spool: Spool, errors: list[str]) -> list[str]:
+    """Send everything; the payloads that were sent."""
+    sent: list[str] = []
+    while batch := again(lambda: spool.next_batch(20, MUCH), errors):
+        spool.mark_sent(batch)
+        sent += [each.decode(errors="replace") for each in batch.payloads]
+    return sent
+
+
+def again(call: Callable[[], T], errors: list[str]) -> T:
+    """Call once more where the first call has found the file damaged and set it aside, as a sender does."""
+    try:
+        return call()
+    except SpoolCorruptError as error:
+        errors.append(str(error))
+        return call()
+
+
+def salvage(damaged: str, new: str) -> dict[str, Any]:
+    """What the command says, and what is in the new spool then."""
+    said, complained = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+        code = command_line(["salvage", damaged, new, "--project-id", PROJECT, "--json"])
+    if not said.getvalue():
+        return {"code": code, "message": complained.getvalue()}
+    spool = Spool(Path(new), project_id=PROJECT)
+    found = spool.check()
+    with spool._access.reading() as db:
+        rejected = [event_id_of(row[0]) for row in db.execute("SELECT payload FROM rejected ORDER BY seq")]
+    sent = drain(spool, [])
+    spool.close()
+    return {"code": code, "check": found, "sent": sent, "rejected_ids": rejected, **json.loads(said.getvalue())}
+
+
+def main() -> None:
+    """Carry out orders until there are no more."""
+    orders = {"make": make, "visit": visit, "salvage": salvage}
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            answer = orders[order.pop("order")](**order)
+        except Exception:  # noqa: BLE001 - whatever it is, it is what we look for
+            answer = {"crash": traceback.format_exc()}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

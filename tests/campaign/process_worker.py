@@ -1,0 +1,161 @@
+"""What the processes of the campaign do: each function is the whole life of one, and of those that it brings forth."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from alignai import AlignAI, Config
+from tests.campaign.kill_worker import Note, Orders, record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ENDS = ("close", "return", "exit", "die")
+"""How a child may end: properly, as multiprocessing has it, without a word, or killed."""
+
+
+class Here:
+    """What this process records with; a forked child has its parent's."""
+
+    orders: Orders
+    note: Note
+    sdk: AlignAI | None = None
+
+
+def begin(encoded: str) -> None:
+    """See to it that this process has a client: its parent's, where it was forked."""
+    if Here.sdk is None:
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+        Here.orders = Orders(**json.loads(encoded))
+        Here.note = Note(Here.orders.log)
+        Here.sdk = AlignAI(config=Config(**Here.orders.config))
+
+
+def work(times: int) -> None:
+    """Record some events."""
+    assert Here.sdk
+    record(Here.sdk, replace(Here.orders, name=uuid.uuid4().hex, events=times), 0, Here.note)
+
+
+def end(how: str) -> None:
+    """End this child."""
+    assert Here.sdk
+    if how == "close":
+        Here.sdk.close(5)
+    elif how == "exit":
+        os._exit(0)
+    elif how == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def child(encoded: str, times: int, how: str) -> None:
+    """The life of a child."""
+    signal.alarm(60)  # one that hangs is a failure, not a test without end
+    begin(encoded)
+    work(times)
+    end(how)
+
+
+def _close() -> None:
+    assert Here.sdk
+    Here.sdk.close(30)
+
+
+def _in_threads(count: int, target: Callable[[], None], *, daemon: bool = False) -> list[threading.Thread]:
+    threads = [threading.Thread(target=target, daemon=daemon) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def children(method: str) -> None:
+    """`multiprocessing.Process`, by any of its methods, while this process records too."""
+    work(20)
+    context = multiprocessing.get_context(method)
+    encoded = Here.orders.encoded()
+    born = [context.Process(target=child, args=(encoded, 20, how)) for how in ENDS]
+    for each in born:
+        each.start()
+        work(20)
+    for each in born:
+        each.join()
+    assert [each.exitcode for each in born] == [0, 0, 0, -signal.SIGKILL]
+    _close()
+
+
+def pool(method: str) -> None:
+    """A pool whose workers are replaced after two tasks, and terminated at its end."""
+    with multiprocessing.get_context(method).Pool(3, begin, (Here.orders.encoded(),), maxtasksperchild=2) as workers:
+        tasks = workers.map_async(work, [5] * 20, chunksize=1)
+        work(100)
+        tasks.get(60)
+    _close()
+
+
+def forking_threads(_: str) -> None:
+    """A thread forks again and again while others record."""
+    threads = _in_threads(3, lambda: work(150))
+    for number in range(16):
+        pid = os.fork()
+        if not pid:
+            child("", 3, ("close", "exit", "die", "exit")[number % 4])
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert status == (-signal.SIGKILL if number % 4 == 2 else 0), status
+    for thread in threads:
+        thread.join()
+    _close()
+
+
+def crowd(count: str) -> None:
+    """So many threads call at one moment."""
+    start = threading.Barrier(int(count))
+
+    def once() -> None:
+        start.wait(60)
+        work(1)
+
+    for thread in _in_threads(int(count), once):
+        thread.join()
+    _close()
+
+
+def forgotten(count: str) -> None:
+    """One client after another is collected without close, then the process ends without it."""
+    for _ in range(int(count)):
+        Here.sdk = AlignAI(config=Config(**Here.orders.config))
+        work(5)
+
+
+def just_ends(_: str) -> None:
+    """The process ends without close while its threads go on."""
+    _in_threads(3, lambda: work(100_000), daemon=True)
+    work(100)
+
+
+def interrupted(_: str) -> None:
+    """Ctrl-C, again and again, in the midst of anything; the process goes on."""
+    while Here.orders.times:
+        try:
+            os.write(1, b"go on\n")
+            work(100_000)
+        except KeyboardInterrupt:
+            if sys.stdin.readline() == "enough\n":
+                break
+    _close()
+
+
+def main() -> None:
+    """Live the life that the command line names."""
+    life, orders, argument = sys.argv[1:]
+    begin(orders)
+    globals()[life](argument)

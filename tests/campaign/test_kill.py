@@ -1,0 +1,91 @@
+"""The short form of the kills, and the crash points at which most could go wrong, one by one."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from alignai.spool import Spool
+from alignai.spool import format as spool_format
+from alignai.spool.connection import connect
+from tests.campaign import kill
+from tests.campaign.kill_oracle import Story, conserved
+from tests.campaign.kill_plan import Plan
+from tests.campaign.kill_points import CREATING, ENDING, POINTS, step_of
+from tests.campaign.kill_server import BadDay
+from tests.campaign.point import Run, Trial
+from tests.clients import PROJECT
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+    from tests.servers.connect import ConnectServer
+
+
+def test_workers_that_die_at_any_instant_lose_nothing() -> None:
+    run = Run("kill", seed=1, seconds=0, only=15)
+    kill.run(run)
+    assert run.figures["workers"] == run.figures["kills"] + run.figures["ends"] == 8
+    assert run.figures["kills"] >= 5
+    assert run.figures["crash_points"] == 1
+    assert run.figures["events"] > 20
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "before commit of the first table",
+        "after append",
+        "after commit of opening a batch",
+        "before settling a batch",
+        "after splitting a batch",
+        "after a checkpoint",
+    ],
+)
+def test_a_worker_that_dies_there_loses_nothing(point: str, connect_server: ConnectServer, tmp_path: Path) -> None:
+    trial = Trial(point, random.Random(point))
+    plan = Plan.drawn(trial.rng, point)
+    fate = plan.at_point(trial.rng, tmp_path / "log", point, times=1)
+    with BadDay(connect_server, point, failing=0, away=0, most=plan.most):
+        end = kill.live(fate, connect_server.url, tmp_path / "spool.db")
+    story = Story()
+    story.tell(fate.orders, (tmp_path / "log").read_text().splitlines())
+    assert (story.died, end) == ([point], (-9, ""))
+    assert conserved(trial, story, connect_server, tmp_path / "spool.db", **plan.config) > 0
+
+
+CUT_SHORT = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA cache_size = 1")
+db.execute("BEGIN")
+db.execute("CREATE TABLE half (done)")
+db.execute("INSERT INTO half VALUES (randomblob(100000))")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_dies_making_the_file_just_before_another_looks_at_it_does_not_stop_that(
+    spool_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead: list[int] = []
+
+    def connect_after_a_death(path: Path, **options: Any) -> sqlite3.Connection:
+        if not dead:
+            dead.append(subprocess.run([sys.executable, "-c", CUT_SHORT, str(path)], check=False).returncode)
+        return connect(path, **options)
+
+    monkeypatch.setattr(spool_format, "connect", connect_after_a_death)
+    spool = Spool(spool_path, project_id=PROJECT)
+    assert spool.append(b"event") == 1
+    spool.close()
+    assert dead == [-9]
+
+
+def test_each_point_names_a_step() -> None:
+    assert {*CREATING, *ENDING} < {step_of(point) for point in POINTS}

@@ -1,0 +1,20 @@
+"""The short form of the campaign's point "soak": it proves that the soak works, and not much more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.campaign import soak
+from tests.campaign.point import Run
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_nothing_grows_while_faults_come_and_go(capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run("soak", seed=1, seconds=5, most=1)
+    soak.run(run)
+    assert run.figures["events"] >= 300
+    assert run.figures["absences"] >= 1
+    assert run.figures["kills_of_others"] >= 5
+    assert capsys.readouterr().out.startswith(soak.HEADING)
