@@ -179,7 +179,7 @@ class Sender:
             self.begin_anew()
         self.stop(deadline, for_good=True)
         if not self._upkeep.running:
-            self._spool.close()
+            self._close_spool()
 
     def retire(self) -> None:
         """Whoever owned this is gone: send what is there, then end. Waits for nothing, and may run in a finaliser."""
@@ -189,7 +189,7 @@ class Sender:
         elif self._upkeep.running:
             self._upkeep.stop()
         else:
-            self._spool.close()
+            self._close_spool()
 
     def exit_deadline(self) -> Deadline:
         """How long the interpreter's exit may wait for this."""
@@ -265,15 +265,22 @@ class Sender:
     def _end_upkeep(self) -> None:
         """The last thread to end closes the spool, where no one wants it any more."""
         if self._ownerless:
-            self._spool.close()
+            self._close_spool()
 
     def _keep_up(self) -> float:
         try:
             self._spool.upkeep()
         finally:
-            for notice in self._spool.notices():
-                logger.error("%s", notice)
+            self._log_notices()
         return _UPKEEP_SECONDS
+
+    def _close_spool(self) -> None:
+        self._spool.close()
+        self._log_notices()
+
+    def _log_notices(self) -> None:
+        for notice in self._spool.notices():
+            logger.error("%s", notice)
 
 
 def _wait_for(settled: queue.SimpleQueue[None], deadline: Deadline) -> None:

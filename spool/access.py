@@ -88,9 +88,7 @@ class Access:
             raise SpoolClosedError(f"spool {self.path}: it has been closed in this process")
         if self._links is None:
             with self.translating():
-                aside = prepare(self.path, self._project_id)
-                if aside:
-                    self._notice_damage(aside)
+                prepare(self.path, self._project_id, self._notice_damage)
                 self._links = self._restored(Links(self.path, self._synchronous, self._space))
                 self.dirty = True  # what others wrote before, and died, may not be on stable storage
         return self._links

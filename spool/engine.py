@@ -139,7 +139,7 @@ class Spool:
             ledger.split(db, batch)
 
     def take_out(self, batch: Batch, index: int) -> None:
-        """Write down that the server took the event at *index* of *batch* by itself; the others are still to be sent."""
+        """Write down that the server took the event at *index* of *batch* by itself; the others are yet to be sent."""
         with self._access.transaction() as db:
             ledger.take_out(db, batch, index)
 

@@ -51,6 +51,11 @@ _HINTS: dict[int, tuple[type[SpoolError], str]] = {
     sqlite3.SQLITE_LOCKED: (SpoolBusyError, "another call holds its write lock: try again"),
     sqlite3.SQLITE_FULL: (SpoolFullError, "there is no room: free disk space, or raise max_spool_bytes"),
     sqlite3.SQLITE_CORRUPT: (SpoolCorruptError, "it is damaged: keep the file, what can be read can be saved"),
+    # Only damage makes the ledger contradict itself.
+    sqlite3.SQLITE_CONSTRAINT: (
+        SpoolCorruptError,
+        "it contradicts itself: keep the file, what can be read can be saved",
+    ),
     sqlite3.SQLITE_NOTADB: (SpoolCorruptError, "it is not a database, or its head is damaged: keep the file"),
     sqlite3.SQLITE_READONLY: (SpoolError, "it cannot be written: check the modes of the file and its folder"),
     sqlite3.SQLITE_PERM: (SpoolError, "access is denied: check the modes of the file and its folder"),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _STATES = ("open", "sent", "rejected", "dropped", "pruned")
 _REQUEST_ID = re.compile(r"(?:[0-9a-f]{32})?")
 _MOST_NUMBER = 1 << 62
+_WORDS_LOST = "the server refused it; what it said could not be read out of the damaged spool"
 
 
 class FoundEvent(NamedTuple):
@@ -101,8 +102,14 @@ class Findings:
                 self._take(place, cell)
         if len(self._spools) > 1:  # the log is another spool's, and nobody knows whose the ledger is
             self._db.execute(sql.FORGET_LEDGER)
-        for forget in (sql.FORGET_MISNUMBERED, sql.FORGET_REFUSED, sql.DOUBT_DISPUTED, sql.FORGET_PAST):
-            self._db.execute(forget)
+        for conclude in (
+            sql.FORGET_MISNUMBERED,
+            sql.FIND_REFUSED_BEFORE,
+            sql.FORGET_REFUSED,
+            sql.DOUBT_DISPUTED,
+            sql.FORGET_PAST,
+        ):
+            self._db.execute(conclude)
         self.settled = Ranges(self._db.execute(sql.FOUND_SETTLED))
 
     def __bool__(self) -> bool:
@@ -131,8 +138,8 @@ class Findings:
     def rejected(self) -> Iterator[tuple[Value, ...]]:
         """The rejected rows but for their numbers, in order."""
         for _, crc, place, slot in self._db.execute(sql.FOUND_REFUSED):
-            row, _ = self._sound(place, slot, crc)
-            yield row[1:]
+            (_, at, *words, _, _), payload = self._sound(place, slot, crc)
+            yield (at, *(words or (time.time(), "", _WORDS_LOST)), crc, payload)
 
     def unreadable(self) -> int:
         """How many events are known to have been there unsettled, and are not to be read."""
@@ -144,7 +151,8 @@ class Findings:
         low = min([low, tail + 1, *numbers, *(batch.first for batch in opens)] if tail else [low, *numbers])
         high = max([high, tail, *numbers])
         missing = max(0, high - low + 1) - self.settled.count(low, high) - found
-        return max(0, missing) + sum(1 for _, believed in damaged if not believed)
+        (refused,) = self._db.execute(sql.LOST_REFUSED).fetchone()
+        return max(0, missing) + int(refused) + sum(1 for _, believed in damaged if not believed)
 
     def _found(self) -> tuple[int, int, int]:
         """How many unsettled numbers are accounted for, the lowest and the highest."""
@@ -205,4 +213,4 @@ class Findings:
         """The ledger has no checksum: what does not add up is as if it were not there."""
         _, last, events, request_id, state, attempts, faults, *_ = row
         if state in _STATES and last - first + 1 == events and _REQUEST_ID.fullmatch(request_id):  # type: ignore[operator,arg-type]
-            self._db.execute(sql.FIND_BATCH, (first, last, request_id, state == "open", attempts, faults))
+            self._db.execute(sql.FIND_BATCH, (first, last, request_id, state, attempts, faults))

@@ -17,6 +17,7 @@ from .inspection import missing
 from .log import unseen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MIGRATIONS = (sql.VERSION_1,)
@@ -24,16 +25,21 @@ MIGRATIONS = (sql.VERSION_1,)
 
 VERSION = len(MIGRATIONS)
 
+_LOOKS = 2
 _MOST_VERSIONS = 1000
 """No version of this package will ever have a format as high: the number is damaged."""
 
 
-def prepare(path: Path, project_id: str) -> Path | None:
+def prepare(path: Path, project_id: str, tell: Callable[[Path], object] = lambda _: None) -> None:
     """
     See to it that *path* is a spool of this version for *project_id*.
 
-    Returns:
-        Where a damaged file was set aside, or None where nothing was damaged.
+    What is damaged is set aside, after a second look: SQLite calls a disk damaged that fails to read for a moment.
+
+    Args:
+        path: The file, made where it is missing.
+        project_id: The project.
+        tell: Told where a damaged file was set aside, at once: what comes after may fail.
 
     Raises:
         SpoolVersionError: The file is of a newer version.
@@ -41,22 +47,24 @@ def prepare(path: Path, project_id: str) -> Path | None:
         SpoolError: The path cannot be used.
     """
     refuse_network(path)
-    aside = None
+    looks = 0
     while True:
         create_private(path)
         found = identity(path)
         # In this order: a new spool has a head before it has a log. SQLite deletes the log of an empty file.
-        if size_of(wal_of(path)) and not size_of(path):
-            aside = set_aside(path, found) or aside
-            continue
+        headless = bool(size_of(wal_of(path))) and not size_of(path)
         try:
-            _bring_up(path, project_id)
+            if not headless:
+                _bring_up(path, project_id)
+                return
         except SpoolCorruptError:
-            if aside:
+            looks += 1
+            if looks > _LOOKS:
                 raise  # the new one too: it is the disk that is damaged
+        if headless or looks == _LOOKS:
             aside = set_aside(path, found)
-        else:
-            return aside
+            if aside:
+                tell(aside)
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> int:

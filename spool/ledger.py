@@ -95,8 +95,7 @@ def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int)
         if rows and size > max_bytes:
             break
         rows.append(row)
-    if rows:
-        _refuse_gaps(len(rows), rows[-1].seq - after)
+    _refuse_gaps(rows, after + 1, after + len(rows))
     return rows
 
 
@@ -122,7 +121,7 @@ def resume(db: sqlite3.Connection, row: Open) -> Batch | None:
     deaths = row.deaths + row.uploading
     rows = [Row(*found) for found in db.execute(sql.COVERED, (row.first, row.last))]
     if rows:
-        _refuse_gaps(len(rows), row.events)
+        _refuse_gaps(rows, row.first, row.last)
     batch = Batch(
         row.first, row.last, row.request_id, tuple(each.payload for each in rows), row.attempts + 1, row.faults
     )
@@ -253,10 +252,10 @@ def totals(db: sqlite3.Connection) -> Totals:
     return Totals(sent, rejected, dropped, flush_to, last_sent_at, last_error, holder)
 
 
-def _refuse_gaps(there: int, expected: int) -> None:
+def _refuse_gaps(rows: list[Row], first: int, last: int) -> None:
     """What damage has taken out of the tree may still be on the disk, for as long as nothing is written there."""
-    if there < expected:
-        raise SpoolCorruptError(f"{expected - there} events have vanished from the spool - keep the file")
+    if [row.seq for row in rows] != list(range(first, last + 1)):
+        raise SpoolCorruptError(f"events have vanished from among rows {first} to {last} of the spool - keep the file")
 
 
 def _covered(db: sqlite3.Connection, batch: Batch) -> list[int]:

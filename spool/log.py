@@ -102,7 +102,10 @@ def unseen(path: Path) -> list[Frame]:
 
 def _seen(log: int, path: Path) -> int:
     """How many frames SQLite sees; it is asked about a copy, since it only tells when it moves them into the file."""
-    with tempfile.TemporaryDirectory(prefix=".log-", dir=path.parent) as folder:
+    prefix = f".{path.name}.log-"
+    for left in [each for each in path.parent.iterdir() if each.name.startswith(prefix)]:
+        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed in here: the write lock keeps others out
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         copy = Path(folder) / "copy"
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")

@@ -143,10 +143,10 @@ CREATE TABLE ledger (
     first       INTEGER NOT NULL,
     last        INTEGER NOT NULL,
     request_id  TEXT NOT NULL,
-    open        INTEGER NOT NULL,
+    state       TEXT NOT NULL,
     attempts    INTEGER NOT NULL,
     faults      INTEGER NOT NULL,
-    PRIMARY KEY (first, last, request_id, open)
+    PRIMARY KEY (first, last, request_id, state)
 ) WITHOUT ROWID;
 CREATE TABLE refused (
     seq    INTEGER NOT NULL,
@@ -156,13 +156,17 @@ CREATE TABLE refused (
     slot   INTEGER NOT NULL,
     PRIMARY KEY (seq, crc, size)
 ) WITHOUT ROWID;
+CREATE VIEW refused_damaged AS SELECT seq FROM damaged WHERE believed AND seq NOT IN (SELECT seq FROM refused)
+AND EXISTS (SELECT 1 FROM ledger WHERE state IN ('rejected', 'pruned') AND damaged.seq BETWEEN first AND last);
 """
 FIND_EVENT = """
 INSERT INTO found (seq, crc, size, at, believed, place, slot) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (seq, crc, size) DO UPDATE SET believed = max(believed, excluded.believed)
 """
 FIND_DAMAGED = "INSERT OR IGNORE INTO damaged (seq, believed) VALUES (?, ?)"
-FIND_BATCH = "INSERT OR REPLACE INTO ledger (first, last, request_id, open, attempts, faults) VALUES (?, ?, ?, ?, ?, ?)"
+FIND_BATCH = (
+    "INSERT OR REPLACE INTO ledger (first, last, request_id, state, attempts, faults) VALUES (?, ?, ?, ?, ?, ?)"
+)
 FIND_REFUSED = "INSERT OR REPLACE INTO refused (seq, crc, size, place, slot) VALUES (?, ?, ?, ?, ?)"
 # Its number is not its own: the same row is there under the right one.
 FORGET_MISNUMBERED = """
@@ -174,21 +178,28 @@ DELETE FROM found WHERE EXISTS (
     SELECT 1 FROM refused WHERE refused.seq = found.seq AND refused.crc = found.crc AND refused.size = found.size
 )
 """
+# Its row among the rejected is damaged, and the one that it had before is not.
+FIND_REFUSED_BEFORE = """
+INSERT INTO refused (seq, crc, size, place, slot)
+SELECT seq, crc, size, place, slot FROM found WHERE believed AND seq IN (SELECT seq FROM refused_damaged)
+"""
+LOST_REFUSED = "SELECT count(*) FROM refused_damaged"
 # Of two rows under one number, who knows whose it is?
 DOUBT_DISPUTED = "UPDATE found SET believed = 0 WHERE seq IN (SELECT seq FROM found GROUP BY seq HAVING count(*) > 1)"
 FORGET_LEDGER = "DELETE FROM ledger"
 # A batch is only ever split or settled: an open one with another inside it is of the past.
 FORGET_PAST = """
-DELETE FROM ledger WHERE open AND EXISTS (
+DELETE FROM ledger WHERE state = 'open' AND EXISTS (
     SELECT 1 FROM ledger AS part
     WHERE part.first BETWEEN ledger.first AND ledger.last AND part.last <= ledger.last
-    AND (part.first, part.last, part.request_id, part.open) <> (ledger.first, ledger.last, ledger.request_id, 1)
+    AND (part.first, part.last, part.request_id, part.state)
+        <> (ledger.first, ledger.last, ledger.request_id, ledger.state)
 )
 """
 FOUND = "SELECT seq, crc, at, believed, place, slot FROM found ORDER BY seq, place"
 FOUND_DAMAGED = "SELECT seq, believed FROM damaged ORDER BY seq"
-FOUND_SETTLED = "SELECT first, last FROM ledger WHERE NOT open ORDER BY first"
-FOUND_OPEN = "SELECT first, last, request_id, attempts, faults FROM ledger WHERE open ORDER BY first"
+FOUND_SETTLED = "SELECT first, last FROM ledger WHERE state <> 'open' ORDER BY first"
+FOUND_OPEN = "SELECT first, last, request_id, attempts, faults FROM ledger WHERE state = 'open' ORDER BY first"
 FOUND_REFUSED = "SELECT seq, crc, place, slot FROM refused ORDER BY seq"
 FOUND_NUMBERS = "SELECT seq FROM found WHERE believed UNION SELECT seq FROM refused"
 KEEP_REJECTED = """

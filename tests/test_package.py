@@ -1,4 +1,4 @@
-"""The wheel and the sdist hold `alignai` and `alignai.spool` and nothing else, and work where only they are installed."""
+"""The wheel and the sdist hold `alignai` and `alignai.spool`, nothing else, and work where only they are installed."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(dist: Path) -> None:
 
 def test_the_sdist_holds_the_sources_once(dist: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
-    names = [name.partition("/")[2] for name in tarfile.open(sdist).getnames()]
+    with tarfile.open(sdist) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
 
     assert "spool/engine.py" in names
     assert "alignai/client.py" in names

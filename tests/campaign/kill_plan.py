@@ -24,7 +24,7 @@ HELPFUL: dict[str, dict[str, Any]] = {
     "a checkpoint": {"max_spool_bytes": 4 << 20},
 }
 """How to configure a client that is to come to a step."""
-REACHING, REACHING_SLOWLY = 2.5, 10.0
+REACHING, REACHING_SLOWLY = 2.0, 10.0
 """Seconds that a worker has to come to its crash point, also to one far away; then it is killed wherever it is."""
 
 LARGE = {"a checkpoint": 60_000, "vacuuming": 200_000}
@@ -80,7 +80,7 @@ class Plan:
             "sent_retention_seconds": rng.choice([0, 3600]),
             "max_spool_bytes": rng.choice([4 << 20, 64 << 20]),
             "flush_interval_ms": rng.choice([1, 50]),
-            "flush_batch_size": rng.choice([1, 7, 50]),
+            "flush_batch_size": rng.choice([3, 7, 50]),
             "flush_timeout_seconds": 0.3,
             "request_timeout_seconds": 2,
         }
@@ -100,7 +100,7 @@ class Plan:
         return [self._fate(rng, log) for log in logs]
 
     def _fate(self, rng: random.Random, log: Path) -> Fate:
-        kind = rng.choice(["killed", "killed", "killed", "point", "point", "told", "let"])
+        kind = rng.choice(["killed"] * 6 + ["point"] * 3 + ["told", "let"])
         if kind == "point":
             return self.at_point(rng, log, self.aim if rng.random() < 0.6 else rng.choice(POINTS))
         orders = self._orders(rng, log)

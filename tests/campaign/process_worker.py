@@ -142,18 +142,6 @@ def just_ends(_: str) -> None:
     work(100)
 
 
-def interrupted(_: str) -> None:
-    """Ctrl-C, again and again, in the midst of anything; the process goes on."""
-    while Here.orders.times:
-        try:
-            os.write(1, b"go on\n")
-            work(100_000)
-        except KeyboardInterrupt:
-            if sys.stdin.readline() == "enough\n":
-                break
-    _close()
-
-
 def main() -> None:
     """Live the life that the command line names."""
     life, orders, argument = sys.argv[1:]

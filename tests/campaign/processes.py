@@ -119,8 +119,7 @@ def just_ends(place: Place) -> None:
 
 def terminated(place: Place) -> None:
     """SIGTERM, which Python leaves to end the process at once."""
-    script = "import signal; " + LIFE
-    with place.worker(script, "just_ends", place.orders("parent", pause=0.001).encoded(), "") as process:
+    with place.worker(LIFE, "just_ends", place.orders("parent", pause=0.001).encoded(), "") as process:
         wait_until(lambda: len(place.server.requests) > place.trial.rng.randint(0, 5))
         process.terminate()
         place.ended(process, -signal.SIGTERM, 0)
@@ -134,7 +133,15 @@ def prefork(kind: str) -> Callable[[Place], None]:
 def _prefork(place: Place, kind: str) -> None:
     bound = place.folder / "socket"
     options = ["--preload", "--workers", "3", "--worker-class", kind, "--max-requests", "20", "--bind", f"unix:{bound}"]
-    settings = ["--worker-tmp-dir", str(place.folder), "--log-level", "warning", "--no-control-socket"]
+    settings = [
+        "--worker-tmp-dir",
+        str(place.folder),
+        "--log-level",
+        "warning",
+        "--no-control-socket",
+        "--graceful-timeout",
+        "5",
+    ]
     script = "from gunicorn.app.wsgiapp import run; run()"
     arguments = [*options, *settings, "tests.campaign.process_app:app"]
     environment = {"ORDERS": place.orders("app").encoded()}

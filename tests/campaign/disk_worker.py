@@ -1,0 +1,116 @@
+"""
+A worker on a bad disk: it records through the SDK when it is told to, and says what came of each call.
+
+Orders come on standard input, a JSON object a line, and each is answered with one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from alignai import AlignAI, Config
+from alignai.spool import SpoolError
+
+MUCH = 1 << 40
+
+
+class Worker:
+    """
+    What the orders are carried out by.
+
+    Attributes:
+        done: The ids of the events that were acknowledged.
+    """
+
+    def __init__(self) -> None:
+        self.sdk: AlignAI | None = None
+        self.number = 0
+
+    def open(self, **config: Any) -> dict[str, Any]:
+        """Make the client."""
+        self.sdk = AlignAI(config=Config(flush_interval_ms=20, **config))
+        return {}
+
+    def record(self, count: int, size: int) -> dict[str, Any]:
+        """Record so many messages; which were acknowledged, and what the others raised."""
+        assert self.sdk
+        done: list[str] = []
+        refused: list[list[str]] = []
+        for _ in range(count):
+            self.number += 1
+            event_id = f"e{os.getpid()}-{self.number}"
+            try:
+                self.sdk.create_message("s", self.number, "user", "x" * size, event_id=event_id)
+            except SpoolError as error:
+                refused.append([type(error).__name__, str(error)])
+            else:
+                done.append(event_id)
+        return {"done": done, "refused": refused}
+
+    def limit(self, size: int | None) -> dict[str, Any]:
+        """Let no file grow beyond so many bytes: what a full disk looks like where none can be mounted."""
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size or resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        return {}
+
+    def become(self, user: int) -> dict[str, Any]:
+        """Go on as a user without rights."""
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+        return {}
+
+    def spare(self, path: str, size: int) -> dict[str, Any]:
+        """Fill a disk up to its last bytes."""
+        with Path(path).open("wb") as file:
+            try:
+                while True:
+                    file.write(b"." * 4096)
+                    file.flush()
+            except OSError:
+                pass
+            if size:
+                file.truncate(max(0, file.tell() - size))
+        return {}
+
+    def flush(self, seconds: float) -> dict[str, Any]:
+        """Upload what there is."""
+        assert self.sdk
+        try:
+            result = self.sdk.flush(seconds)
+        except SpoolError as error:
+            return {"error": type(error).__name__, "message": str(error)}
+        return {"remaining": result.remaining, "rejected": result.rejected}
+
+    def close(self) -> dict[str, Any]:
+        """The end of the client."""
+        assert self.sdk
+        self.sdk.close(10)
+        return {}
+
+
+def main() -> None:
+    """Carry out orders until there are no more."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
+    worker = Worker()
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            answer = getattr(worker, order.pop("order"))(**order)
+        except SpoolError as error:
+            answer = {"error": type(error).__name__, "message": str(error)}
+        except Exception:  # noqa: BLE001 - whatever it is, it is what we look for
+            answer = {"crash": traceback.format_exc()}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
