@@ -1,4 +1,4 @@
-"""Worker processes that carry out orders: a JSON object a line, each answered with one, so that it is seen when one dies."""
+"""Worker processes that carry out orders, a JSON object a line, each answered with one: it is seen when one dies."""
 
 from __future__ import annotations
 
