@@ -86,6 +86,8 @@ class Appender:
         try:
             seq = self._execute(links, statement, values)
         except sqlite3.Error as error:
+            if links.lost:
+                raise LogLostError from error  # whatever SQLite makes of that
             raise translated(error, str(access.path)) from error
         if not access.unverified:
             access.unverified_from = seq - len(rows) + 1

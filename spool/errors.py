@@ -54,7 +54,7 @@ _HINTS: dict[int, tuple[type[SpoolError], str]] = {
     # Only damage makes the ledger contradict itself.
     sqlite3.SQLITE_CONSTRAINT: (
         SpoolCorruptError,
-        "it contradicts itself: keep the file, what can be read can be saved",
+        "it contradicts itself: keep the file",
     ),
     sqlite3.SQLITE_NOTADB: (SpoolCorruptError, "it is not a database, or its head is damaged: keep the file"),
     sqlite3.SQLITE_READONLY: (SpoolError, "it cannot be written: check the modes of the file and its folder"),

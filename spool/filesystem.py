@@ -76,9 +76,7 @@ def _take_over(path: Path) -> None:
         raise SpoolError(f"spool {path}: this is a pipe, a socket or a device - name a file")
     if path.exists() and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         # SQLite would open it all the same, and refuse every event from then on.
-        raise SpoolError(
-            f"spool {path}: it cannot be written - check the modes of the file and how its disk is mounted"
-        )
+        raise SpoolError(f"spool {path}: it cannot be written - check the modes of the file, and its disk")
     if not size_of(path):
         with suppress(OSError):  # another user's stays as it is
             path.chmod(0o600)  # whatever it was made for, from now on it holds messages

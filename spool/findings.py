@@ -102,13 +102,10 @@ class Findings:
                 self._take(place, cell)
         if len(self._spools) > 1:  # the log is another spool's, and nobody knows whose the ledger is
             self._db.execute(sql.FORGET_LEDGER)
-        for conclude in (
-            sql.FORGET_MISNUMBERED,
-            sql.FIND_REFUSED_BEFORE,
-            sql.FORGET_REFUSED,
-            sql.DOUBT_DISPUTED,
-            sql.FORGET_PAST,
-        ):
+        self._db.execute(sql.FORGET_MISNUMBERED)
+        if image.unreadable_pages or self._db.execute(sql.FOUND_DAMAGED).fetchone():
+            self._db.execute(sql.FIND_REFUSED_BEFORE)
+        for conclude in (sql.FORGET_REFUSED, sql.DOUBT_DISPUTED, sql.FORGET_PAST):
             self._db.execute(conclude)
         self.settled = Ranges(self._db.execute(sql.FOUND_SETTLED))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections import defaultdict
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from .log import committed
@@ -147,6 +147,7 @@ class Image:
         entry = self._entry(number)
         return bool(entry) and set(entry) == {_FREE}
 
+    @cached_property
     def unreadable_pages(self) -> int:
         """How many pages may have held rows, and cannot be told from garbage, or are missing or there twice."""
         in_log = sum(map(len, self._in_log.values()))

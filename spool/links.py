@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import sql
-from .connection import connect, patiently, wal_of
+from .connection import connect, patiently, shm_of, wal_of
 from .filesystem import identity, size_of, sync_wal
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Links:
             for writer in (self.append, self.ledger):
                 writer.execute(f"PRAGMA journal_size_limit = {space.checkpoint_at}")
             self.file = identity(path)
-            self._log_identity = identity(self._log)
+            self._beside = [(each, identity(each)) for each in (self._log, shm_of(path))]
         except BaseException:
             self.close()
             raise
@@ -53,9 +53,10 @@ class Links:
 
     @property
     def lost(self) -> bool:
-        """Whether the log or the file that these connections write to is no longer the spool's."""
-        there = self._log_identity is not None and identity(self._log) == self._log_identity
-        return not there or identity(self._path) != self.file
+        """Whether the file that these connections write to, its log or the log's index is no longer the spool's."""
+        if identity(self._path) != self.file:
+            return True
+        return any(before is None or identity(each) != before for each, before in self._beside)
 
     @property
     def log_bytes(self) -> int:

@@ -107,7 +107,7 @@ def salvage(damaged: Path, new: Path, project_id: str | None = None) -> Salvaged
                 rejected,
                 left_out=findings.left_out,
                 unreadable=findings.unreadable(),
-                unreadable_pages=image.unreadable_pages(),
+                unreadable_pages=image.unreadable_pages,
             )
     except OSError as error:
         raise from_os(error, str(error.filename or damaged)) from error

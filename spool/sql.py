@@ -178,10 +178,11 @@ DELETE FROM found WHERE EXISTS (
     SELECT 1 FROM refused WHERE refused.seq = found.seq AND refused.crc = found.crc AND refused.size = found.size
 )
 """
-# Its row among the rejected is damaged, and the one that it had before is not.
+# Its row among the rejected is gone, and the one that it had before is not.
 FIND_REFUSED_BEFORE = """
 INSERT INTO refused (seq, crc, size, place, slot)
-SELECT seq, crc, size, place, slot FROM found WHERE believed AND seq IN (SELECT seq FROM refused_damaged)
+SELECT seq, crc, size, place, slot FROM found WHERE believed AND seq NOT IN (SELECT seq FROM refused)
+AND EXISTS (SELECT 1 FROM ledger WHERE state = 'rejected' AND found.seq BETWEEN first AND last)
 """
 LOST_REFUSED = "SELECT count(*) FROM refused_damaged"
 # Of two rows under one number, who knows whose it is?

@@ -1,4 +1,4 @@
-"""Worker processes that carry out orders, a JSON object a line, each answered with one: it is seen when one dies."""
+"""Workers that carry out orders: a JSON object a line, each answered with one, so that it is seen when one dies."""
 
 from __future__ import annotations
 
@@ -55,10 +55,18 @@ class Worker:
 
     def does(self, trial: Trial, order: str, **arguments: object) -> dict[str, Any]:
         """What it answers; a failure where it dies, hangs, or raises what it should not."""
+        self.begins(order, **arguments)
+        return self.ends(trial, order)
+
+    def begins(self, order: str, **arguments: object) -> None:
+        """Let it begin; meanwhile something else may be done."""
         assert self.popen.stdin
-        assert self.popen.stdout
         self.popen.stdin.write(json.dumps({"order": order, **arguments}).encode() + b"\n")
         self.popen.stdin.flush()
+
+    def ends(self, trial: Trial, order: str) -> dict[str, Any]:
+        """What it answers to the order that it was given."""
+        assert self.popen.stdout
         heard = select.select([self.popen.stdout], [], [], PATIENCE)[0]
         trial.check(f"{order} is over within {PATIENCE} s", holds=bool(heard))
         line = self.popen.stdout.readline()

@@ -1,5 +1,5 @@
 """
-A worker on a bad disk: it records through the SDK when it is told to, and says what came of each call.
+A worker that records through the SDK when it is told to, and says what came of each call.
 
 Orders come on standard input, a JSON object a line, and each is answered with one.
 """
@@ -13,13 +13,12 @@ import resource
 import signal
 import sys
 import traceback
+import uuid
 from pathlib import Path
 from typing import Any
 
 from alignai import AlignAI, Config
 from alignai.spool import SpoolError
-
-MUCH = 1 << 40
 
 
 class Worker:
@@ -27,32 +26,42 @@ class Worker:
     What the orders are carried out by.
 
     Attributes:
-        done: The ids of the events that were acknowledged.
+        name: What the ids of its events begin with.
     """
 
     def __init__(self) -> None:
         self.sdk: AlignAI | None = None
         self.number = 0
+        self.name = uuid.uuid4().hex[:12]  # process ids repeat, in containers
 
     def open(self, **config: Any) -> dict[str, Any]:
         """Make the client."""
         self.sdk = AlignAI(config=Config(flush_interval_ms=20, **config))
         return {}
 
-    def record(self, count: int, size: int) -> dict[str, Any]:
-        """Record so many messages; which were acknowledged, and what the others raised."""
+    def record(self, count: int, size: int, stray: int = 0) -> dict[str, Any]:
+        """
+        Record so many messages; which were acknowledged, and what the others raised.
+
+        Args:
+            count: How many.
+            size: Characters of each.
+            stray: After how many of them to open the spool's file and close it, 0 for never.
+        """
         assert self.sdk
         done: list[str] = []
         refused: list[list[str]] = []
         for _ in range(count):
             self.number += 1
-            event_id = f"e{os.getpid()}-{self.number}"
+            event_id = f"{self.name}-{self.number}"
             try:
                 self.sdk.create_message("s", self.number, "user", "x" * size, event_id=event_id)
             except SpoolError as error:
                 refused.append([type(error).__name__, str(error)])
             else:
                 done.append(event_id)
+            if stray and not self.number % stray:
+                Path(os.environ["ALIGNAI_SPOOL_PATH"]).open("rb").close()
         return {"done": done, "refused": refused}
 
     def limit(self, size: int | None) -> dict[str, Any]:
@@ -66,19 +75,6 @@ class Worker:
         os.setgroups([])
         os.setgid(user)
         os.setuid(user)
-        return {}
-
-    def spare(self, path: str, size: int) -> dict[str, Any]:
-        """Fill a disk up to its last bytes."""
-        with Path(path).open("wb") as file:
-            try:
-                while True:
-                    file.write(b"." * 4096)
-                    file.flush()
-            except OSError:
-                pass
-            if size:
-                file.truncate(max(0, file.tell() - size))
         return {}
 
     def flush(self, seconds: float) -> dict[str, Any]:

@@ -1,0 +1,197 @@
+"""
+Foreign hands: what other programs, other code of the worker and other containers do to the spool's files.
+
+Several workers record into one spool while their own code opens and closes its file, other programs look at it, back it
+up and move its log about, and somebody deletes the log. The workers may live in containers of their own.
+
+- What was acknowledged arrives, in the order of each worker, at least once; and again only under the same request id.
+- Where somebody deletes the log, what was only in there is gone. Nothing acknowledged after that is lost, and it is
+  logged.
+- A backup made through SQLite is sound, and holds everything that was unsent when it began. One made by copying the
+  files opens, or is told to be damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alignai.spool import Spool
+from alignai.spool.access import VERIFY_ROWS
+from tests.campaign.disk_life import NAME, Life
+from tests.campaign.orders import in_memory
+from tests.clients import PROJECT, repeated_under_another_id
+from tests.servers.connect import ConnectServer
+from tests.spool.look import payloads, shm, wal
+
+if TYPE_CHECKING:
+    from tests.campaign.orders import Worker
+    from tests.campaign.point import Run, Trial
+
+ROUNDS = 4
+CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def run(run: Run) -> None:
+    """Let many hands at a spool while workers record into it."""
+    for trial in run.trials():
+        with tempfile.TemporaryDirectory(dir=in_memory()) as folder, ConnectServer() as server:
+            (Path(folder) / "disk").mkdir()
+            hands = Hands(run, trial, Path(folder), server)
+            hands.meddle()
+            hands.judge("foreign hands")
+            twice = repeated_under_another_id(server)
+            hands.check(f"{len(twice)} events came again under another request id", not twice or hands.deleted)
+        run.count(acknowledged=len(hands.done), lost_with_the_log=len(hands.given_up - set(server.ids())))
+
+
+@cache
+def has_containers() -> bool:
+    """Whether a process may be started that sees no other processes."""
+    return shutil.which("unshare") is not None and not subprocess.run([*CONTAINER, "true"], check=False).returncode
+
+
+def by_another_program(script: str, *arguments: object) -> str:
+    """Run a little program; what it printed."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+LOOK = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=20)
+print(db.execute("SELECT count(*) FROM events").fetchone()[0])
+db.close()
+"""
+BACK_UP = """
+import sqlite3, sys
+db, copy = sqlite3.connect(sys.argv[1], timeout=20), sqlite3.connect(sys.argv[2])
+db.backup(copy, pages=int(sys.argv[3]), sleep=0.001)
+copy.close()
+db.close()
+"""
+VACUUM_INTO = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=20)
+db.execute("VACUUM INTO ?", (sys.argv[2],))
+db.close()
+"""
+
+
+class Hands(Life):
+    """Workers on one spool, and who else is at it."""
+
+    def __init__(self, run: Run, trial: Trial, folder: Path, server: ConnectServer) -> None:
+        super().__init__(trial, folder, server)
+        self.run = run
+        self.spool = folder / "disk" / NAME
+        self.deleted = False
+        self.unnoticed = 0
+
+    def meddle(self) -> None:
+        """Record, and let something be done to the files meanwhile, a few times; then see that all is well."""
+        with ExitStack() as stack:
+            workers = [stack.enter_context(self.worker(self.spool, before=self.home())) for _ in range(self.several())]
+            for _ in range(ROUNDS):
+                self.holds_back(yes=self.rng.random() < 0.3)
+                strays = [self.rng.choice([0, 0, 7, 50]) for _ in workers]
+                for worker, stray in zip(workers, strays, strict=True):
+                    worker.begins("record", count=150, size=300, stray=stray)
+                    self.unnoticed += VERIFY_ROWS if stray else 0
+                for _ in range(self.rng.randrange(1, 4)):
+                    act = self.rng.choice([self.look, self.look, self.back_up, self.vacuum, self.copy])
+                    self.run.count(**{act.__name__: 1})
+                    act()
+                for worker in workers:
+                    self.recorded(worker.ends(self.trial, "record"))
+                if self.rng.random() < 0.2:
+                    self.delete_log(workers)
+            self.holds_back(yes=False)
+            for worker in workers:
+                self.works(worker)
+            for worker in workers:
+                worker.does(self.trial, "close")
+        self.check("nothing is refused where the log is left alone", self.deleted or not self.refused)
+        self.check("the loss of the log is logged", not self.deleted or "was deleted or replaced" in self.in_log())
+        self.sound(self.spool)
+
+    def several(self) -> int:
+        return self.rng.randrange(1, 4)
+
+    def home(self) -> tuple[str, ...]:
+        """What starts a worker in a container of its own, now and then."""
+        if self.rng.random() < 0.5 or not has_containers():
+            return ()
+        self.run.count(containers=1)
+        return CONTAINER
+
+    # -- what is done to the files -------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        by_another_program(LOOK, self.spool)
+
+    def back_up(self) -> None:
+        expected = self.unsent()
+        copy = self.new("backup")
+        by_another_program(BACK_UP, self.spool, copy, self.rng.choice([-1, 20]))
+        self.holds_all(copy, expected)
+
+    def vacuum(self) -> None:
+        expected = self.unsent()
+        copy = self.new("vacuumed")
+        by_another_program(VACUUM_INTO, self.spool, copy)
+        self.holds_all(copy, expected)
+
+    def copy(self) -> None:
+        """What backup programs do that know nothing of SQLite: one file after the other."""
+        copy = self.new("copy")
+        pairs = [(each(self.spool), each(copy)) for each in (lambda path: path, wal, shm)]
+        self.rng.shuffle(pairs)
+        for source, target in pairs:
+            subprocess.run(["cp", source, target], check=False, stderr=subprocess.DEVNULL)
+        spool = Spool(copy, project_id=PROJECT)
+        spool.append(b"it works")
+        told = list(spool.notices())
+        found = spool.check()
+        spool.close()
+        self.check(f"a torn copy is sound, or told to be damaged: {found}", not found or bool(told))
+
+    def delete_log(self, workers: list[Worker]) -> None:
+        """What is in the log only is gone; from then on, nothing may be."""
+        self.deleted = True
+        self.given_up |= set(self.done) - set(self.server.ids())
+        wal(self.spool).unlink(missing_ok=True)
+        self.run.count(logs_deleted=1)
+        for worker in workers:
+            self.record(worker, 100)
+
+    # -- what must hold ------------------------------------------------------------------------------------------------
+
+    def new(self, name: str) -> Path:
+        folder = self.folder / f"{name}{len(list(self.folder.iterdir()))}"
+        folder.mkdir()
+        return folder / NAME
+
+    def unsent(self) -> set[str]:
+        """The acknowledged events that no server has."""
+        return set(self.done) - set(self.server.ids()) - self.given_up
+
+    def holds_all(self, copy: Path, expected: set[str]) -> None:
+        self.sound(copy)
+        stored = {json.loads(payload)["id"] for payload in payloads(copy) if payload}
+        missing = expected - stored - set(self.server.ids())
+        # What a worker has not yet noticed to be lost with its log is not in the file either.
+        self.check(f"{len(missing)} events are not in a backup", len(missing) <= self.unnoticed)
+
+    def sound(self, path: Path) -> None:
+        spool = Spool(path, project_id=PROJECT)
+        found = spool.check()
+        spool.close()
+        self.check(f"the spool is sound: {found}", not found)
