@@ -61,6 +61,10 @@ def prepare(path: Path, project_id: str, tell: Callable[[Path], object] = lambda
             looks += 1
             if looks > _LOOKS:
                 raise  # the new one too: it is the disk that is damaged
+        except SpoolError:
+            if identity(path) == found:
+                raise
+            continue  # another process has set it aside meanwhile
         if headless or looks == _LOOKS:
             aside = set_aside(path, found)
             if aside:
