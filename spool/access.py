@@ -31,6 +31,15 @@ VERIFY_SECONDS = 0.05
 VERIFY_ROWS = 64
 """How much may be acknowledged before the log is seen to be in its place."""
 
+DELETING_SECONDS = 0.25
+MOST_SEEN_BYTES = 4 << 20
+"""
+For how long, and how much, is remembered once the log has been seen in its place. Whoever deletes it has moved it into
+the file a moment before: what was added in between is lost with it.
+"""
+
+MOST_SEQ = (1 << 63) - 1
+
 Row = tuple[float, int, bytes]
 """What is stored of an event: when, its checksum, its payload."""
 
@@ -52,8 +61,7 @@ class Access:
 
     Attributes:
         notices: What whoever has a log should put there, as errors; the spool itself never logs.
-        unverified: Rows acknowledged since the log was last seen in its place.
-        unverified_from: The number of the first of them, while there are any.
+        unverified: Rows acknowledged since the log was last seen in its place, with their numbers.
         dirty: Whether anything was written since the log was last synced.
     """
 
@@ -64,8 +72,12 @@ class Access:
         self._synchronous = synchronous
         self._space = space
         self._links: Links | None = None
-        self.unverified: list[Row] = []
-        self.unverified_from: int = 0
+        self.unverified: list[tuple[int, Row]] = []
+        self.unverified_bytes = 0
+        self._seen: list[tuple[int, Row]] = []
+        self._seen_before: list[tuple[int, Row]] = []
+        self._seen_bytes = 0
+        self._seen_from = 0.0
         self._closed = False
         self.begin_anew()
         try:
@@ -132,11 +144,13 @@ class Access:
 
         Raises:
             SpoolError: As SQLite says; a damaged file has been set aside by then.
+            SpoolBusyError: The log was lost meanwhile, and what was written with it.
         """
         self.notice_fork()
         self._mend()
         with self._replacing_damaged(), self.writing, self.translating():
-            db = self.links().ledger
+            links = self.links()
+            db = links.ledger
             if db.in_transaction:
                 raise SpoolBusyError(f"spool {self.path}: {INTERRUPTING}")
             patiently(lambda: db.execute("BEGIN IMMEDIATE"))
@@ -149,6 +163,9 @@ class Access:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+        if links.lost:  # or a batch would be uploaded whose request id nobody remembers
+            self.recover()
+            raise SpoolBusyError(f"spool {self.path}: its log was deleted while it was written to - try again")
 
     @contextmanager
     def _replacing_damaged(self) -> Iterator[None]:
@@ -179,9 +196,14 @@ class Access:
         """
         if links.lost:
             raise LogLostError
+        now = time.monotonic()
+        self._seen += self.unverified
+        self._seen_bytes += self.unverified_bytes
         self.unverified.clear()
         self.unverified_bytes = 0
-        self.verified_at = time.monotonic()
+        self.verified_at = now
+        if now - self._seen_from > DELETING_SECONDS or self._seen_bytes > MOST_SEEN_BYTES:
+            self._seen_before, self._seen, self._seen_bytes, self._seen_from = self._seen, [], 0, now
 
     def _mend(self) -> None:
         links = self._links  # a fork may take it away at any moment
@@ -195,6 +217,9 @@ class Access:
             "it was opened anew, and what was missing is appended again. Only ever open, copy or delete a spool "
             "through SQLite or this package"
         )
+        with self.writing:
+            if self._links:
+                self._links.save_log()
         self._let_go()
 
     def _let_go(self) -> None:
@@ -206,20 +231,25 @@ class Access:
 
     def _restored(self, links: Links) -> Links:
         """The same, after what was acknowledged and did not reach the file has been appended again."""
-        if not self.unverified:
+        rows = self._seen_before + self._seen + self.unverified
+        if not rows:
             return links
         try:
             # What is there is where it was; what is appended again, by an earlier try too, is behind the rest.
-            self.unverified_from = min(self.unverified_from, ledger.last_seq(links.reader) + 1)
-            for row in self.unverified:
-                at, crc, payload = row
-                if not links.reader.execute(sql.HOLDS, (self.unverified_from, crc, at, payload)).fetchone():
+            behind = min(rows[0][0], ledger.last_seq(links.reader) + 1)
+            for seq, row in rows:
+                if not self._holds(links, seq, seq, row) and not self._holds(links, behind, MOST_SEQ, row):
                     patiently(lambda row=row: links.append.execute(sql.APPEND, row))  # type: ignore[misc]
                     self.dirty = True
         except BaseException:
             links.close()
             raise
         return links
+
+    @staticmethod
+    def _holds(links: Links, first: int, last: int, row: Row) -> bool:
+        at, crc, payload = row
+        return links.reader.execute(sql.HOLDS, (first, last, crc, at, payload)).fetchone() is not None
 
     # -- a damaged file ------------------------------------------------------------------------------------------------
 
@@ -274,7 +304,7 @@ class Access:
         commits = sum(1 for frame in frames if frame.pages)
         self.notices.append(
             f"the write-ahead log of spool {self.path} was damaged, so that the last {commits} commits in it were out "
-            f"of reach; they were set aside as {aside}. {_salvage(aside)}"
+            f"of reach; they were set aside as {aside}. {_salvage(aside)} --project-id {shlex.quote(self._project_id)}"
         )
 
     # -- closing and forks ---------------------------------------------------------------------------------------------
@@ -296,14 +326,21 @@ class Access:
         self.reader.acquire()
         links, self._links = self._links, None
         if links:
-            with suppress(LogLostError):
-                self.verify(links)  # or what has been sent and deleted by now would be appended again
+            if not links.lost:
+                self._forget_acknowledged()  # or what has been sent and deleted by now would be appended again
             links.close()
 
     def resume(self) -> None:
         """Give every lock back."""
         self.reader.release()
         self.writing.release()
+
+    def _forget_acknowledged(self) -> None:
+        self.unverified = []
+        self._seen = []
+        self._seen_before = []
+        self._seen_bytes = 0
+        self.unverified_bytes = 0
 
     def notice_fork(self) -> None:
         """Begin anew where C code has forked without Python's hooks."""
@@ -320,9 +357,8 @@ class Access:
         self._links = None
         self.reader = threading.RLock()
         self.writing = threading.RLock()
-        self.unverified = []
-        self.unverified_from = 0
-        self.unverified_bytes = 0
+        self._forget_acknowledged()
+        self._seen_from = 0.0
         self.verified_at = 0.0
         self.dirty = False
         self._pid = os.getpid()  # last: another thread that sees it goes on

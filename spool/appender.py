@@ -89,9 +89,7 @@ class Appender:
             if links.lost:
                 raise LogLostError from error  # whatever SQLite makes of that
             raise translated(error, str(access.path)) from error
-        if not access.unverified:
-            access.unverified_from = seq - len(rows) + 1
-        access.unverified += rows
+        access.unverified += zip(range(seq - len(rows) + 1, seq + 1), rows, strict=True)
         access.unverified_bytes += growth
         access.dirty = True
         return seq

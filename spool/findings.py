@@ -102,12 +102,23 @@ class Findings:
                 self._take(place, cell)
         if len(self._spools) > 1:  # the log is another spool's, and nobody knows whose the ledger is
             self._db.execute(sql.FORGET_LEDGER)
-        self._db.execute(sql.FORGET_MISNUMBERED)
-        if image.unreadable_pages or self._db.execute(sql.FOUND_DAMAGED).fetchone():
+        self.settled = Ranges(self._db.execute(sql.FOUND_SETTLED))
+        self._conclude()
+
+    def _conclude(self) -> None:
+        self._db.create_function("explained", 2, self._explained)
+        for believe in (sql.BELIEVE_FOUND, sql.BELIEVE_DAMAGED, sql.FORGET_MISNUMBERED):
+            self._db.execute(believe)
+        if self._image.unreadable_pages or self._db.execute(sql.FOUND_DAMAGED).fetchone():
             self._db.execute(sql.FIND_REFUSED_BEFORE)
         for conclude in (sql.FORGET_REFUSED, sql.DOUBT_DISPUTED, sql.FORGET_PAST):
             self._db.execute(conclude)
-        self.settled = Ranges(self._db.execute(sql.FOUND_SETTLED))
+
+    def _explained(self, first: int | None, last: int | None) -> bool:
+        """Whether nothing is missing between two rows of a page but what has been settled, and so deleted."""
+        if first is None or last is None or first >= last:
+            return False
+        return self.settled.count(first + 1, last - 1) == last - first - 1
 
     def __bool__(self) -> bool:
         """Whether there is anything of a spool in it."""
@@ -147,12 +158,14 @@ class Findings:
         tail = max([self.settled.last, *(batch.last for batch in opens)])
         low = min([low, tail + 1, *numbers, *(batch.first for batch in opens)] if tail else [low, *numbers])
         high = max([high, tail, *numbers])
+        kept = self._db.execute(sql.FOUND_REFUSED_NUMBERS, (low, high))
+        found += sum(1 for (seq,) in kept if seq not in self.settled)
         missing = max(0, high - low + 1) - self.settled.count(low, high) - found
         (refused,) = self._db.execute(sql.LOST_REFUSED).fetchone()
         return max(0, missing) + int(refused) + sum(1 for _, believed in damaged if not believed)
 
     def _found(self) -> tuple[int, int, int]:
-        """How many unsettled numbers are accounted for, the lowest and the highest."""
+        """How many numbers without an outcome there are, the lowest and the highest."""
         count, low, high = 0, _MOST_NUMBER, 0
         for (seq,) in self._db.execute(sql.FOUND_NUMBERS):
             if seq not in self.settled:
@@ -170,11 +183,11 @@ class Findings:
 
     def _take(self, place: int, cell: Cell) -> None:
         if not 0 < cell.number < _MOST_NUMBER:
-            cell = cell._replace(number=0, believed=False)
+            cell = cell._replace(number=0, before=0, behind=0)
         if any(self._understands(place, cell, values(record)) for record in self._image.records(cell)):
             self._any = True
         elif self._image.is_newest(place):
-            self._db.execute(sql.FIND_DAMAGED, (cell.number, cell.believed))
+            self._db.execute(sql.FIND_DAMAGED, (cell.number, *_neighbours(cell)))
 
     def _understands(self, place: int, cell: Cell, row: tuple[Value, ...] | None) -> bool:
         """Whether *row* is one of a spool's, unharmed as far as can be seen; it is known where, then."""
@@ -202,7 +215,7 @@ class Findings:
             return False
         if payload:  # or it is what is left of the newest row, once that is settled
             at = at if math.isfinite(at) else time.time()
-            row = (cell.number, crc, len(payload), at, cell.believed, place, cell.slot)
+            row = (cell.number, crc, len(payload), at, *_neighbours(cell), place, cell.slot)
             self._db.execute(sql.FIND_EVENT, row)
         return True
 
@@ -211,3 +224,7 @@ class Findings:
         _, last, events, request_id, state, attempts, faults, *_ = row
         if state in _STATES and last - first + 1 == events and _REQUEST_ID.fullmatch(request_id):  # type: ignore[operator,arg-type]
             self._db.execute(sql.FIND_BATCH, (first, last, request_id, state, attempts, faults))
+
+
+def _neighbours(cell: Cell) -> list[int | None]:
+    return [None if number is None else min(number, _MOST_NUMBER) for number in (cell.before, cell.behind)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from .connection import connect, patiently, shm_of, wal_of
 from .filesystem import identity, size_of, sync_wal
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
     from .space import Space
@@ -81,6 +81,17 @@ class Links:
         finally:
             if self.ledger.in_transaction:  # some errors end it by themselves
                 self.ledger.execute("ROLLBACK")
+
+    def save_log(self) -> None:
+        """
+        Move a log that has been deleted into the file: these connections have it open, and no others can see it.
+
+        Where its index is no longer the spool's, or there is another log, others may have gone on without us.
+        """
+        (log, _), (index, ours) = self._beside
+        if identity(log) is None and identity(index) == ours and identity(self._path) == self.file:
+            with suppress(sqlite3.OperationalError):
+                self.checkpoint()
 
     def restart_log(self) -> None:
         """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .space import PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 HEAD_OF_FILE = 100
 INDEX_INTERIOR, TABLE_INTERIOR, INDEX_LEAF, TABLE_LEAF = 2, 5, 10, 13
@@ -36,7 +36,8 @@ class Cell(NamedTuple):
         size: Bytes of the whole record.
         local: Those that are on the page.
         rest: The page where the others begin, 0 where there are none.
-        believed: Whether the number continues the one before or behind it: no checksum covers it.
+        before: The number of the row before it on the page, None where there is none.
+        behind: The number of the row behind it.
     """
 
     slot: int
@@ -44,7 +45,8 @@ class Cell(NamedTuple):
     size: int
     local: bytes
     rest: int
-    believed: bool
+    before: int | None
+    behind: int | None
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,9 @@ class Page:
         if self.kind != TABLE_LEAF:
             return []
         found = [self._cell(slot, at) for slot, at in enumerate(self._pointers())]
-        numbers = [cell.number if cell else None for cell in found]
-        return [
-            cell._replace(believed=_continues(numbers, cell.slot)) for cell in found if cell and cell.number is not None
-        ]
+        numbers = [None, *(cell.number if cell else None for cell in found), None]
+        cells = [cell for cell in found if cell is not None]
+        return [cell._replace(before=numbers[cell.slot], behind=numbers[cell.slot + 2]) for cell in cells]
 
     def is_sound(self) -> bool:
         """Whether it is the page of a tree, each byte of it accounted for."""
@@ -122,7 +123,7 @@ class Page:
         rest = 0 if local == size else int.from_bytes(self.data[at + local : at + local + 4])
         if at + local > self.usable:
             return None
-        return Cell(slot, number, size, self.data[at : at + local], rest, believed=False)
+        return Cell(slot, number, size, self.data[at : at + local], rest, None, None)
 
     def _cell_size(self, at: int) -> int:
         """Bytes that the cell takes on the page."""
@@ -147,13 +148,6 @@ class Page:
         least = (self.usable - 12) * 32 // 255 - 23
         local = least + (size - least) % (self.usable - 4)
         return local if local <= most else least
-
-
-def _continues(numbers: Sequence[int | None], slot: int) -> bool:
-    here = numbers[slot] or 0
-    before = numbers[slot - 1] if slot else None
-    behind = numbers[slot + 1] if slot + 1 < len(numbers) else None
-    return len(numbers) == 1 or before == here - 1 or behind == here + 1
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:

@@ -187,7 +187,7 @@ def _batch_of(batches: list[FoundBatch]) -> Callable[[FoundEvent], FoundBatch | 
 
     def of(event: FoundEvent) -> FoundBatch | None:
         at = bisect_right(firsts, event.seq) - 1
-        return batches[at] if event.believed and at >= 0 and event.seq <= batches[at].last else None
+        return batches[at] if at >= 0 and event.seq <= batches[at].last else None
 
     return of
 

@@ -59,7 +59,7 @@ APPEND = "INSERT INTO events (at, crc, payload) VALUES (?, ?, ?)"
 APPEND_MORE = ", (?, ?, ?)"
 LAST_SEQ = "SELECT max(seq) FROM events"
 # The planner would take any index; only the primary key is there. `crc` first: it is cheap to compare.
-HOLDS = "SELECT 1 FROM events WHERE seq >= ? AND crc = ? AND at = ? AND payload = ?"
+HOLDS = "SELECT 1 FROM events WHERE seq BETWEEN ? AND ? AND crc = ? AND at = ? AND payload = ?"
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
 TAIL = "SELECT last FROM batches ORDER BY first DESC LIMIT 1"
@@ -132,13 +132,20 @@ CREATE TABLE found (
     crc       INTEGER NOT NULL,
     size      INTEGER NOT NULL,
     at        REAL NOT NULL,
-    believed  INTEGER NOT NULL,
+    before    INTEGER,
+    behind    INTEGER,
+    believed  INTEGER NOT NULL DEFAULT 0,
     place     INTEGER NOT NULL,
     slot      INTEGER NOT NULL,
     PRIMARY KEY (seq, crc, size)
 ) WITHOUT ROWID;
 CREATE INDEX found_payload ON found (crc, size);
-CREATE TABLE damaged (seq INTEGER PRIMARY KEY, believed INTEGER NOT NULL);
+CREATE TABLE damaged (
+    seq       INTEGER PRIMARY KEY,
+    before    INTEGER,
+    behind    INTEGER,
+    believed  INTEGER NOT NULL DEFAULT 0
+);
 CREATE TABLE ledger (
     first       INTEGER NOT NULL,
     last        INTEGER NOT NULL,
@@ -160,10 +167,18 @@ CREATE VIEW refused_damaged AS SELECT seq FROM damaged WHERE believed AND seq NO
 AND EXISTS (SELECT 1 FROM ledger WHERE state IN ('rejected', 'pruned') AND damaged.seq BETWEEN first AND last);
 """
 FIND_EVENT = """
-INSERT INTO found (seq, crc, size, at, believed, place, slot) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (seq, crc, size) DO UPDATE SET believed = max(believed, excluded.believed)
+INSERT OR IGNORE INTO found (seq, crc, size, at, before, behind, place, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
-FIND_DAMAGED = "INSERT OR IGNORE INTO damaged (seq, believed) VALUES (?, ?)"
+FIND_DAMAGED = "INSERT OR IGNORE INTO damaged (seq, before, behind) VALUES (?, ?, ?)"
+# No checksum covers a number: it is believed where it fits to the one before or behind it.
+BELIEVE_FOUND = """
+UPDATE found SET believed = 1
+WHERE (before IS NULL AND behind IS NULL) OR explained(before, seq) OR explained(seq, behind)
+"""
+BELIEVE_DAMAGED = """
+UPDATE damaged SET believed = 1
+WHERE (before IS NULL AND behind IS NULL) OR explained(before, seq) OR explained(seq, behind)
+"""
 FIND_BATCH = (
     "INSERT OR REPLACE INTO ledger (first, last, request_id, state, attempts, faults) VALUES (?, ?, ?, ?, ?, ?)"
 )
@@ -202,7 +217,8 @@ FOUND_DAMAGED = "SELECT seq, believed FROM damaged ORDER BY seq"
 FOUND_SETTLED = "SELECT first, last FROM ledger WHERE state <> 'open' ORDER BY first"
 FOUND_OPEN = "SELECT first, last, request_id, attempts, faults FROM ledger WHERE state = 'open' ORDER BY first"
 FOUND_REFUSED = "SELECT seq, crc, place, slot FROM refused ORDER BY seq"
-FOUND_NUMBERS = "SELECT seq FROM found WHERE believed UNION SELECT seq FROM refused"
+FOUND_NUMBERS = "SELECT seq FROM found WHERE believed"
+FOUND_REFUSED_NUMBERS = "SELECT seq FROM refused WHERE seq BETWEEN ? AND ?"
 KEEP_REJECTED = """
 INSERT INTO rejected (seq, at, rejected_at, request_id, reason, crc, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
 """

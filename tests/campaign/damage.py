@@ -30,7 +30,7 @@ from tests.spool.look import wal
 if TYPE_CHECKING:
     from tests.campaign.point import Run, Trial
 
-FILES_A_TRIAL = 20
+FILES_A_TRIAL = 25
 NEW_EVENTS = {payload(event_id, 200).decode() for event_id in NEW}
 NAME = "spool.db"
 
@@ -42,9 +42,15 @@ def run(run: Run) -> None:
         for trial in run.trials():
             with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
                 bases = [made(trial, Path(folder) / f"base{number}", number) for number in range(2)]
-                for number in range(FILES_A_TRIAL):
+                for number, kind in enumerate(kinds(trial)):
                     one, other = trial.rng.sample(bases, 2)
-                    Victim(trial, worker, one, other, Path(folder) / str(number)).judge(run)
+                    Victim(trial, worker, kind, (one, other), Path(folder) / str(number)).judge(run)
+
+
+def kinds(trial: Trial) -> list[str]:
+    """Each kind of damage, and more of those that have more to them."""
+    weights = [weight for _, weight in DAMAGES.values()]
+    return [*DAMAGES, *trial.rng.choices(list(DAMAGES), weights, k=FILES_A_TRIAL - len(DAMAGES))]
 
 
 def made(trial: Trial, folder: Path, number: int) -> Base:
@@ -61,16 +67,16 @@ def made(trial: Trial, folder: Path, number: int) -> Base:
 class Victim:
     """One damaged copy of a spool, and what becomes of it."""
 
-    def __init__(self, trial: Trial, worker: Worker, base: Base, other: Base, folder: Path) -> None:
+    def __init__(self, trial: Trial, worker: Worker, kind: str, bases: tuple[Base, Base], folder: Path) -> None:
         self.trial = trial
         self.worker = worker
+        self.kind = kind
+        base, other = bases
         self.base = base
         self.known = base.known | other.known
         folder.mkdir()
-        kinds, weights = zip(*((kind, weight) for kind, (_, weight) in DAMAGES.items()), strict=True)
-        (self.kind,) = trial.rng.choices(kinds, weights)
         self.path = copied(base.path, folder / "visited")
-        DAMAGES[self.kind][0](self.path, other.path, trial.rng)
+        DAMAGES[kind][0](self.path, other.path, trial.rng)
         self.files = contents(self.path.parent)
         self.salvaged = copied(self.path, folder / "salvaged")
 

@@ -124,8 +124,9 @@ def drain(spool: Spool, errors: list[str]) -> list[str]:
     """Send everything; the payloads that were sent."""
     sent: list[str] = []
     while batch := again(lambda: spool.next_batch(20, MUCH), errors):
-        spool.mark_sent(batch)
         sent += [each.decode(errors="replace") for each in batch.payloads]
+        with contextlib.suppress(SpoolCorruptError):  # it is aside then; nobody will ask again
+            spool.mark_sent(batch)
     return sent
 
 
