@@ -6,21 +6,21 @@ import logging
 import os
 import weakref
 from dataclasses import fields
-from datetime import UTC, datetime
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Self
 
-from alignai import events, schemas
 from alignai.config import Config, resolve
 from alignai.constants import DEFAULT_ASSISTANT_ID
 from alignai.deadline import Deadline
 from alignai.exception import ClosedError, shown
+from alignai.payload import Payloads
 from alignai.results import ClientStats, FlushResult
 from alignai.sender import Sender
 from alignai.spool import Spool, SpoolError
 from alignai.validate import ValidationError
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from types import TracebackType
 
 logger = logging.getLogger("alignai")
@@ -61,6 +61,7 @@ class AlignAI:
         self.project_id = settings.project_id
         self.api_host = settings.api_host
         self.config = settings.config
+        self._payloads = Payloads(settings.project_id, self.config)
         self._lost = 0
         self._closed = False
         self._path = settings.spool_path
@@ -283,28 +284,10 @@ class AlignAI:
     def _record(self, method: str, arguments: dict[str, object]) -> str | None:
         if self._closed:
             raise ClosedError(f"{method} was called after close(); make a new AlignAI to record more")
-        checked = schemas.load(method, arguments)
-        event_id: str | None = checked.get("event_id") or events.new_event_id()
-        event = events.build(method, checked, project_id=self.project_id, event_id=str(event_id), now=datetime.now(UTC))
-        if self.config.before_spool:
-            return self._record_masked(self.config.before_spool(event), str(event_id))
-        return self._commit(event, str(event_id))
-
-    def _record_masked(self, event: dict[str, object] | None, event_id: str) -> str | None:
-        """What `before_spool` gave back is checked again: it is the user's code, and the server will not forgive."""
-        if event is None:
+        made = self._payloads.make(method, arguments)
+        if made is None:
             return None
-        events.parse(event)
-        if (event["id"], event["projectId"]) != (event_id, self.project_id):
-            raise ValidationError("before_spool must leave the event's id and projectId as they are")
-        return self._commit(event, event_id)
-
-    def _commit(self, event: dict[str, object], event_id: str) -> str | None:
-        payload = events.encode(event)
-        if len(payload) > self.config.max_event_bytes:
-            raise ValidationError(
-                f"the event has {len(payload)} bytes as JSON, more than max_event_bytes ({self.config.max_event_bytes})"
-            )
+        event_id, payload = made
         if self._sender is None:
             return event_id
         try:

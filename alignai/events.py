@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
-from uuid import uuid4
 
 from alignai.constants import ROLE_ASSISTANT, ROLE_USER, EventTypes
 from alignai.exception import shown
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class Form:
     """How a value looks on the wire. *read* undoes *write*; what it cannot read it refuses by one of `_MISREAD`."""
 
     write: Callable[[Any], Any]
@@ -27,7 +28,7 @@ class _Form:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class Shape:
     """An event method on the wire: its type, the name of its properties, and their fields by argument."""
 
     type: str
@@ -42,20 +43,21 @@ _ROLES: Final = {ROLE_USER: "ROLE_USER", ROLE_ASSISTANT: "ROLE_ASSISTANT"}
 _ROLES_READ: Final = {wire: role for role, wire in _ROLES.items()}
 
 
-def _write_time(when: datetime) -> str:
+def wire_time(when: datetime) -> str:
+    """*when*, which has a time zone, as on the wire."""
     return when.astimezone(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
 
 
-_AS_IS: Final = _Form(lambda value: value, lambda value: value, "must be neither null nor NaN")
-_FORMS: Final = {
-    "create_time": _Form(_write_time, datetime.fromisoformat, "must be a time such as 2026-11-23T09:47:02.484685Z"),
-    "role": _Form(_ROLES.__getitem__, _ROLES_READ.__getitem__, f"must be one of: {', '.join(_ROLES_READ)}"),
-    "country_code": _Form(
+_AS_IS: Final = Form(lambda value: value, lambda value: value, "must be neither null nor NaN")
+FORMS: Final = {
+    "create_time": Form(wire_time, datetime.fromisoformat, "must be a time such as 2026-11-23T09:47:02.484685Z"),
+    "role": Form(_ROLES.__getitem__, _ROLES_READ.__getitem__, f"must be one of: {', '.join(_ROLES_READ)}"),
+    "country_code": Form(
         lambda code: {"countryCode": code},
         lambda location: location["countryCode"].upper(),
         'must be {"countryCode": two upper-case letters}',
     ),
-    "custom_properties": _Form(
+    "custom_properties": Form(
         lambda properties: {key: {"stringValue": text} for key, text in properties.items()},
         lambda properties: {key: value["stringValue"] for key, value in properties.items()},
         'must be {key: {"stringValue": text}, ...}',
@@ -63,8 +65,8 @@ _FORMS: Final = {
 }
 
 _FEEDBACK: Final = {"session_id": "sessionId", "feedback_type": "type"}
-_SHAPES: Final = {
-    "identify_user": _Shape(
+SHAPES: Final = {
+    "identify_user": Shape(
         EventTypes.USER_RECOGNIZE,
         "userProperties",
         {
@@ -76,7 +78,7 @@ _SHAPES: Final = {
             "create_time": "userCreateTime",
         },
     ),
-    "open_session": _Shape(
+    "open_session": Shape(
         EventTypes.SESSION_OPEN,
         "sessionProperties",
         {
@@ -87,7 +89,7 @@ _SHAPES: Final = {
             "create_time": "sessionStartTime",
         },
     ),
-    "create_message": _Shape(
+    "create_message": Shape(
         EventTypes.MESSAGE_CREATE,
         "messageProperties",
         {
@@ -98,21 +100,21 @@ _SHAPES: Final = {
             "create_time": "messageCreateTime",
         },
     ),
-    "close_session": _Shape(EventTypes.SESSION_CLOSE, "sessionProperties", {"session_id": "sessionId"}),
-    "create_message_feedback": _Shape(
+    "close_session": Shape(EventTypes.SESSION_CLOSE, "sessionProperties", {"session_id": "sessionId"}),
+    "create_message_feedback": Shape(
         EventTypes.FEEDBACK_CREATE,
         "feedbackProperties",
         {**_FEEDBACK, "message_index": "messageIndexHint"},
         {"feedbackTarget": "TARGET_MESSAGE"},
     ),
-    "create_session_feedback": _Shape(
+    "create_session_feedback": Shape(
         EventTypes.FEEDBACK_CREATE, "feedbackProperties", _FEEDBACK, {"feedbackTarget": "TARGET_SESSION"}
     ),
 }
 _ENVELOPE: Final = ("id", "type", "createTime", "projectId", "properties")
 _CUSTOM: Final = "customProperties"
-_TYPES: Final = ", ".join(dict.fromkeys(shape.type for shape in _SHAPES.values()))
-_TARGETS: Final = ", ".join(target for shape in _SHAPES.values() for target in shape.fixed.values())
+_TYPES: Final = ", ".join(dict.fromkeys(shape.type for shape in SHAPES.values()))
+_TARGETS: Final = ", ".join(target for shape in SHAPES.values() for target in shape.fixed.values())
 _MOST_LISTED: Final = 10
 
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -120,7 +122,21 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separato
 
 def new_event_id() -> str:
     """A new event id: 32 hexadecimal digits, never given before."""
-    return uuid4().hex
+    return os.urandom(16).hex()
+
+
+_second: tuple[int, str] = (-1, "")
+
+
+def now_on_wire() -> str:
+    """This moment as on the wire. Only the first call in a second does all the work."""
+    global _second  # noqa: PLW0603 - replaced whole, so that no thread meets half of it
+    second, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    known, text = _second
+    if second != known:
+        text = datetime.fromtimestamp(second, UTC).isoformat()[: -len("+00:00")]
+        _second = second, text
+    return f"{text}.{microseconds:06d}Z"
 
 
 def build(method: str, arguments: dict[str, Any], *, project_id: str, event_id: str, now: datetime) -> dict[str, Any]:
@@ -135,8 +151,8 @@ def build(method: str, arguments: dict[str, Any], *, project_id: str, event_id: 
         now: When it was recorded, with its time zone.
 
     """
-    shape = _SHAPES[method]
-    written = {name: _FORMS[name].write(value) if name in _FORMS else value for name, value in arguments.items()}
+    shape = SHAPES[method]
+    written = {name: FORMS[name].write(value) if name in FORMS else value for name, value in arguments.items()}
     members = {wire: written[name] for name, wire in shape.fields.items() if name in written}
     properties = {shape.group: {**members, **shape.fixed}}
     if "custom_properties" in written:
@@ -144,16 +160,21 @@ def build(method: str, arguments: dict[str, Any], *, project_id: str, event_id: 
     return {
         "id": event_id,
         "type": shape.type,
-        "createTime": _write_time(now),
+        "createTime": wire_time(now),
         "projectId": project_id,
         "properties": properties,
     }
 
 
+def as_json(value: object) -> str:
+    """*value*, of what JSON knows, as compact JSON."""
+    return _ENCODER.encode(value)
+
+
 def encode(event: object) -> bytes:
     """*event* as compact JSON in UTF-8; a `ValidationError` where it is not JSON."""
     try:
-        return _ENCODER.encode(event).encode()
+        return as_json(event).encode()
     except (TypeError, ValueError, RecursionError) as error:
         reason = "a lone surrogate" if isinstance(error, UnicodeEncodeError) else str(error)
     raise ValidationError(f"the event cannot be written as JSON: {reason}", {"event": [reason]})
@@ -207,7 +228,7 @@ def _members(path: str, value: object, *, required: Collection[str], also: Colle
 
 def _recognised(envelope: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The method that made *envelope*, and its arguments in the form of the wire."""
-    shapes = {method: shape for method, shape in _SHAPES.items() if shape.type == envelope["type"]}
+    shapes = {method: shape for method, shape in SHAPES.items() if shape.type == envelope["type"]}
     if not shapes:
         raise _refusal({"event.type": [f"must be one of: {_TYPES}"]})
     group = next(iter(shapes.values())).group
@@ -231,13 +252,13 @@ def _read(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
         try:
             arguments[name] = _argument(name, value)
         except _MISREAD:
-            errors[name] = [_FORMS.get(name, _AS_IS).rule]
+            errors[name] = [FORMS.get(name, _AS_IS).rule]
     return arguments, errors
 
 
 def _argument(name: str, value: Any) -> Any:
     """What *value* stands for; it raises one of `_MISREAD` where `build` writes nothing like it."""
-    form = _FORMS.get(name, _AS_IS)
+    form = FORMS.get(name, _AS_IS)
     argument = form.read(value)
     # One form for each value: what reads well but is written otherwise (an offset, a code in lower case) is not ours.
     if value is None or form.write(argument) != value:
@@ -246,7 +267,7 @@ def _argument(name: str, value: Any) -> Any:
 
 
 def _path(method: str, name: str) -> str:
-    shape = _SHAPES[method]
+    shape = SHAPES[method]
     if name in shape.fields:
         return f"event.properties.{shape.group}.{shape.fields[name]}"
     return "event.id" if name == "event_id" else f"event.properties.{_CUSTOM}"

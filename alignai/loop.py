@@ -59,7 +59,8 @@ class Loop:
 
     def wake(self) -> None:
         """Let the next step come now."""
-        self._wakes.put(None)
+        if self._wakes.empty():
+            self._wakes.put(None)
 
     def stop(self) -> None:
         """Make the step under way the last; nothing is waited for, and the thread is never started again."""

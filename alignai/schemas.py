@@ -18,6 +18,20 @@ from alignai import constants
 from alignai.exception import shown
 from alignai.validate import ValidationError, summary
 
+__all__ = [
+    "SCHEMAS",
+    "Length",
+    "OneOf",
+    "Properties",
+    "Range",
+    "Regexp",
+    "Text",
+    "Time",
+    "WholeNumber",
+    "check_project_id",
+    "load",
+]
+
 # Each pattern ends in \Z: `$` would let a trailing newline through.
 _OCTET: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4: Final = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}\Z")

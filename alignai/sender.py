@@ -12,7 +12,6 @@ from contextlib import suppress
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
-from alignai.api_client import APIClient
 from alignai.deadline import Deadline
 from alignai.loop import Loop
 from alignai.results import FlushResult
@@ -53,13 +52,17 @@ class Sender:
         self._settings = settings
         self._config = settings.config
         self._stopped = False
+        # Not at the top: HTTP takes longer to load than all the rest, and who only looks at a spool needs none.
+        from alignai.api_client import APIClient  # noqa: PLC0415
+
+        self._client = APIClient
         self.begin_anew()
         _live.add(self)
 
     def begin_anew(self) -> None:
         """As in a new process: no thread, no lease, no connection; after a fork, those are the parent's."""
         self._pid = os.getpid()
-        self._api = APIClient(self._settings.api_host, self._settings.api_key)
+        self._api = self._client(self._settings.api_host, self._settings.api_key)
         self._uploader = Uploader(self._spool, self._api, self._config)
         self._lease = Lease(self._spool.path)
         self._uploads = Loop("alignai-sender", self._step, self._end)
@@ -80,6 +83,8 @@ class Sender:
             self.begin_anew()
         if not self._upkeep.running or self._uploads.running != self._config.sender:
             self._start()
+        if self._spool.needs_upkeep:
+            self._upkeep.wake()
         self._appended += 1
         if self._appended >= self._config.flush_batch_size:
             self._appended = 0
@@ -280,7 +285,7 @@ class Sender:
 
     def _log_notices(self) -> None:
         for notice in self._spool.notices():
-            logger.error("%s", notice)
+            logger.log(logging.WARNING if notice.allowed else logging.ERROR, "%s", notice)
 
 
 def _wait_for(settled: queue.SimpleQueue[None], deadline: Deadline) -> None:

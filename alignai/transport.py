@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from functools import partial
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import requests
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -60,9 +60,11 @@ class Transport:
     def __init__(self, api_key: str) -> None:
         self._line = Line()
         self._session = requests.Session()
-        self._session.auth = _Bearer(api_key)
+        self._auth = _Bearer(api_key)
+        self._session.auth = _nobody  # or it would look for passwords in .netrc
         for scheme in ("https://", "http://"):
             self._session.mount(scheme, _Adapter(self._line))
+        self._ways: dict[str, _Way] = {}
 
     def until(self, deadline: Deadline) -> AbstractContextManager[None]:
         """What is posted within is over by *deadline*, or when `abort` is called."""
@@ -77,7 +79,7 @@ class Transport:
 
         """
         try:
-            return self._exchange(requests.Request("POST", url, dict(headers), data=body))
+            return self._exchange(url, body, headers)
         except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
             raise NoAnswerError(_why(error), misconfigured=isinstance(error, ValueError)) from error
 
@@ -89,15 +91,32 @@ class Transport:
         """Close the idle connections."""
         self._session.close()
 
-    def _exchange(self, request: requests.Request) -> Answer:
+    def _exchange(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         # Not Session.send: that reads a redirect's whole body, however large, and keeps cookies.
-        prepared = self._session.prepare_request(request)
-        url = str(prepared.url)
-        settings: dict[str, Any] = {**self._session.merge_environment_settings(url, {}, True, None, None)}
-        settings["timeout"] = self._line.remaining()
-        with self._session.get_adapter(url).send(prepared, **settings) as response:
-            body, ending = _read(response.raw)
-            return Answer(response.status_code, response.reason or "", response.headers, body, ending)
+        way = self._way(url)
+        request = way.request.copy()
+        request.headers.update(headers)
+        request.prepare_body(body, None)
+        request.prepare_auth(self._auth)
+        with way.adapter.send(request, timeout=self._line.remaining(), **way.settings) as response:
+            received, ending = _read(response.raw)
+            return Answer(response.status_code, response.reason or "", response.headers, received, ending)
+
+    def _way(self, url: str) -> _Way:
+        """How to reach *url*, found out once: asking the environment takes longer than a server nearby does."""
+        if url not in self._ways:
+            request = self._session.prepare_request(requests.Request("POST", url))
+            settings = self._session.merge_environment_settings(url, {}, True, None, None)
+            self._ways[url] = _Way(request, self._session.get_adapter(url), {**settings})
+        return self._ways[url]
+
+
+class _Way(NamedTuple):
+    """A request without its body, and what the environment says of where it goes: proxies and authorities."""
+
+    request: requests.PreparedRequest
+    adapter: BaseAdapter
+    settings: dict[str, Any]
 
 
 class _Bearer(AuthBase):
@@ -107,6 +126,10 @@ class _Bearer(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = self._header
         return request
+
+
+def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 def _read(raw: Any) -> tuple[bytes, Ending]:

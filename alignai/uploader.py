@@ -6,14 +6,15 @@ import logging
 import uuid
 from typing import TYPE_CHECKING
 
-from alignai.api_client import Verdict
 from alignai.backoff import Backoff
 from alignai.deadline import Deadline
+from alignai.outcome import Verdict
 from alignai.refusals import Refusals
 
 if TYPE_CHECKING:
-    from alignai.api_client import APIClient, Outcome
+    from alignai.api_client import APIClient
     from alignai.config import Config
+    from alignai.outcome import Outcome
     from alignai.spool import Batch, Spool
 
 logger = logging.getLogger("alignai")

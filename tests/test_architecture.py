@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,11 @@ def test_no_file_is_long(file: Path) -> None:
 
 def test_the_spool_is_part_of_the_package_through_a_relative_link() -> None:
     assert (ROOT / "alignai" / "spool").readlink() == Path("../spool")
+
+
+def test_http_is_not_loaded_before_a_client_is_made() -> None:
+    """Whoever only looks at a spool, on call, does not wait for it."""
+    script = "import sys, alignai, alignai.spool.cli; print('requests' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT)
+
+    assert ran.stdout == "False\n"
