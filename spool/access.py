@@ -6,42 +6,31 @@ import os
 import shlex
 import sqlite3
 import threading
-import time
 from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from . import forks, ledger, sql
+from .aside import is_damaged, name_aside, set_aside
 from .connection import patiently
-from .errors import SpoolBusyError, SpoolClosedError, SpoolCorruptError, from_os, translated
+from .errors import MISREAD, SpoolBusyError, SpoolClosedError, SpoolCorruptError, from_os, misread, translated
 from .filesystem import identity
-from .format import is_damaged, name_aside, prepare, set_aside
+from .format import prepare
 from .inspection import check
 from .links import Links
-from .log import rescue, unseen
+from .log import may_be_cut_off, rescue, unseen
+from .recent import Recent
+from .records import Notice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from .log import Frame
+    from .recent import Row
     from .space import Space
 
-VERIFY_SECONDS = 0.05
-VERIFY_ROWS = 64
-"""How much may be acknowledged before the log is seen to be in its place."""
-
-DELETING_SECONDS = 0.25
-MOST_SEEN_BYTES = 4 << 20
-"""
-For how long, and how much, is remembered once the log has been seen in its place. Whoever deletes it has moved it into
-the file a moment before: what was added in between is lost with it.
-"""
-
 MOST_SEQ = (1 << 63) - 1
-
-Row = tuple[float, int, bytes]
-"""What is stored of an event: when, its checksum, its payload."""
 
 _immortal: list[Links] = []
 _beginning = threading.Lock()
@@ -60,24 +49,20 @@ class Access:
     this process happens under `writing`, its threads never meet at SQLite's own lock.
 
     Attributes:
-        notices: What whoever has a log should put there, as errors; the spool itself never logs.
-        unverified: Rows acknowledged since the log was last seen in its place, with their numbers.
+        notices: What whoever has a log should put there; the spool itself never logs.
+        recent: What was acknowledged a moment ago.
         dirty: Whether anything was written since the log was last synced.
+        log_is_long: Whether the log has been seen to be so long that upkeep should come at once.
     """
 
     def __init__(self, path: Path, project_id: str, synchronous: str, space: Space) -> None:
         self.path = path
-        self.notices: deque[str] = deque(maxlen=100)
+        self.notices: deque[Notice] = deque(maxlen=100)
         self._project_id = project_id
         self._synchronous = synchronous
         self._space = space
         self._links: Links | None = None
         self.unverified: list[tuple[int, Row]] = []
-        self.unverified_bytes = 0
-        self._seen: list[tuple[int, Row]] = []
-        self._seen_before: list[tuple[int, Row]] = []
-        self._seen_bytes = 0
-        self._seen_from = 0.0
         self._closed = False
         self.begin_anew()
         try:
@@ -91,6 +76,11 @@ class Access:
     def _open(self) -> None:
         with self.writing:
             self.links()
+
+    @property
+    def opened(self) -> Links | None:
+        """The connections, where they are open."""
+        return self._links
 
     # -- using the connections -----------------------------------------------------------------------------------------
 
@@ -158,7 +148,7 @@ class Access:
                 yield db
                 db.execute("COMMIT")
                 self.dirty = True
-                self.verified_at = 0.0  # how much the log has grown by is not known: the next append has a look
+                self.recent.verified_at = 0.0  # how much the log has grown by is not known: the next append has a look
             except BaseException:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
@@ -182,6 +172,8 @@ class Access:
             yield
         except sqlite3.Error as error:
             raise translated(error, str(self.path)) from error
+        except MISREAD as error:
+            raise misread(str(self.path)) from error
         except OSError as error:
             raise from_os(error, str(self.path)) from error
 
@@ -196,14 +188,7 @@ class Access:
         """
         if links.lost:
             raise LogLostError
-        now = time.monotonic()
-        self._seen += self.unverified
-        self._seen_bytes += self.unverified_bytes
-        self.unverified.clear()
-        self.unverified_bytes = 0
-        self.verified_at = now
-        if now - self._seen_from > DELETING_SECONDS or self._seen_bytes > MOST_SEEN_BYTES:
-            self._seen_before, self._seen, self._seen_bytes, self._seen_from = self._seen, [], 0, now
+        self.recent.verified()
 
     def _mend(self) -> None:
         links = self._links  # a fork may take it away at any moment
@@ -212,7 +197,7 @@ class Access:
 
     def recover(self) -> None:
         """Let go of a lost log, in the whole process at once: SQLite shares its index between connections."""
-        self.notices.append(
+        self._notice(
             f"the write-ahead log of spool {self.path} was deleted or replaced by something else on this machine; "
             "it was opened anew, and what was missing is appended again. Only ever open, copy or delete a spool "
             "through SQLite or this package"
@@ -231,7 +216,7 @@ class Access:
 
     def _restored(self, links: Links) -> Links:
         """The same, after what was acknowledged and did not reach the file has been appended again."""
-        rows = self._seen_before + self._seen + self.unverified
+        rows = self.recent.rows()
         if not rows:
             return links
         try:
@@ -268,8 +253,11 @@ class Access:
             if aside:
                 self._notice_damage(aside)
 
+    def _notice(self, text: str, *, allowed: bool = False) -> None:
+        self.notices.append(Notice(text, allowed=allowed))
+
     def _notice_damage(self, aside: Path) -> None:
-        self.notices.append(
+        self._notice(
             f"spool {self.path} was damaged; it was set aside, whole, as {aside}, and a new one was begun. "
             + _salvage(aside)
         )
@@ -293,18 +281,29 @@ class Access:
                 found = check(db) if frames else []
                 if frames and not found:
                     aside = name_aside(self.path)
+                    by_power_cut = may_be_cut_off(self.path)
                     rescue(self.path, frames, aside)
-                    self._notice_rescue(aside, frames)
+                    self._notice_rescue(aside, frames, by_power_cut=by_power_cut)
             finally:
                 db.execute("ROLLBACK")
         if found:
             self.replace_damaged(sure=True)
 
-    def _notice_rescue(self, aside: Path, frames: list[Frame]) -> None:
+    def _notice_rescue(self, aside: Path, frames: list[Frame], *, by_power_cut: bool) -> None:
         commits = sum(1 for frame in frames if frame.pages)
-        self.notices.append(
-            f"the write-ahead log of spool {self.path} was damaged, so that the last {commits} commits in it were out "
-            f"of reach; they were set aside as {aside}. {_salvage(aside)} --project-id {shlex.quote(self._project_id)}"
+        if by_power_cut:
+            what = (
+                f"this machine has stopped, and not all that had been written to the write-ahead log of spool "
+                f"{self.path} was on its disk by then: the last {commits} commits in it were out of reach"
+            )
+        else:
+            what = (
+                f"the write-ahead log of spool {self.path} was damaged, so that the last {commits} commits in it were "
+                "out of reach"
+            )
+        self._notice(
+            f"{what}; they were set aside as {aside}. {_salvage(aside)} --project-id {shlex.quote(self._project_id)}",
+            allowed=by_power_cut,
         )
 
     # -- closing and forks ---------------------------------------------------------------------------------------------
@@ -327,20 +326,13 @@ class Access:
         links, self._links = self._links, None
         if links:
             if not links.lost:
-                self._forget_acknowledged()  # or what has been sent and deleted by now would be appended again
+                self.recent.forget()  # or what has been sent and deleted by now would be appended again
             links.close()
 
     def resume(self) -> None:
         """Give every lock back."""
         self.reader.release()
         self.writing.release()
-
-    def _forget_acknowledged(self) -> None:
-        self.unverified = []
-        self._seen = []
-        self._seen_before = []
-        self._seen_bytes = 0
-        self.unverified_bytes = 0
 
     def notice_fork(self) -> None:
         """Begin anew where C code has forked without Python's hooks."""
@@ -357,10 +349,9 @@ class Access:
         self._links = None
         self.reader = threading.RLock()
         self.writing = threading.RLock()
-        self._forget_acknowledged()
-        self._seen_from = 0.0
-        self.verified_at = 0.0
+        self.recent = Recent()
         self.dirty = False
+        self.log_is_long = False
         self._pid = os.getpid()  # last: another thread that sees it goes on
 
 

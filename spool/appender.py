@@ -9,14 +9,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import ledger, sql
-from .access import INTERRUPTING, VERIFY_ROWS, VERIFY_SECONDS, LogLostError
+from .access import INTERRUPTING, LogLostError
 from .connection import patiently
 from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_busy, translated
+from .recent import VERIFY_ROWS, VERIFY_SECONDS
 from .space import LogFullError, in_the_log
 
 if TYPE_CHECKING:
-    from .access import Access, Row
+    from .access import Access
     from .links import Links
+    from .recent import Row
     from .space import Space
 
 _FULL_POLL_SECONDS = 0.05
@@ -42,6 +44,28 @@ class Appender:
     def row(payload: bytes) -> Row:
         """What is stored of *payload*."""
         return time.time(), zlib.crc32(payload), payload
+
+    def append_one(self, row: Row) -> int:
+        """
+        Commit *row*, as `append` does: the short way, which nearly every call takes.
+
+        Whatever stands in its way is left to `append` to find out; nothing is committed then.
+        """
+        access = self._access
+        growth = in_the_log(len(row[2]))
+        with access.writing:
+            links = access.opened
+            if links is not None and not self._verification_due(growth):
+                try:
+                    seq = links.append.execute(sql.APPEND, row).lastrowid or 0
+                except sqlite3.Error:
+                    return self.append([row])
+                recent = access.recent
+                recent.unverified.append((seq, row))
+                recent.unverified_bytes += growth
+                access.dirty = True
+                return seq
+        return self.append([row])
 
     def append(self, rows: list[Row]) -> int:
         """
@@ -80,6 +104,7 @@ class Appender:
         growth = in_the_log(size)
         if self._verification_due(growth):
             access.verify(links)
+            access.log_is_long = links.log_bytes > self._space.checkpoint_at
             self._keep_log_short(links, growth)
         statement = sql.APPEND + sql.APPEND_MORE * (len(rows) - 1)
         values = rows[0] if len(rows) == 1 else tuple(value for row in rows for value in row)
@@ -89,17 +114,17 @@ class Appender:
             if links.lost:
                 raise LogLostError from error  # whatever SQLite makes of that
             raise translated(error, str(access.path)) from error
-        access.unverified += zip(range(seq - len(rows) + 1, seq + 1), rows, strict=True)
-        access.unverified_bytes += growth
+        access.recent.unverified += zip(range(seq - len(rows) + 1, seq + 1), rows, strict=True)
+        access.recent.unverified_bytes += growth
         access.dirty = True
         return seq
 
     def _verification_due(self, growth: int) -> bool:
-        access = self._access
+        recent = self._access.recent
         return (
-            time.monotonic() - access.verified_at > VERIFY_SECONDS
-            or len(access.unverified) >= VERIFY_ROWS
-            or access.unverified_bytes + growth > self._unverified_bytes
+            time.monotonic() - recent.verified_at > VERIFY_SECONDS
+            or len(recent.unverified) >= VERIFY_ROWS
+            or recent.unverified_bytes + growth > self._unverified_bytes
         )
 
     def _execute(self, links: Links, statement: str, values: tuple[object, ...]) -> int:

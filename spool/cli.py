@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignai.config import spool_path_from_environment
 from alignai.exception import ConfigError
 
-from .commands import as_json, as_rows, inspect, printable, salvaged_as_rows
+from .arguments import parser
+from .commands import (
+    as_json,
+    as_rows,
+    inspect,
+    opened,
+    printable,
+    purged_as_rows,
+    question,
+    requeued_as_rows,
+    salvaged_as_rows,
+)
 from .errors import SpoolError
 from .salvage import salvage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from .engine import Spool
 
     Shown = tuple[dict[str, Any], list[tuple[str, str]], int]
     """What a command has to say, for machines and for people, and its exit code."""
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no other name
 
 FINE = 0
 BAD = 1
@@ -37,6 +50,10 @@ else:
     HAS_RICH = True
 
 
+class NobodyToAskError(Exception):
+    """A command must ask, and there is no terminal."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run a command.
@@ -47,13 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 where all is fine, 1 where the answer is bad, 2 where the command or its path is wrong.
     """
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     try:
-        shown: Shown = given.run(given)
-    except (SpoolError, ConfigError) as error:
-        print(f"alignai.spool: {printable(str(error))}", file=sys.stderr)
+        figures, rows, code = _COMMANDS[given.command](given)
+    except (SpoolError, ConfigError, NobodyToAskError) as error:
+        _complain(str(error))
         return USAGE
-    figures, rows, code = shown
     if given.json:
         print(as_json(figures))
     else:
@@ -62,8 +78,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _inspect(given: argparse.Namespace) -> Shown:
-    figures = inspect(given.path or spool_path_from_environment(os.environ))
+    figures = inspect(_path(given))
     return figures, as_rows(figures), FINE
+
+
+def _requeue(given: argparse.Namespace) -> Shown:
+    with _changing(given) as spool:
+        requeued = spool.requeue(given.older_than)
+        figures = {"path": str(spool.path), **asdict(requeued), **_now(spool)}
+        told = _tell(spool)
+    return figures, requeued_as_rows(figures), BAD if requeued.damaged or told else FINE
+
+
+def _purge(given: argparse.Namespace) -> Shown:
+    if not given.yes and not sys.stdin.isatty():
+        raise NobodyToAskError("purge deletes for good and must ask, but there is no terminal - add --yes")
+    with _changing(given) as spool:
+        selection = spool.select(given.state, given.older_than)
+        agreed = given.yes or not selection.events or _agrees(question(selection, spool.path))
+        purged = spool.purge(selection) if agreed else 0
+        figures = {"path": str(spool.path), "state": given.state, "purged": purged, **_now(spool)}
+        told = _tell(spool)
+    return figures, purged_as_rows(figures), FINE if agreed and not told else BAD
 
 
 def _salvage(given: argparse.Namespace) -> Shown:
@@ -72,49 +108,51 @@ def _salvage(given: argparse.Namespace) -> Shown:
     return figures, salvaged_as_rows(figures), FINE if salvaged.complete else BAD
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m alignai.spool",
-        description="Look after a spool: the file where alignai keeps events until the server has them.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_inspect(commands)
-    _add_salvage(commands)
-    return parser
+_COMMANDS: dict[str, Callable[[argparse.Namespace], Shown]] = {
+    "inspect": _inspect,
+    "requeue": _requeue,
+    "purge": _purge,
+    "salvage": _salvage,
+}
 
 
-def _add_inspect(commands: Commands) -> None:
-    command = commands.add_parser(
-        "inspect",
-        help="how much is pending, sent and rejected, who uploads, what went wrong last",
-        description="Show a spool's figures. Nothing is changed, and workers that are writing are not held up.",
-    )
-    command.add_argument(
-        "path",
-        nargs="?",
-        type=Path,
-        metavar="PATH",
-        help="the spool file; without it ALIGNAI_SPOOL_PATH, or the default place for ALIGNAI_PROJECT_ID",
-    )
-    command.add_argument("--json", action="store_true", help="for machines")
-    command.set_defaults(run=_inspect)
+def _path(given: argparse.Namespace) -> Path:
+    path: Path = given.path or spool_path_from_environment(os.environ)
+    return path
 
 
-def _add_salvage(commands: Commands) -> None:
-    command = commands.add_parser(
-        "salvage",
-        help="what can be read of a damaged spool, into a new one",
-        description=(
-            "Read what can be read out of a damaged spool into a new one. The damaged file, which no worker may have "
-            "open, stays as it is; nothing is overwritten. What the file says was sent is left out; where it cannot "
-            "say, events may be sent twice, under the same event id. Exit code 1: not everything could be read."
-        ),
-    )
-    command.add_argument("damaged", type=Path, metavar="DAMAGED", help="the file that was set aside")
-    command.add_argument("new", type=Path, metavar="NEW", help="the spool to make")
-    command.add_argument("--project-id", metavar="ID", help="where the damaged file no longer says it")
-    command.add_argument("--json", action="store_true", help="for machines")
-    command.set_defaults(run=_salvage)
+@contextmanager
+def _changing(given: argparse.Namespace) -> Iterator[Spool]:
+    """The spool, to be changed; where that fails, what has befallen it is shown as well as the error."""
+    with opened(_path(given)) as spool:
+        try:
+            yield spool
+        except SpoolError:
+            _tell(spool)
+            raise
+
+
+def _now(spool: Spool) -> dict[str, int]:
+    stats = spool.stats()
+    return {"pending": stats.pending, "rejected": stats.rejected, "dropped": stats.dropped}
+
+
+def _agrees(asked: str) -> bool:
+    """Whether the answer is yes; asked beside the output, which may go to a machine."""
+    print(f"{asked} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _tell(spool: Spool) -> bool:
+    """Show what has befallen the spool meanwhile; whether that is more than what was promised allows."""
+    notices = list(spool.notices())
+    for notice in notices:
+        _complain(notice)
+    return not all(notice.allowed for notice in notices)
+
+
+def _complain(what: str) -> None:
+    print(f"alignai.spool: {printable(what)}", file=sys.stderr)
 
 
 def _print_table(rows: list[tuple[str, str]]) -> None:

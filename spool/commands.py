@@ -7,16 +7,21 @@ import os
 import socket
 import sqlite3
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import sql
 from .connection import has_wal_reset_bug
+from .engine import Spool
 from .inspection import stats
 from .looking import looking_at
 
 if TYPE_CHECKING:
-    from .records import LeaseHolder
+    from collections.abc import Iterator
+
+    from .records import LeaseHolder, Selection
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -33,6 +38,28 @@ def inspect(path: Path) -> dict[str, Any]:
     figures["sqlite_version"] = sqlite3.sqlite_version
     figures["sqlite_wal_reset_bug"] = has_wal_reset_bug()
     return figures
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Spool]:
+    """
+    A spool that is there, to be changed, whoever's it is; none is made.
+
+    Raises:
+        SpoolError: There is none, or it cannot be changed.
+    """
+    path = Path(os.path.realpath(path))
+    with looking_at(path) as db:
+        (project_id,) = db.execute(sql.PROJECT).fetchone()
+    spool = Spool(path, project_id=project_id, max_bytes=_NO_LIMIT)
+    try:
+        yield spool
+    finally:
+        spool.close()
+
+
+_NO_LIMIT = 1 << 50
+"""Workers keep to the limit that they were given; nothing here adds to what they have."""
 
 
 def is_alive(holder: LeaseHolder) -> bool | None:
@@ -68,6 +95,34 @@ def as_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
         ("last sent", _moment(figures["last_sent_at"])),
         ("last error", printable(figures["last_error"] or "none")),
         ("SQLite", _sqlite(figures)),
+    ]
+
+
+def requeued_as_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `requeue` has done, for people."""
+    return [
+        ("spool", printable(figures["path"])),
+        ("requeued", _count(figures["requeued"])),
+        ("damaged", f"{_count(figures['damaged'])} (still rejected)"),
+        ("pending", _count(figures["pending"])),
+        ("rejected", _count(figures["rejected"])),
+    ]
+
+
+def question(selection: Selection, path: Path) -> str:
+    """What `purge` asks."""
+    what = f"{_count(selection.events)} {selection.state} events of {printable(str(path))}"
+    return f"Delete {what} for good?" + (" They were never sent." if selection.state != "sent" else "")
+
+
+def purged_as_rows(figures: dict[str, Any]) -> list[tuple[str, str]]:
+    """What `purge` has done, for people."""
+    return [
+        ("spool", printable(figures["path"])),
+        ("purged", f"{_count(figures['purged'])} {figures['state']}"),
+        ("pending", _count(figures["pending"])),
+        ("rejected", _count(figures["rejected"])),
+        ("dropped", _count(figures["dropped"])),
     ]
 
 

@@ -50,6 +50,8 @@ def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False)
     mode = "ro" if read_only else "rw"
     uri = f"file:{quote(os.fsencode(path))}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    # A byte of the server's words that was flipped must not keep everything else from being read.
+    connection.text_factory = _as_text
     try:
         for pragma in (*PRAGMAS, f"PRAGMA synchronous = {synchronous}"):
             # Some look at the file, and whoever opens it first after a crash locks it to read its log.
@@ -58,6 +60,10 @@ def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False)
         connection.close()
         raise
     return connection
+
+
+def _as_text(stored: bytes) -> str:
+    return stored.decode(errors="replace")
 
 
 def patiently(statement: Callable[[], T], patience: float = PATIENCE) -> T:

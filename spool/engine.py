@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from . import ledger, sql
 from .access import Access
 from .appender import Appender
+from .disposal import Disposal
 from .errors import SpoolError
 from .filesystem import refuse_planted
 from .group import GroupCommit
@@ -21,7 +22,7 @@ from .upkeep import Upkeep
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .records import Backlog, Batch, Stats
+    from .records import Backlog, Batch, Notice, Requeued, Selection, Stats
 
 
 class Spool:
@@ -62,6 +63,7 @@ class Spool:
         self._access = Access(path, project_id, synchronous, space)
         self._appender = Appender(self._access, space, on_full)
         self._upkeep = Upkeep(self._access, space, synchronous, retention)
+        self._disposal = Disposal(self._access, space)
         self._begin_group()
 
     def _begin_group(self) -> None:
@@ -86,7 +88,7 @@ class Spool:
             self._access.notice_fork()
             self._begin_group()
         row = self._appender.row(payload)
-        return self._group.append(row) if self._group else self._appender.append([row])
+        return self._group.append(row) if self._group else self._appender.append_one(row)
 
     # -- batches -------------------------------------------------------------------------------------------------------
 
@@ -143,6 +145,50 @@ class Spool:
         with self._access.transaction() as db:
             ledger.take_out(db, batch, index)
 
+    # -- explicit acts -------------------------------------------------------------------------------------------------
+
+    def requeue(self, older_than: float = 0.0) -> Requeued:
+        """
+        Have rejected events wait again: each is appended once more, as it was, behind all others, the oldest first.
+
+        Damaged ones stay rejected. In small steps, each all or nothing: where one raises, call again for the rest.
+
+        Args:
+            older_than: Seconds since an event was rejected, at least; 0 for all.
+
+        Raises:
+            SpoolFullError: There is no room for more; what is not requeued is still rejected.
+            SpoolError: As SQLite says.
+        """
+        return self._disposal.requeue(self._disposal.select("rejected", older_than))
+
+    def select(self, state: str, older_than: float = 0.0) -> Selection:
+        """
+        What `purge` would delete now; what comes after is not part of it.
+
+        Args:
+            state: "rejected", "pending" or "sent". What is in flight cannot be purged: the server may have it.
+            older_than: Seconds since the event was rejected, appended or sent, at least; 0 for all.
+        """
+        return self._disposal.select(state, older_than)
+
+    def purge(self, selection: Selection) -> int:
+        """
+        Delete events for good; those that were not sent are counted as dropped.
+
+        In small steps, each all or nothing: where one raises, call again for the rest.
+
+        Args:
+            selection: What `select` returned.
+
+        Returns:
+            How many events were deleted.
+
+        Raises:
+            SpoolError: As SQLite says.
+        """
+        return self._disposal.purge(selection)
+
     # -- looking -------------------------------------------------------------------------------------------------------
 
     def last_seq(self) -> int:
@@ -175,8 +221,8 @@ class Spool:
         with self._access.reading() as db:
             return check(db)
 
-    def notices(self) -> Iterator[str]:
-        """What has befallen the spool and belongs in a log, as errors, each once; the spool itself never logs."""
+    def notices(self) -> Iterator[Notice]:
+        """What has befallen the spool and belongs in a log, each once; the spool itself never logs."""
         while self._access.notices:
             yield self._access.notices.popleft()
 
@@ -207,6 +253,11 @@ class Spool:
         space of what has been sent.
         """
         self._upkeep.run()
+
+    @property
+    def needs_upkeep(self) -> bool:
+        """Whether upkeep should come at once: the log has grown long."""
+        return self._access.log_is_long
 
     def close(self) -> None:
         """Move the log into the file and close it in this process. Closing twice does no harm."""

@@ -76,6 +76,15 @@ def translated(error: sqlite3.Error, path: str) -> SpoolError:
     return kind(f"spool {path}: {error} - {hint}")
 
 
+MISREAD = (TypeError, ValueError, OverflowError)
+"""What our own code raises over a value that it never wrote there: no checksum covers the ledger."""
+
+
+def misread(path: str) -> SpoolCorruptError:
+    """The spool's own error for that."""
+    return SpoolCorruptError(f"spool {path}: it holds values that were never written there - keep the file")
+
+
 def from_os(error: OSError, path: str) -> SpoolError:
     """The spool's own error for what the operating system refused."""
     kind = SpoolFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else SpoolError

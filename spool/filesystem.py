@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
+import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,6 +126,52 @@ def alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def scratch_folder(beside: Path, prefix: str) -> Iterator[Path]:
+    """A private folder beside *beside*, gone at the end; `delete_left` knows what a killed process has left."""
+    _make_folders(beside.parent)
+    with alone_in(beside.parent):
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=beside.parent))
+        held = _hold(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def delete_left(beside: Path, prefix: str) -> None:
+    """Delete the scratch folders beside *beside* that no living process holds."""
+    if beside.parent.is_dir():
+        with alone_in(beside.parent):
+            for left in beside.parent.glob(f"{prefix}*"):
+                _delete_unless_held(left)
+
+
+def _delete_unless_held(folder: Path) -> None:
+    with suppress(OSError):  # its maker lives, or it is another user's
+        held = _hold(folder)
+        if held is not None:
+            try:
+                shutil.rmtree(folder)
+            finally:
+                os.close(held)
+
+
+def _hold(folder: Path) -> int | None:
+    """Lock *folder* for as long as the process lives; None where a folder cannot be locked."""
+    if sys.platform == "win32":
+        return None
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def size_of(path: Path) -> int:
     """Bytes of the file, 0 where there is none; by `stat`, since opening it could cost SQLite its locks."""
     try:
@@ -132,7 +180,7 @@ def size_of(path: Path) -> int:
         return 0
 
 
-def identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path | str) -> tuple[int, int] | None:
     """What tells this file from another of the same name; None where there is none."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - on the way of every append, and half the price of Path.stat

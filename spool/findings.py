@@ -92,7 +92,7 @@ class Findings:
         self.project_id: str | None = None
         self.left_out = 0
         self._image = image
-        self._spools: set[tuple[Value, Value]] = set()
+        self._spools: dict[tuple[Value, Value], set[bool]] = {}
         self._any = False
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.executescript(sql.SCRATCH)
@@ -100,10 +100,22 @@ class Findings:
         for place in image.places():
             for cell in image.cells(place):
                 self._take(place, cell)
-        if len(self._spools) > 1:  # the log is another spool's, and nobody knows whose the ledger is
+        if not self._is_one_spool():
             self._db.execute(sql.FORGET_LEDGER)
         self.settled = Ranges(self._db.execute(sql.FOUND_SETTLED))
         self._conclude()
+
+    def _is_one_spool(self) -> bool:
+        """
+        Whether file and log belong together; where they do not, nobody knows whose the ledger is.
+
+        A log goes on where its file ends, and so repeats something of it: where it does not, it is taken for another
+        spool's. What has been sent may then be sent again; in a ledger that is believed, events could be lost.
+        """
+        if len(self._spools) > 1:
+            return False
+        says_so = any(len(sources) > 1 for sources in self._spools.values())
+        return says_so or not self._db.execute(sql.STRANGERS).fetchone()[0]
 
     def _conclude(self) -> None:
         self._db.create_function("explained", 2, self._explained)
@@ -199,10 +211,10 @@ class Findings:
                     return False
                 self._db.execute(sql.FIND_REFUSED, (cell.number, crc, len(payload), place, cell.slot))
             case (None, int(), int(), str(), str(), int(), int(), int(), int(), int() | float() | None):
-                self._find_batch(cell.number, row)
+                self._find_batch(place, cell.number, row)
             case (str() as project_id, int() | float() as made_at, int(), int(), int(), int(), _, _, _, _, _):
                 self.project_id = project_id
-                self._spools.add((project_id, made_at))
+                self._spools.setdefault((project_id, made_at), set()).add(place < 0)
             case (str(), str(), str(), int(), str() | None):
                 pass  # the schema's
             case _:
@@ -219,11 +231,11 @@ class Findings:
             self._db.execute(sql.FIND_EVENT, row)
         return True
 
-    def _find_batch(self, first: int, row: tuple[Value, ...]) -> None:
+    def _find_batch(self, place: int, first: int, row: tuple[Value, ...]) -> None:
         """The ledger has no checksum: what does not add up is as if it were not there."""
         _, last, events, request_id, state, attempts, faults, *_ = row
         if state in _STATES and last - first + 1 == events and _REQUEST_ID.fullmatch(request_id):  # type: ignore[operator,arg-type]
-            self._db.execute(sql.FIND_BATCH, (first, last, request_id, state, attempts, faults))
+            self._db.execute(sql.FIND_BATCH, (first, last, request_id, state, attempts, faults, place < 0))
 
 
 def _neighbours(cell: Cell) -> list[int | None]:

@@ -1,19 +1,25 @@
-"""What makes a file a spool: its mark, its version and its project; and what is done with one that is damaged."""
+"""What makes a file a spool: its mark, its version and its project."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from contextlib import closing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from . import ledger, sql
-from .connection import connect, journal_of, patiently, shm_of, wal_of
-from .errors import SpoolCorruptError, SpoolError, SpoolMismatchError, SpoolVersionError, from_os, translated
-from .filesystem import alone_in, create_private, identity, refuse_network, size_of, sync_folder
-from .inspection import missing
+from .aside import set_aside
+from .connection import connect, patiently, wal_of
+from .errors import (
+    MISREAD,
+    SpoolCorruptError,
+    SpoolError,
+    SpoolMismatchError,
+    SpoolVersionError,
+    misread,
+    translated,
+)
+from .filesystem import create_private, identity, refuse_network, size_of
 from .log import unseen
 
 if TYPE_CHECKING:
@@ -133,55 +139,14 @@ def verify_numbers(connection: sqlite3.Connection, path: Path) -> None:
         raise SpoolCorruptError(f"spool {path}: its newest events are missing - keep the file")
 
 
-def is_damaged(path: Path) -> bool:
-    """Whether SQLite, reading the whole file anew, finds it damaged, or rows have vanished from it."""
-    try:
-        with closing(connect(path, read_only=True)) as connection:
-            (verdict,) = patiently(lambda: connection.execute("PRAGMA quick_check(1)").fetchone())
-            connection.execute("BEGIN")
-            return bool(verdict != "ok" or missing(connection))
-    except sqlite3.Error as error:
-        return isinstance(translated(error, str(path)), SpoolCorruptError)
-
-
-def name_aside(path: Path) -> Path:
-    """What a damaged file is called from now on: as nothing before it was."""
-    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    return path.with_name(f"{path.name}.corrupt-{moment}-{os.getpid()}")
-
-
-def set_aside(path: Path, found: tuple[int, int] | None) -> Path | None:
-    """
-    Rename a damaged spool and its log, so that a new one can be made; nothing is deleted but the index.
-
-    Returns:
-        Its new name; None where the file at *path* is no longer the one *found* (another process was first).
-
-    Raises:
-        SpoolError: It cannot be renamed.
-    """
-    aside = name_aside(path)
-    try:
-        with alone_in(path.parent):
-            if identity(path) != found:
-                return None
-            shm_of(path).unlink(missing_ok=True)
-            for beside in (wal_of, journal_of):  # before the file: SQLite would take it for a new one's
-                if beside(path).exists():
-                    beside(path).rename(beside(aside))
-            path.rename(aside)
-            sync_folder(path.parent)
-    except OSError as error:
-        raise from_os(error, str(path)) from error
-    return aside
-
-
 def _bring_up(path: Path, project_id: str) -> None:
     try:
         while not _is_spool(path, project_id):
             _roll_back(path)
     except sqlite3.Error as error:
         raise translated(error, str(path)) from error
+    except MISREAD as error:
+        raise misread(str(path)) from error
 
 
 def _is_spool(path: Path, project_id: str) -> bool:

@@ -24,6 +24,7 @@ _FREE = b"\x02\0\0\0\0"
 _OVERFLOWS = (b"\x03", b"\x04")
 _RESERVED = (0, 12)
 """Bytes that builds of SQLite keep for themselves at the end of each page."""
+_SAMPLE = 500
 _LOCK_PAGE = (1 << 30) // PAGE_SIZE + 1
 """SQLite locks bytes of it, and so never uses it."""
 
@@ -48,7 +49,7 @@ class Image:
         if log:
             self._read_log()
         self._newest_in_log = {places[-1] for places in self._in_log.values()}
-        self._usable = PAGE_SIZE - (self._head[20] if self._head[20] in _RESERVED else 0)
+        self._usable = self._find_usable()
         self._map_step = self._usable // _MAP_ENTRY + 1
         self.page = lru_cache(64)(self._page)
         self.cells = lru_cache(64)(self._cells)
@@ -74,11 +75,21 @@ class Image:
             return place in self._newest_in_log
         return place // PAGE_SIZE + 1 not in self._in_log
 
-    def _page(self, place: int) -> Page:
+    def _page(self, place: int, usable: int = 0) -> Page:
         source, at = (self._file, place) if place >= 0 else (self._log, -place)
         data = os.pread(source, PAGE_SIZE, at).ljust(PAGE_SIZE, b"\0")  # a file cut short ends within a page
         first = place == 0 or place in self._in_log.get(1, ())
-        return Page(data, HEAD_OF_FILE if first else 0, self._usable)
+        return Page(data, HEAD_OF_FILE if first else 0, usable or self._usable)
+
+    def _find_usable(self) -> int:
+        """How many bytes of a page SQLite uses. The head says so, but pages show it: they add up with one size only."""
+        places = [number * PAGE_SIZE for number in range(self._in_file)]
+        places += [place for in_log in self._in_log.values() for place in in_log]
+        some = places[:: len(places) // _SAMPLE + 1]
+        return max(
+            (PAGE_SIZE - reserved for reserved in _RESERVED),
+            key=lambda usable: sum(self._page(place, usable).is_sound() for place in some),
+        )
 
     def _cells(self, place: int) -> list[Cell]:
         return self.page(place).cells()

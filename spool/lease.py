@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from .errors import SpoolError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,15 +20,15 @@ class Lease:
     """
 
     def __init__(self, spool_path: Path) -> None:
-        path = spool_path.with_name(spool_path.name + ".lease")
-        self._lock = FileLock(path, mode=0o600, thread_local=False, fallback_to_soft=False)
+        self._path = spool_path.with_name(spool_path.name + ".lease")
+        self._lock = FileLock(self._path, mode=0o600, thread_local=False, fallback_to_soft=False)
 
     def acquire(self) -> bool:
         """
         Take the lease if it is free, without waiting; true where this process holds it now.
 
         Raises:
-            OSError: The lock file cannot be made or locked.
+            SpoolError: The lock file cannot be made or locked.
         """
         if self._lock.is_locked:
             return True
@@ -34,6 +36,11 @@ class Lease:
             self._lock.acquire(blocking=False)
         except Timeout:
             return False
+        except (OSError, NotImplementedError) as error:  # the latter where the file system has no locks
+            raise SpoolError(
+                f"the lease {self._path}: {getattr(error, 'strerror', None) or error} - check this file, the modes of "
+                "its folder and the disk; meanwhile this process uploads nothing, and what is recorded is kept"
+            ) from error
         return True
 
     @property

@@ -9,10 +9,11 @@ half way from one state to another.
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 import zlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from . import sql
 from .errors import SpoolCorruptError
@@ -29,6 +30,9 @@ MOST_DROPPED = 1000
 
 DAMAGED = "damaged: the checksum of the stored event does not match; it was never uploaded"
 DEADLY = f"{MOST_DEATHS} processes in a row died while they uploaded this event"
+
+
+_REQUEST_ID = re.compile("[0-9a-f]{32}")
 
 
 class Row(NamedTuple):
@@ -118,6 +122,7 @@ def open_next(db: sqlite3.Connection, rows: list[Row]) -> Batch | None:
 
 def resume(db: sqlite3.Connection, row: Open) -> Batch | None:
     """Begin another upload of an open batch; None where it could not stay as it was and the ledger was changed."""
+    _refuse_senseless(row)
     deaths = row.deaths + row.uploading
     rows = [Row(*found) for found in db.execute(sql.COVERED, (row.first, row.last))]
     if rows:
@@ -187,14 +192,19 @@ def take_out(db: sqlite3.Connection, batch: Batch, index: int) -> None:
 
 def drop(db: sqlite3.Connection, max_bytes: int) -> int:
     """Give up about *max_bytes* of the oldest waiting events, in favour of newer ones; how many that was."""
-    start = tail(db)
-    rows = waiting(db, start, MOST_DROPPED, max_bytes)
-    if not rows:
-        return 0
-    db.execute(sql.SETTLED_AT_ONCE, (start + 1, rows[-1].seq, len(rows), "dropped", time.time()))
-    _delete(db, start + 1, rows[-1].seq)
-    db.execute(sql.COUNT_DROPPED, (len(rows),))
+    rows = waiting(db, tail(db), MOST_DROPPED, max_bytes)
+    if rows:
+        give_up(db, rows[-1].seq)
     return len(rows)
+
+
+def give_up(db: sqlite3.Connection, last: int) -> int:
+    """Delete the waiting events up to row *last*, none of which is missing; how many that was."""
+    start = tail(db)
+    db.execute(sql.SETTLED_AT_ONCE, (start + 1, last, last - start, "dropped", time.time()))
+    _delete(db, start + 1, last)
+    db.execute(sql.COUNT_DROPPED, (last - start,))
+    return last - start
 
 
 def prunable(db: sqlite3.Connection, retention: float) -> tuple[int, int] | None:
@@ -249,13 +259,29 @@ def totals(db: sqlite3.Connection) -> Totals:
     """The spool's counters."""
     sent, rejected, dropped, flush_to, last_sent_at, last_error, *lease = db.execute(sql.SUMMARY).fetchone()
     holder = LeaseHolder(*lease) if lease[0] else None
-    return Totals(sent, rejected, dropped, flush_to, last_sent_at, last_error, holder)
+    return Totals(int(sent), int(rejected), int(dropped), int(flush_to), last_sent_at, last_error, holder)
+
+
+def _refuse_senseless(row: Open) -> None:
+    """No checksum covers the ledger, and what it says of a batch may be a request of any size under any id."""
+    if row.last - row.first + 1 != row.events or not _REQUEST_ID.fullmatch(row.request_id):
+        raise SpoolCorruptError(f"the ledger says what makes no sense of the batch from row {row.first} on - keep it")
 
 
 def _refuse_gaps(rows: list[Row], first: int, last: int) -> None:
     """What damage has taken out of the tree may still be on the disk, for as long as nothing is written there."""
-    if [row.seq for row in rows] != list(range(first, last + 1)):
-        raise SpoolCorruptError(f"events have vanished from among rows {first} to {last} of the spool - keep the file")
+    if len(rows) != last - first + 1 or [row.seq for row in rows] != list(range(first, last + 1)):
+        refuse_gap(first, last)
+
+
+def refuse_gap(first: int, last: int) -> NoReturn:
+    """
+    Say that of these rows not all are there, though nobody took them away.
+
+    Raises:
+        SpoolCorruptError: Always.
+    """
+    raise SpoolCorruptError(f"events have vanished from among rows {first} to {last} of the spool - keep the file")
 
 
 def _covered(db: sqlite3.Connection, batch: Batch) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from . import sql
@@ -12,6 +12,7 @@ from .connection import connect, patiently, shm_of, wal_of
 from .filesystem import identity, size_of, sync_wal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from .space import Space
@@ -39,7 +40,8 @@ class Links:
             for writer in (self.append, self.ledger):
                 writer.execute(f"PRAGMA journal_size_limit = {space.checkpoint_at}")
             self.file = identity(path)
-            self._beside = [(each, identity(each)) for each in (self._log, shm_of(path))]
+            # As texts: making those of paths takes longer than asking for the files.
+            self._watched = [(str(each), identity(each)) for each in (path, self._log, shm_of(path))]
         except BaseException:
             self.close()
             raise
@@ -54,9 +56,7 @@ class Links:
     @property
     def lost(self) -> bool:
         """Whether the file that these connections write to, its log or the log's index is no longer the spool's."""
-        if identity(self._path) != self.file:
-            return True
-        return any(before is None or identity(each) != before for each, before in self._beside)
+        return any(before is None or identity(each) != before for each, before in self._watched)
 
     @property
     def log_bytes(self) -> int:
@@ -75,9 +75,19 @@ class Links:
         SQLite up to 3.51.2 can lose commits that race a checkpoint, so the ledger's connection holds the write lock
         meanwhile. PASSIVE is the one mode that does not ask for the lock that is held here.
         """
+        with self._alone():
+            if not self.lost:  # or others may have gone on without us
+                self._move_log()
+
+    def _move_log(self) -> None:
+        self.append.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the write lock."""
         patiently(lambda: self.ledger.execute("BEGIN IMMEDIATE"))
         try:
-            self.append.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            yield
         finally:
             if self.ledger.in_transaction:  # some errors end it by themselves
                 self.ledger.execute("ROLLBACK")
@@ -86,12 +96,21 @@ class Links:
         """
         Move a log that has been deleted into the file: these connections have it open, and no others can see it.
 
-        Where its index is no longer the spool's, or there is another log, others may have gone on without us.
+        Its index is deleted, too: whoever opens the spool begins another log, and would take the index for that one's.
+        Who still has this log open notices it by that. Where the index is no longer the spool's, or there is another
+        log, others have gone on without us.
         """
-        (log, _), (index, ours) = self._beside
-        if identity(log) is None and identity(index) == ours and identity(self._path) == self.file:
-            with suppress(sqlite3.OperationalError):
-                self.checkpoint()
+        with suppress(sqlite3.DatabaseError, OSError):
+            if self._log_is_deleted():
+                with self._alone():
+                    if self._log_is_deleted():  # nobody has been faster
+                        self._move_log()
+                        shm_of(self._path).unlink()
+
+    def _log_is_deleted(self) -> bool:
+        """Whether the log is gone, and all else as it was."""
+        (path, file), (log, _), (index, ours) = self._watched
+        return identity(log) is None and identity(index) == ours and identity(path) == file
 
     def restart_log(self) -> None:
         """

@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import struct
 import tempfile
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -108,6 +109,7 @@ def _seen(log: int, path: Path) -> int:
     with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         copy = Path(folder) / "copy"
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")
             connection.execute("PRAGMA journal_mode = WAL")
         with os.fdopen(os.dup(log), "rb") as source, wal_of(copy).open("xb") as target:
             shutil.copyfileobj(source, target)
@@ -116,6 +118,28 @@ def _seen(log: int, path: Path) -> int:
             connection.execute("PRAGMA synchronous = OFF")
             _, seen, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return max(0, int(seen))
+
+
+def may_be_cut_off(path: Path) -> bool:
+    """
+    Whether a gap in the log may be what a power cut leaves: this machine has started since the log was last written to.
+
+    A disk writes in any order what has not been synced. So after a power cut commits may be in the log behind one that
+    is not, and with synchronous="normal" some of them were acknowledged, in the last moments before. That much was
+    never promised to survive, so nobody need be woken; it is told all the same, and what is left is kept for `salvage`.
+    With "full" it is no different: of what was synced nothing is missing after a power cut, so what is behind the gap
+    was not acknowledged. A log that has been written to since the machine started cannot have lost anything in this
+    way: then it is damaged, and what was promised may be missing.
+
+    A clock that was moved meanwhile may deceive us. Then it is told as the wrong one of two, and nothing else changes.
+    """
+    return wal_of(path).stat().st_mtime < _started_at()
+
+
+def _started_at() -> float:
+    """When this machine started, by the clock that dates files."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # goes on while the machine sleeps; Linux only
+    return time.time() - (time.monotonic() if clock is None else time.clock_gettime(clock))
 
 
 def rescue(path: Path, frames: list[Frame], aside: Path) -> None:

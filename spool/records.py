@@ -3,6 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class Notice(str):
+    """
+    What has befallen the spool, in words for a log.
+
+    Attributes:
+        allowed: Whether it is no more than what was promised allows, so that nobody need be woken for it.
+    """
+
+    __slots__ = ("allowed",)
+
+    allowed: bool
+
+    def __new__(cls, text: str, *, allowed: bool = False) -> Self:
+        """Take the words."""
+        notice = super().__new__(cls, text)
+        notice.allowed = allowed
+        return notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +118,29 @@ class Stats:
     def unsent(self) -> int:
         """Events whose outcome is not known: pending and in flight."""
         return self.pending + self.in_flight
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """
+    Which events an act is about: those that were there when the selection was made, and no later ones.
+
+    Attributes:
+        state: "rejected", "pending" or "sent".
+        before: Until when they came into that state, in seconds since 1970; None where their age does not matter.
+        upto: The last row that may be among them.
+        events: How many they were.
+    """
+
+    state: str
+    before: float | None
+    upto: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """How many rejected events wait again, and how many stay rejected because they are damaged."""
+
+    requeued: int
+    damaged: int

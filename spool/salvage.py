@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from . import sql
 from .connection import connect, journal_of, shm_of, wal_of
 from .errors import SpoolCorruptError, SpoolError, from_os
-from .filesystem import sync_folder
+from .filesystem import delete_left, scratch_folder, sync_folder
 from .findings import Findings
 from .format import prepare, refuse_newer
 from .image import Image
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .findings import FoundBatch, FoundEvent
 
 _COMMIT_BYTES = 4 << 20
+_SCRATCH = ".alignai-salvage-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,9 @@ def salvage(damaged: Path, new: Path, project_id: str | None = None) -> Salvaged
         SpoolCorruptError: There is nothing of a spool in it.
         SpoolError: A file cannot be read or made, *new* is there already, or *damaged* is being written to.
     """
-    _refuse_existing(new)
     try:
+        delete_left(new, _SCRATCH)
+        _refuse_existing(new)
         with ExitStack() as stack:
             file = stack.enter_context(_existing(damaged).open("rb"))
             log = stack.enter_context(wal_of(damaged).open("rb")) if wal_of(damaged).exists() else None
@@ -195,16 +197,13 @@ def _batch_of(batches: list[FoundBatch]) -> Callable[[FoundEvent], FoundBatch | 
 @contextmanager
 def _made_whole(path: Path) -> Iterator[Path]:
     """Where to make the file: in the end it gets its name, which must be free, all at once."""
-    draft = path.with_name(f"{path.name}.salvage-{os.getpid()}")
-    try:
+    with scratch_folder(path, _SCRATCH) as folder:
+        draft = folder / "spool.db"
         yield draft
         try:
             os.link(draft, path)
         except FileExistsError:
             raise SpoolError(f"spool {path}: {_EXISTS}") from None
-    finally:
-        for each in (draft, wal_of(draft), shm_of(draft), journal_of(draft)):
-            each.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

@@ -15,7 +15,8 @@ PAGE_SIZE = 4096
 _FRAME_SIZE = PAGE_SIZE + 24
 _FRAMES_OF_A_COMMIT = 4
 _MOST_LOG = 64 << 20
-_MOST_BEFORE_CHECKPOINT = 4 << 20
+_MOST_BEFORE_CHECKPOINT = 5 << 20
+_MOST_UNVERIFIED = 1 << 20
 _VACUUM_PAGES = 128
 _VACUUM_FROM_PAGES = 1024
 
@@ -63,7 +64,7 @@ class Space:
     @property
     def unverified_bytes(self) -> int:
         """Bytes that the log may grow by before it is looked at."""
-        return min(self.log_bytes // 8, 1 << 20)
+        return min(self.log_bytes // 8, _MOST_UNVERIFIED)
 
     @property
     def max_pages(self) -> int:

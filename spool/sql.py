@@ -111,7 +111,7 @@ GIVE_LEASE = "UPDATE spool SET lease_pid = NULL, lease_host = NULL, lease_since 
 SUMMARY = """
 SELECT sent, rejected, dropped, flush_to, last_sent_at, last_error, lease_pid, lease_host, lease_since FROM spool
 """
-APPENDED_AT = "SELECT at FROM events WHERE seq = ?"
+APPENDED_AT = "SELECT coalesce(CAST(at AS REAL), 0.0) FROM events WHERE seq = ?"
 PROJECT = "SELECT project_id FROM spool"
 
 # -- upkeep ------------------------------------------------------------------------------------------------------------
@@ -124,6 +124,45 @@ WHERE state <> 'pruned' ORDER BY first LIMIT 1
 MARK_PRUNED = "UPDATE batches SET state = 'pruned' WHERE first = ?"
 DELETE_BATCHES = "DELETE FROM batches WHERE state = 'pruned' AND first < (SELECT max(first) FROM batches)"
 
+# -- seeing that all is well -------------------------------------------------------------------------------------------
+SENSELESS_BATCHES = """
+SELECT count(*) FROM batches
+WHERE typeof(last) || typeof(events) || typeof(attempts) || typeof(faults) || typeof(deaths) || typeof(uploading)
+    <> 'integerintegerintegerintegerintegerinteger'
+OR state NOT IN ('open', 'sent', 'rejected', 'dropped', 'pruned') OR (state = 'open' AND last - first + 1 <> events)
+OR typeof(request_id) <> 'text' OR length(request_id) NOT IN (0, 32) OR request_id GLOB '*[^0-9a-f]*'
+OR typeof(settled_at) NOT IN ('real', 'null') OR (settled_at IS NULL) <> (state = 'open')
+"""
+SOUND_SUMMARIES = """
+SELECT count(*) FROM spool
+WHERE typeof(sent) || typeof(rejected) || typeof(dropped) || typeof(flush_to) = 'integerintegerintegerinteger'
+AND typeof(project_id) = 'text' AND typeof(last_error) IN ('text', 'null') AND typeof(last_sent_at) IN ('real', 'null')
+AND typeof(lease_pid) IN ('integer', 'null') AND typeof(lease_since) IN ('real', 'null')
+"""
+
+# -- requeueing and purging --------------------------------------------------------------------------------------------
+LAST_REJECTED = "SELECT coalesce(max(seq), 0) FROM rejected"
+REJECTED_SIZES = """
+SELECT seq, coalesce(length(payload), 0), ?1 IS NULL OR rejected_at <= ?1 FROM rejected WHERE seq > ?2 AND seq <= ?3
+ORDER BY seq LIMIT ?4
+"""
+REJECTED_ROWS = """
+SELECT seq, crc, CAST(payload AS BLOB) FROM rejected
+WHERE seq BETWEEN ?2 AND ?3 AND (?1 IS NULL OR rejected_at <= ?1) ORDER BY seq
+"""
+COUNT_REJECTED_BEFORE = "SELECT count(*) FROM rejected WHERE rejected_at <= ?1 AND seq <= ?2"
+TAKE_REJECTED = "DELETE FROM rejected WHERE seq = ?"
+PURGE_REJECTED = "DELETE FROM rejected WHERE seq BETWEEN ?2 AND ?3 AND (?1 IS NULL OR rejected_at <= ?1)"
+UNCOUNT_REJECTED = "UPDATE spool SET rejected = rejected - ?"
+WAITING_SIZES = """
+SELECT seq, coalesce(length(payload), 0), 1 FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?
+"""
+FIRST_WAITING_SINCE = "SELECT seq FROM events WHERE seq > ? AND at > ? ORDER BY seq LIMIT 1"
+UNPRUNED = """
+SELECT last, events, state, settled_at FROM batches INDEXED BY batches_unpruned WHERE state <> 'pruned' ORDER BY first
+"""
+SENT_EVENTS = "SELECT coalesce(sum(events), 0) FROM batches WHERE first = ? AND state = 'sent'"
+
 # -- salvage -----------------------------------------------------------------------------------------------------------
 # What a damaged spool still says, in a database of its own: where the rows are, not what is in them.
 SCRATCH = """
@@ -135,6 +174,7 @@ CREATE TABLE found (
     before    INTEGER,
     behind    INTEGER,
     believed  INTEGER NOT NULL DEFAULT 0,
+    in_both   INTEGER NOT NULL DEFAULT 0,
     place     INTEGER NOT NULL,
     slot      INTEGER NOT NULL,
     PRIMARY KEY (seq, crc, size)
@@ -153,7 +193,8 @@ CREATE TABLE ledger (
     state       TEXT NOT NULL,
     attempts    INTEGER NOT NULL,
     faults      INTEGER NOT NULL,
-    PRIMARY KEY (first, last, request_id, state)
+    in_log      INTEGER NOT NULL,
+    PRIMARY KEY (first, last, request_id, state, in_log)
 ) WITHOUT ROWID;
 CREATE TABLE refused (
     seq    INTEGER NOT NULL,
@@ -166,8 +207,10 @@ CREATE TABLE refused (
 CREATE VIEW refused_damaged AS SELECT seq FROM damaged WHERE believed AND seq NOT IN (SELECT seq FROM refused)
 AND EXISTS (SELECT 1 FROM ledger WHERE state IN ('rejected', 'pruned') AND damaged.seq BETWEEN first AND last);
 """
+# The file comes before the log, whose places are less than 0.
 FIND_EVENT = """
-INSERT OR IGNORE INTO found (seq, crc, size, at, before, behind, place, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO found (seq, crc, size, at, before, behind, place, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET in_both = 1 WHERE place >= 0 AND excluded.place < 0 AND at = excluded.at
 """
 FIND_DAMAGED = "INSERT OR IGNORE INTO damaged (seq, before, behind) VALUES (?, ?, ?)"
 # No checksum covers a number: it is believed where it fits to the one before or behind it.
@@ -180,7 +223,8 @@ UPDATE damaged SET believed = 1
 WHERE (before IS NULL AND behind IS NULL) OR explained(before, seq) OR explained(seq, behind)
 """
 FIND_BATCH = (
-    "INSERT OR REPLACE INTO ledger (first, last, request_id, state, attempts, faults) VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT OR REPLACE INTO ledger (first, last, request_id, state, attempts, faults, in_log) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 FIND_REFUSED = "INSERT OR REPLACE INTO refused (seq, crc, size, place, slot) VALUES (?, ?, ?, ?, ?)"
 # Its number is not its own: the same row is there under the right one.
@@ -203,6 +247,19 @@ LOST_REFUSED = "SELECT count(*) FROM refused_damaged"
 # Of two rows under one number, who knows whose it is?
 DOUBT_DISPUTED = "UPDATE found SET believed = 0 WHERE seq IN (SELECT seq FROM found GROUP BY seq HAVING count(*) > 1)"
 FORGET_LEDGER = "DELETE FROM ledger"
+# Nothing is in both file and log, neither a row nor a batch, and yet one says that rows of the other are settled.
+STRANGERS = """
+SELECT (EXISTS (SELECT 1 FROM found WHERE place >= 0) OR EXISTS (SELECT 1 FROM ledger WHERE NOT in_log))
+AND (
+    EXISTS (SELECT 1 FROM ledger WHERE in_log)
+    OR (SELECT min(seq) FROM found WHERE place < 0) <= (SELECT max(last) FROM ledger)
+)
+AND NOT EXISTS (SELECT 1 FROM found WHERE in_both)
+AND NOT EXISTS (
+    SELECT 1 FROM ledger AS one JOIN ledger AS other USING (first, request_id)
+    WHERE one.in_log AND NOT other.in_log AND request_id <> ''
+)
+"""
 # A batch is only ever split or settled: an open one with another inside it is of the past.
 FORGET_PAST = """
 DELETE FROM ledger WHERE state = 'open' AND EXISTS (
@@ -215,7 +272,10 @@ DELETE FROM ledger WHERE state = 'open' AND EXISTS (
 FOUND = "SELECT seq, crc, at, believed, place, slot FROM found ORDER BY seq, place"
 FOUND_DAMAGED = "SELECT seq, believed FROM damaged ORDER BY seq"
 FOUND_SETTLED = "SELECT first, last FROM ledger WHERE state <> 'open' ORDER BY first"
-FOUND_OPEN = "SELECT first, last, request_id, attempts, faults FROM ledger WHERE state = 'open' ORDER BY first"
+FOUND_OPEN = """
+SELECT first, last, request_id, max(attempts), max(faults) FROM ledger WHERE state = 'open'
+GROUP BY first, last, request_id ORDER BY first
+"""
 FOUND_REFUSED = "SELECT seq, crc, place, slot FROM refused ORDER BY seq"
 FOUND_NUMBERS = "SELECT seq FROM found WHERE believed"
 FOUND_REFUSED_NUMBERS = "SELECT seq FROM refused WHERE seq BETWEEN ? AND ?"

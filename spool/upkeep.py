@@ -82,6 +82,7 @@ class Upkeep:
     def _checkpoint_where_long(self) -> None:
         with self._access.writing, self._access.translating():
             links = self._access.links()
+            self._access.log_is_long = False
         if links.log_bytes > self._space.checkpoint_at:
             with self._access.translating():
                 links.sync_log()  # before the write lock is taken, so that it is held for less

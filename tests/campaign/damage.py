@@ -85,7 +85,7 @@ class Victim:
 
     def judge(self, run: Run) -> None:
         _, outcome = self.salvage(self.salvaged)
-        run.count(files=1, **{f"salvage_{outcome}": 1})
+        run.count(files=1, **{self.kind: 1, f"salvage_{outcome}": 1})
         run.count(**{f"worker_{self.visit()}": 1})
 
     # -- salvage -------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignai.spool import Spool
-from alignai.spool.access import VERIFY_ROWS
+from alignai.spool.recent import VERIFY_ROWS
 from tests.campaign.disk_life import NAME, Life
 from tests.campaign.orders import in_memory
 from tests.clients import PROJECT, repeated_under_another_id

@@ -3,7 +3,7 @@ Kill: workers die at random instants and at named steps, under a server that fai
 
 A trial has one spool, generations of workers on it (writers, uploaders, both at once), and a server in bad weather.
 Each worker is killed at a random instant, dies at a crash point, is told to end, or ends by itself. Then all is calm,
-and the oracle of `kill_oracle` has the last word.
+and the oracle of `kill_oracle` has the last word. Some trials are of salvage instead.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.campaign import kill_salvage
 from tests.campaign.kill_oracle import Story, conserved
 from tests.campaign.kill_plan import Fate, Plan
 from tests.campaign.kill_points import POINTS
@@ -29,12 +30,19 @@ if TYPE_CHECKING:
 SCRIPT = "from tests.campaign.kill_worker import main; main()"
 
 
+SALVAGES = 10
+"""One trial of so many is one of salvage."""
+
+
 def run(run: Run) -> None:
     """Kill workers until the time is used up."""
     reached: set[str] = set()
     for trial in run.trials():
         with tempfile.TemporaryDirectory() as folder, ConnectServer() as server:
-            reached.update(one_trial(run, trial, Path(folder), server))
+            if _number(trial) % SALVAGES == SALVAGES - 1:
+                reached.update(kill_salvage.one_trial(run, trial, Path(folder)))
+            else:
+                reached.update(one_trial(run, trial, Path(folder), server))
         run.figures["points"] = len(reached)
 
 
@@ -43,7 +51,7 @@ def one_trial(run: Run, trial: Trial, folder: Path, server: ConnectServer) -> li
     rng = trial.rng
     spool_path = folder / "spool.db"
     story = Story()
-    plan = Plan.drawn(rng, aim=POINTS[int(trial.seed.rpartition("/")[2]) % len(POINTS)])
+    plan = Plan.drawn(rng, aim=POINTS[_number(trial) % len(POINTS)])
     with BadDay(server, trial.seed, failing=plan.failing, away=plan.away, most=plan.most) as day:
         for generation in range(plan.generations):
             fates = plan.generation(rng, generation, folder)
@@ -56,6 +64,10 @@ def one_trial(run: Run, trial: Trial, folder: Path, server: ConnectServer) -> li
     run.count(events=events, uploads=len(server.requests), downtimes=day.downtimes)
     run.count(repeats=len(server.ids()) - len(set(server.ids())))
     return story.died
+
+
+def _number(trial: Trial) -> int:
+    return int(trial.seed.rpartition("/")[2])
 
 
 def live(fate: Fate, url: str, spool_path: Path) -> tuple[int, str]:

@@ -1,7 +1,8 @@
 """
 The oracle: what workers acknowledged, what the server received and what the spool holds must be one story.
 
-acknowledged ⊆ received or rejected ⊆ recorded; payloads equal; in order; repeats only under the same request id.
+acknowledged ⊆ received or rejected or dropped ⊆ recorded; payloads equal; in order; repeats only under the same request
+id; and what was rejected arrives, requeued, once the server takes it.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ class Story:
     done: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     died: list[str] = field(default_factory=list)
+    commands: set[str] = field(default_factory=set)
 
     def tell(self, orders: Orders, lines: Iterable[str]) -> None:
         """Add what one worker has written down."""
+        self.commands.update(command.split()[0] for command in orders.commands)
         for line in lines:
             what, _, rest = line.strip().partition(" ")
             if what == "begun":
@@ -60,17 +63,36 @@ def conserved(trial: Trial, story: Story, server: ConnectServer, spool_path: Pat
     received = [event for event in server.events() if event["id"] != last]
     rejected = [json.loads(payload) for (payload,) in ask(spool_path, "SELECT payload FROM rejected ORDER BY seq")]
     trial.check("the last event arrives", holds=len(server.events()) > len(received))
-    _nothing_lost(trial, story, received, rejected)
+    _nothing_lost(trial, story, received, rejected, stats.dropped)
     _nothing_changed(trial, story, received, rejected)
     _in_order(trial, story, received)
     _as_stored(trial, received, ask(spool_path, "SELECT payload FROM events WHERE payload <> x'' ORDER BY seq"))
     _once(trial, server)
-    ends = (stats.pending, stats.in_flight, stats.dropped, stats.rejected, stats.sent + stats.rejected)
-    expected = (0, 0, 0, len(rejected), newest)
+    arrived = len({event["id"] for event in received}) + 1
+    ends = (stats.pending, stats.in_flight, stats.rejected, stats.sent)
+    expected = (0, 0, len(rejected), arrived)
     trial.check(f"the spool's figures are {expected}, not {ends}", holds=ends == expected)
-    kinds = len({event["id"] for event in received}) + 1 + len(rejected)
-    trial.check(f"each of {newest} rows is an event of its own, not {kinds}", holds=kinds == newest)
+    kinds = arrived + len(rejected) + stats.dropped
+    holds = kinds <= newest if "requeue" in story.commands else kinds == newest
+    trial.check(f"each of {newest} rows is an event of its own, or requeued, not {kinds}", holds=holds)
+    _cured(trial, server, spool_path, [event["id"] for event in rejected], config)
     return newest
+
+
+def _cured(trial: Trial, server: ConnectServer, spool_path: Path, rejected: list[str], config: dict[str, Any]) -> None:
+    """What was rejected arrives after all, once and in its order."""
+    server.respond = None
+    before = len(server.ids())
+    with client(server.url, spool_path, **config) as sdk:
+        done = sdk._spool.requeue()
+        trial.check(
+            f"all {len(rejected)} are requeued, not {done}", holds=(done.requeued, done.damaged) == (len(rejected), 0)
+        )
+        trial.check("what is requeued is sent", holds=bool(sdk.flush(60)))
+        stats = sdk.stats()
+        trial.check("the spool is sound after requeueing", holds=sdk._spool.check() == [])
+    trial.check("what is requeued arrives in its order", holds=server.ids()[before:] == rejected)
+    trial.check("nothing is rejected any more", holds=(stats.rejected, stats.pending) == (0, 0))
 
 
 def _once(trial: Trial, server: ConnectServer) -> None:
@@ -82,11 +104,17 @@ def _once(trial: Trial, server: ConnectServer) -> None:
             trial.check(f"{event_id} comes again under the same request id", holds=same)
 
 
-def _nothing_lost(trial: Trial, story: Story, received: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> None:
+def _nothing_lost(
+    trial: Trial, story: Story, received: list[dict[str, Any]], rejected: list[dict[str, Any]], dropped: int
+) -> None:
+    """What does not arrive has been purged, and is counted: that and no more."""
     arrived = {event["id"] for event in received}
     kept = {event["id"] for event in rejected}
     lost = [each for each in story.done if each not in arrived and each not in kept]
-    trial.check(f"what is acknowledged arrives, {len(lost)} lost: {lost[:3]}", holds=not lost)
+    most = dropped if "purge" in story.commands else 0
+    trial.check(f"what is acknowledged arrives or is purged, {len(lost)} lost: {lost[:3]}", holds=len(lost) <= most)
+    unsaid = story.begun.keys() - {*story.done, *story.refused} - arrived - kept
+    trial.check(f"{dropped} were dropped of {len(lost)} lost", holds=dropped <= len(lost) + len(unsaid))
     made_up = (arrived | kept) - story.begun.keys()
     trial.check(f"what arrives was recorded, not made up: {sorted(made_up)[:3]}", holds=not made_up)
     undead = (arrived | kept) & set(story.refused)

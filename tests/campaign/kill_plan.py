@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from tests.campaign.kill_points import CREATING, ENDING, POINTS, step_of
+from tests.campaign.kill_points import CREATING, ENDING, KEEPING, POINTS, step_of
 from tests.campaign.kill_worker import Orders
 
 if TYPE_CHECKING:
@@ -24,6 +24,15 @@ HELPFUL: dict[str, dict[str, Any]] = {
     "a checkpoint": {"max_spool_bytes": 4 << 20},
 }
 """How to configure a client that is to come to a step."""
+
+COMMANDS = {
+    "requeueing": ("requeue",),
+    "counting what is requeued": ("requeue",),
+    "purging rejected events": ("purge --state rejected --yes",),
+    "counting what is purged": ("purge --state pending --yes", "purge --state rejected --yes", "requeue"),
+}
+"""What somebody at a command line does who comes to a step."""
+
 REACHING, REACHING_SLOWLY = 2.0, 10.0
 """Seconds that a worker has to come to its crash point, also to one far away; then it is killed wherever it is."""
 
@@ -62,6 +71,7 @@ class Plan:
         most: Events that it takes at once.
         generations: How many, one after the other.
         workers: How many in each, at the same time.
+        keeping: Whether somebody requeues and purges beside them.
     """
 
     aim: str
@@ -71,6 +81,7 @@ class Plan:
     most: int
     generations: int
     workers: int
+    keeping: bool
 
     @classmethod
     def drawn(cls, rng: random.Random, aim: str) -> Self:
@@ -87,17 +98,34 @@ class Plan:
         config |= HELPFUL.get(step_of(aim), {})
         most = 4 if step_of(aim) == "splitting a batch" else rng.choice([4, 50])
         generations, workers = rng.choice(GENERATIONS)
-        return cls(aim, config, rng.choice([0, 0.2, 0.5]), rng.random() * 0.8, most, generations, workers)
+        weather = (0, 0.1) if step_of(aim) in KEEPING else (rng.choice([0, 0.2, 0.5]), rng.random() * 0.8)
+        keeping = step_of(aim) in KEEPING or rng.random() < 0.2
+        return cls(aim, config, *weather, most, generations, workers, keeping)
 
     def generation(self, rng: random.Random, number: int, folder: Path) -> list[Fate]:
         """Draw the workers of one generation; who is to die while the file is made comes alone, and first."""
         if number == 0 and step_of(self.aim) in CREATING:
             return [self.at_point(rng, folder / "first", self.aim)]
+        workers = self._workers(rng, number, folder)
+        if self.keeping:
+            workers.append(self._keeper(rng, folder / f"g{number}keeper"))
+        if step_of(self.aim) in KEEPING:
+            workers.append(self.provider(folder / f"g{number}provider"))
+        return workers
+
+    def _workers(self, rng: random.Random, number: int, folder: Path) -> list[Fate]:
         logs = [folder / f"g{number}w{worker}" for worker in range(self.workers)]
         if rng.random() < 0.3:
             together, instant = threading.Barrier(len(logs)), _instant(rng)
             return [Fate(self._orders(rng, log), "killed", instant, together) for log in logs]
         return [self._fate(rng, log) for log in logs]
+
+    def _keeper(self, rng: random.Random, log: Path) -> Fate:
+        """Somebody at a command line, beside the workers."""
+        if step_of(self.aim) in KEEPING:
+            return self.at_point(rng, log, self.aim)
+        commands = rng.choice(list(COMMANDS.values()))
+        return Fate(_keeping(log, commands), rng.choice(["killed", "killed", "told"]), _instant(rng))
 
     def _fate(self, rng: random.Random, log: Path) -> Fate:
         kind = rng.choice(["killed"] * 6 + ["point"] * 3 + ["told", "let"])
@@ -120,9 +148,17 @@ class Plan:
             patience=rng.choice([0, 0.2, 1]),
         )
 
+    def provider(self, log: Path) -> Fate:
+        """A worker that lives long enough for some of its events to be refused."""
+        orders = Orders(log.name, str(log), events=100, pause=0.01, largest=1000, poison=0.3, config=self.config)
+        return Fate(replace(orders, patience=1.0), "let", 0)
+
     def at_point(self, rng: random.Random, log: Path, point: str, times: int | None = None) -> Fate:
         """A worker that is likely to come to *point*."""
         step = step_of(point)
+        if step in KEEPING:
+            orders = _keeping(log, COMMANDS[step])
+            return Fate(replace(orders, point=point, times=times or rng.choice([1, 1, 3])), "point", REACHING)
         orders = Orders(
             name=log.name,
             log=str(log),
@@ -136,6 +172,10 @@ class Plan:
             times=times or rng.choice([1, 1, 2]),
         )
         return Fate(orders, "point", REACHING_SLOWLY if step == "vacuuming" else REACHING)
+
+
+def _keeping(log: Path, commands: tuple[str, ...]) -> Orders:
+    return Orders(name=log.name, log=str(log), events=1000, pause=0.02, commands=commands)
 
 
 def _instant(rng: random.Random) -> float:

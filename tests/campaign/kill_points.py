@@ -38,6 +38,10 @@ STATEMENTS = {
     "pruning": (sql.MARK_PRUNED, IN_A_TRANSACTION),
     "a checkpoint": ("PRAGMA wal_checkpoint", BY_ITSELF),
     "vacuuming": ("PRAGMA incremental_vacuum", BY_ITSELF),
+    "requeueing": (sql.TAKE_REJECTED, IN_A_TRANSACTION),
+    "counting what is requeued": (sql.UNCOUNT_REJECTED, IN_A_TRANSACTION),
+    "purging rejected events": (sql.PURGE_REJECTED, IN_A_TRANSACTION),
+    "counting what is purged": (sql.COUNT_DROPPED, IN_A_TRANSACTION),
     "noting the lease": (sql.TAKE_LEASE, IN_A_TRANSACTION),
     "giving the lease back": (sql.GIVE_LEASE, IN_A_TRANSACTION),
 }
@@ -53,17 +57,37 @@ CALLS = {
 }
 """The functions that are a step."""
 
+SALVAGE_STATEMENTS = {"keeping what was rejected": (sql.KEEP_REJECTED, BY_ITSELF)}
+SALVAGE_CALLS = {"naming what was salvaged": "os:link", "tidying up": "shutil:rmtree"}
+
 POINTS = [f"{when} {what}" for what, (_, moments) in STATEMENTS.items() for when in moments] + [
     f"{when} {what}" for what in CALLS for when in BY_ITSELF
 ]
 
+SALVAGING = [
+    *(f"{when} making the file" for when in BY_ITSELF),
+    *(f"{when} the version" for when in IN_A_TRANSACTION),
+    *(f"{when} keeping what was rejected" for when in BY_ITSELF),
+    *(f"{when} append" for when in BY_ITSELF),
+    *(f"{when} opening a batch" for when in IN_A_TRANSACTION),
+    *(f"{when} a checkpoint" for when in BY_ITSELF),
+    *(f"{when} naming what was salvaged" for when in BY_ITSELF),
+    *(f"{when} tidying up" for when in BY_ITSELF),
+]
+"""Where `salvage` may die."""
+
 CREATING = ("making the file", "switching to WAL", "the first table", "the version")
+KEEPING = ("requeueing", "counting what is requeued", "purging rejected events", "counting what is purged")
+"""The steps of `requeue` and `purge`, which no worker takes."""
 ENDING = ("giving the lease back", "releasing the lease", "closing the spool")
+
+_STATEMENTS = STATEMENTS | SALVAGE_STATEMENTS
+_CALLS = CALLS | SALVAGE_CALLS
 
 
 def step_of(point: str) -> str:
     """What is done at a point, without the moment."""
-    return next(what for what in (*STATEMENTS, *CALLS) if point.endswith(f" {what}"))
+    return next(what for what in (*_STATEMENTS, *_CALLS) if point.endswith(f" {what}"))
 
 
 def install(point: str, times: int, last_words: Callable[[str], None]) -> None:
@@ -77,10 +101,10 @@ def install(point: str, times: int, last_words: Callable[[str], None]) -> None:
                 last_words(f"died {point}")
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    for what, (beginning, _) in STATEMENTS.items():
+    for what, (beginning, _) in _STATEMENTS.items():
         if point.endswith(f" {what}"):
             _watch_statements(what, beginning, reach)
-    for what, target in CALLS.items():
+    for what, target in _CALLS.items():
         if point.endswith(f" {what}"):
             _watch_calls(what, target, reach)
 

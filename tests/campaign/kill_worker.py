@@ -1,5 +1,5 @@
 """
-A worker of the campaign: records, uploads, or both, as its orders say, and may die in the midst of it.
+A worker of the campaign: records, uploads, or looks after the spool, as its orders say, and may die in the midst of it.
 
 What it begins and what is acknowledged goes, a line each, into a file that outlives it.
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 from alignai import AlignAI, Config
 from alignai.spool import SpoolFullError
+from alignai.spool.cli import main as spool_command
 from tests.campaign.kill_points import install
 
 POISON = "poison: "
@@ -42,6 +43,7 @@ class Orders:
         patience: Seconds that closing may take.
         point: Where it dies by itself; None for nowhere.
         times: How many times it comes there alive, and one.
+        commands: Of a worker that is none, but somebody at a command line: what he does to the spool, over and over.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Orders:
     patience: float = 30.0
     point: str | None = None
     times: int = 1
+    commands: tuple[str, ...] = ()
 
     def encoded(self) -> str:
         return json.dumps(asdict(self))
@@ -92,6 +95,16 @@ class Note:
         os.write(self._descriptor, f"{line}\n".encode())
 
 
+def keep(orders: Orders) -> None:
+    """Give the commands, again and again."""
+    for _ in range(orders.events):
+        for command in orders.commands:
+            given = [*command.split(), "--json"]
+            if spool_command(given) not in {0, 1, 2}:
+                raise AssertionError(given)
+            time.sleep(orders.pause)
+
+
 def main() -> None:
     """Carry out the orders of the command line."""
     orders = Orders(**json.loads(sys.argv[1]))
@@ -101,6 +114,9 @@ def main() -> None:
     if orders.point:
         install(orders.point, orders.times, note)
     os.write(1, b"up\n")
+    if orders.commands:
+        keep(orders)
+        return
     sdk = AlignAI(config=Config(**orders.config))
     threads = [
         threading.Thread(target=record, args=(sdk, orders, number, note), daemon=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,10 +15,10 @@ import pytest
 from alignai.spool import Spool
 from alignai.spool import format as spool_format
 from alignai.spool.connection import connect
-from tests.campaign import kill
+from tests.campaign import kill, kill_salvage
 from tests.campaign.kill_oracle import Story, conserved
 from tests.campaign.kill_plan import Plan
-from tests.campaign.kill_points import CREATING, ENDING, POINTS, step_of
+from tests.campaign.kill_points import CREATING, ENDING, KEEPING, POINTS, step_of
 from tests.campaign.kill_server import BadDay
 from tests.campaign.point import Run, Trial
 from tests.clients import PROJECT
@@ -24,7 +26,6 @@ from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     import sqlite3
-    from pathlib import Path
 
     from tests.servers.connect import ConnectServer
 
@@ -60,6 +61,46 @@ def test_a_worker_that_dies_there_loses_nothing(point: str, connect_server: Conn
     assert conserved(trial, story, connect_server, tmp_path / "spool.db", **plan.config) > 0
 
 
+@pytest.mark.parametrize("point", ["after requeueing", "before commit of purging rejected events"])
+def test_somebody_who_dies_there_beside_workers_loses_nothing(
+    point: str, connect_server: ConnectServer, tmp_path: Path
+) -> None:
+    trial = Trial(point, random.Random(point))
+    plan = Plan.drawn(trial.rng, point)
+    fates = [plan.provider(tmp_path / "worker"), plan.at_point(trial.rng, tmp_path / "keeper", point, times=2)]
+    fates[1] = replace(fates[1], instant=PATIENCE)
+    story = Story()
+    with BadDay(connect_server, point, failing=0, away=0, most=plan.most):
+        with ThreadPoolExecutor(2) as nursery:
+            ends = list(nursery.map(lambda fate: kill.live(fate, connect_server.url, tmp_path / "spool.db"), fates))
+        for fate in fates:
+            story.tell(fate.orders, Path(fate.orders.log).read_text().splitlines())
+    assert (story.died, [returncode for returncode, _ in ends]) == ([point], [0, -9])
+    assert conserved(trial, story, connect_server, tmp_path / "spool.db", **plan.config) > 0
+
+
+def test_salvages_that_die_at_any_instant_harm_nothing(tmp_path: Path) -> None:
+    run = Run("kill", seed=1, seconds=0)
+    died = kill_salvage.one_trial(run, Trial("1", random.Random(1)), tmp_path)
+    assert kill_salvage.DEATHS >= run.figures["kills"] >= len(died) >= 2
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "after making the file",
+        "after append",
+        "before commit of opening a batch",
+        "after a checkpoint",
+        "before naming what was salvaged",
+        "after naming what was salvaged",
+    ],
+)
+def test_a_salvage_that_dies_there_harms_nothing(point: str, tmp_path: Path) -> None:
+    trial = Trial(point, random.Random(point))
+    assert kill_salvage.one_death(trial, point, tmp_path) == point
+
+
 CUT_SHORT = """
 import os, signal, sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -89,4 +130,4 @@ def test_a_process_that_dies_making_the_file_just_before_another_looks_at_it_doe
 
 
 def test_each_point_names_a_step() -> None:
-    assert {*CREATING, *ENDING} < {step_of(point) for point in POINTS}
+    assert {*CREATING, *ENDING, *KEEPING} < {step_of(point) for point in POINTS}

@@ -387,6 +387,42 @@ def test_two_spools_on_one_file_in_one_process_mend_a_lost_log_together(
     assert one.check() == two.check() == []
 
 
+UNAWARE = """
+from alignai.spool import appender
+appender.VERIFY_SECONDS = 1e9
+s = spool()
+for i in range(20):
+    s.append(b'theirs %d' % i)
+    say('appended')
+    if hear() == 'notice': s.upkeep()
+s.close()
+"""
+
+
+@pytest.mark.usefixtures("unwatched")
+def test_who_has_noticed_that_the_log_was_deleted_and_who_has_not_do_not_meet(spool: Spool, path: Path) -> None:
+    """They write to two logs; with one index for both, each would look in its own for what is in the other's."""
+    with process(UNAWARE, path) as other:
+        assert other.hear() == "appended"
+        spool.append(b"before")
+        wal(path).unlink()
+        spool.upkeep()
+        for number in range(15):
+            assert other.ask() == "appended"
+            spool.append(b"after %d" % number)
+        assert spool.check() == []
+        other.say("notice")
+        for _ in range(4):
+            assert other.hear() == "appended"
+            other.say()
+        other.end()
+
+    assert sorted(payloads(path)) == sorted(
+        [b"before", *[b"after %d" % number for number in range(15)], *[b"theirs %d" % number for number in range(20)]]
+    )
+    assert spool.check() == []
+
+
 ENDS = {
     "close": "s.close()",
     "exit": "",

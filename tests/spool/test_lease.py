@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from alignai.spool import Lease
+import pytest
+
+from alignai.spool import Lease, SpoolError
 from tests.spool.processes import process, run
 from tests.waiting import wait_until
 
@@ -114,6 +116,23 @@ hear()
     with process(script, path) as parent:
         assert parent.hear() == "True"
         assert not Lease(path).acquire()
+
+
+def test_a_lease_that_cannot_be_taken_is_an_error_that_says_what_to_do(path: Path) -> None:
+    lease_file = path.with_name("spool.db.lease")
+    lease_file.mkdir()
+    lease = Lease(path)
+    with pytest.raises(SpoolError) as caught:
+        lease.acquire()
+
+    assert str(caught.value) == (
+        f"the lease {lease_file}: Is a directory - check this file, the modes of its folder and the disk; meanwhile "
+        "this process uploads nothing, and what is recorded is kept"
+    )
+    assert not lease.held
+    lease_file.rmdir()
+    assert lease.acquire()
+    lease.release()
 
 
 def test_the_lease_is_a_file_of_its_own(path: Path) -> None:

@@ -144,6 +144,24 @@ def test_a_log_beside_an_empty_file_is_kept(killed: Path, open_spool: Callable[.
     assert spool.append(b"new") == 1
 
 
+@pytest.mark.parametrize("written_at", ["before the machine started", "since then"])
+def test_only_what_a_power_cut_may_leave_is_told_as_no_more_than_was_promised(
+    killed: Path, open_spool: Callable[..., Spool], written_at: str
+) -> None:
+    """A disk writes what is not synced in any order: commits may be in the log behind one that is not."""
+    overwrite(killed, frames(killed) - 40)
+    if written_at == "before the machine started":
+        os.utime(wal(killed), (0, 0))
+    spool = open_spool()
+
+    (notice,) = spool.notices()
+    (kept,) = aside(killed)
+    assert notice.allowed == (written_at == "before the machine started")
+    assert ("this machine has stopped" in notice) == notice.allowed
+    assert f"commits in it were out of reach; they were set aside as {kept}." in notice
+    assert f"salvage {kept} NEW --project-id project" in notice
+
+
 # -- rows that have vanished -------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import deque
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -182,6 +183,37 @@ class SpoolModel(RuleBasedStateMachine):
             assert number == 0 or size <= max_bytes
 
     @rule()
+    def requeue(self) -> None:
+        """Rejected events are appended once more: in their order, under new numbers."""
+        done = self.spool.requeue()
+        assert (done.requeued, done.damaged) == (len(self.rejected), 0)
+        for _, payload in sorted(self.rejected, key=itemgetter(0)):
+            self.appended += 1
+            self.waiting.append((self.appended, payload))
+        self.rejected.clear()
+
+    @rule(state=st.sampled_from(["rejected", "pending"]))
+    def purge(self, state: str) -> None:
+        selection = self.spool.select(state)
+        doomed = self.rejected if state == "rejected" else self.waiting
+        assert self.spool.purge(selection) == selection.events == len(doomed)
+        self.dropped += doomed
+        doomed.clear()
+
+    @rule()
+    def purge_sent(self) -> None:
+        selection = self.spool.select("sent")
+        assert self.spool.purge(selection) == selection.events
+        assert not {seq for seq, _ in self.sent if seq < self.oldest_unsettled()} & self.kept()
+
+    def oldest_unsettled(self) -> int:
+        unsettled = [seq for batch in self.open for seq, _ in batch.events] + [seq for seq, _ in self.waiting]
+        return min(unsettled, default=self.appended + 1)
+
+    def kept(self) -> set[int]:
+        return {seq for (seq,) in ask(self.path, "SELECT seq FROM events WHERE payload <> x''")}
+
+    @rule()
     def upkeep(self) -> None:
         self.spool.upkeep()
 
@@ -221,6 +253,7 @@ class SpoolModel(RuleBasedStateMachine):
         rows = ask(self.path, "SELECT seq, payload FROM events ORDER BY seq")
         assert [row for row in rows if row in unsettled] == unsettled
         assert ask(self.path, "SELECT seq, payload FROM rejected ORDER BY seq") == sorted(self.rejected)
+        assert not [row for row in rows if row[1] and row in self.dropped]
         assert self.spool.check() == []
 
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from alignai.spool import Lease, Spool, SpoolError
 from tests.campaign.clock import YEAR, movable
-from tests.spool.look import ask, wal
+from tests.spool.look import wal
 from tests.spool.test_model import SpoolModel
 
 if TYPE_CHECKING:
@@ -149,12 +149,13 @@ class FaultyModel(SpoolModel):
         if not self.retention:
             self.stale |= self.fresh
             self.fresh.clear()
-        unsettled = {seq for batch in self.open for seq, _ in batch.events} | {seq for seq, _ in self.waiting}
-        oldest = min(unsettled | self.fresh, default=self.appended + 1)
+        oldest = min([self.oldest_unsettled(), *self.fresh])
         assert not {seq for seq in self.stale if seq < oldest} & self.kept()
 
-    def kept(self) -> set[int]:
-        return {seq for (seq,) in ask(self.path, "SELECT seq FROM events WHERE payload <> x''")}
+    @rule()
+    def purge_sent(self) -> None:
+        super().purge_sent()
+        self.fresh = {seq for seq in self.fresh if seq > self.oldest_unsettled()}
 
     @invariant()
     def what_was_just_sent_is_kept(self) -> None:

@@ -1,0 +1,220 @@
+"""
+What is done with events by an explicit act: rejected ones wait again, or events are deleted.
+
+In many small transactions, so that the log stays short, a crash loses nothing, and workers get their turn in between.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from . import ledger, sql
+from .errors import SpoolFullError
+from .records import Requeued
+from .selection import cutoff, selected
+from .space import in_the_log
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator
+
+    from .access import Access
+    from .records import Selection
+    from .space import Space
+
+_MOST_ROWS = 250
+_MOST_BYTES = 256 << 10
+_LONGEST_PAUSE = 0.05
+
+
+class _Chunk(NamedTuple):
+    """Consecutive rows: about as many as one transaction may move, with the bytes of those that are selected."""
+
+    first: int
+    last: int
+    selected: int
+    bytes: int
+
+
+class Disposal:
+    """
+    Requeueing and purging.
+
+    Args:
+        access: The connections.
+        space: The limits.
+    """
+
+    def __init__(self, access: Access, space: Space) -> None:
+        self._access = access
+        self._space = space
+        self._most_bytes = min(space.unverified_bytes, _MOST_BYTES)
+
+    def select(self, state: str, older_than: float) -> Selection:
+        """
+        The events that are in *state* now, and have been for so many seconds.
+
+        Raises:
+            ValueError: There is no such state, or no such age.
+        """
+        before = cutoff(state, older_than)
+        with self._access.reading() as db:
+            return selected(db, state, before)
+
+    def requeue(self, selection: Selection) -> Requeued:
+        """Append the rejected events again, in their order, and take them from the rejected ones; not damaged ones."""
+        requeued = damaged = 0
+        for chunk in self._rejected(selection):
+            while (done := self._requeue_some(selection, chunk)) is None:
+                pass
+            requeued += done.requeued
+            damaged += done.damaged
+        return Requeued(requeued, damaged)
+
+    def _requeue_some(self, selection: Selection, chunk: _Chunk) -> Requeued | None:
+        """None where it is to be tried again: there was no room, and older sent events have been deleted."""
+        try:
+            with self._access.transaction() as db:
+                pages = _pages(db)
+                done = _requeue(db, selection.before, chunk)
+                self._refuse_growth(pages, _pages(db))
+        except SpoolFullError:
+            with self._access.transaction() as db:
+                if not ledger.prune(db, 0):
+                    raise
+            return None
+        return done
+
+    def purge(self, selection: Selection) -> int:
+        """Delete the events; how many that was. Those that were not sent are counted as dropped."""
+        return {"rejected": self._purge_rejected, "pending": self._purge_pending, "sent": self._purge_sent}[
+            selection.state
+        ](selection)
+
+    def _purge_rejected(self, selection: Selection) -> int:
+        purged = 0
+        for chunk in self._rejected(selection):
+            with self._access.transaction() as db:
+                deleted = db.execute(sql.PURGE_REJECTED, (selection.before, chunk.first, chunk.last)).rowcount
+                db.execute(sql.UNCOUNT_REJECTED, (deleted,))
+                db.execute(sql.COUNT_DROPPED, (deleted,))
+            purged += deleted
+        return purged
+
+    def _purge_pending(self, selection: Selection) -> int:
+        """From the oldest on, up to the first that is too young: what waits behind it keeps its place."""
+
+        def purge_some(db: sqlite3.Connection) -> int | None:
+            tail = ledger.tail(db)
+            found = db.execute(sql.WAITING_SIZES, (tail, selection.upto, _MOST_ROWS))
+            chunk = _chunk(found.fetchall(), tail, self._most_bytes)
+            if not chunk:
+                return None
+            if chunk.selected != chunk.last - tail:
+                ledger.refuse_gap(chunk.first, chunk.last)
+            return ledger.give_up(db, chunk.last)
+
+        return self._repeated(purge_some)
+
+    def _purge_sent(self, selection: Selection) -> int:
+        """Prune earlier than upkeep would; the ledger is pruned from its beginning, up to what is not settled."""
+
+        def purge_batch(db: sqlite3.Connection) -> int | None:
+            age = 0.0 if selection.before is None else max(0.0, time.time() - selection.before)
+            found = ledger.prunable(db, age)
+            if not found or found[1] > selection.upto:
+                return None
+            (events,) = db.execute(sql.SENT_EVENTS, found[:1]).fetchone()
+            return int(events) if ledger.prune(db, age) else None
+
+        return self._repeated(purge_batch)
+
+    # -- one small step after the other --------------------------------------------------------------------------------
+
+    def _repeated(self, step: Callable[[sqlite3.Connection], int | None]) -> int:
+        """Make *step* in transactions of its own until it finds nothing to do; the sum of what it returned."""
+        total = 0
+        while True:
+            self._keep_log_short(self._most_bytes)
+            began = time.monotonic()
+            with self._access.transaction() as db:
+                done = step(db)
+            if done is None:
+                return total
+            total += done
+            _give_way(began)
+
+    def _rejected(self, selection: Selection) -> Iterator[_Chunk]:
+        """The chunks with selected rows in them; each is looked for without holding anybody up."""
+        after = 0
+        while True:
+            with self._access.reading() as db:
+                found = db.execute(sql.REJECTED_SIZES, (selection.before, after, selection.upto, _MOST_ROWS))
+                chunk = _chunk(found.fetchall(), after, self._most_bytes)
+            if not chunk:
+                return
+            after = chunk.last
+            if chunk.selected:
+                self._keep_log_short(chunk.bytes)
+                began = time.monotonic()
+                yield chunk
+                _give_way(began)
+
+    def _keep_log_short(self, size: int) -> None:
+        """Upkeep may not run here, or not keep up."""
+        access, growth = self._access, in_the_log(size)
+        with access.writing, access.translating():
+            links = access.links()
+            if links.log_bytes + growth > self._space.checkpoint_at:
+                links.sync_log()  # before the write lock is taken, so that it is held for less
+                links.checkpoint()
+                links.restart_log()
+                self._space.refuse_long_log(links.log_bytes + growth, access.path)
+
+    def _refuse_growth(self, before: int, after: int) -> None:
+        """The ledger's connection may pass the limit of the file, so that deleting works on a full spool."""
+        if after > max(before, self._space.max_pages):
+            raise SpoolFullError(
+                f"spool {self._access.path}: there is no room to requeue more - let what is pending be sent, "
+                "or raise max_spool_bytes"
+            )
+
+
+def _give_way(began: float) -> None:
+    """Leave the write lock alone for as long as it was held: who waits for it sleeps, and could be passed for ever."""
+    time.sleep(min(time.monotonic() - began, _LONGEST_PAUSE))
+
+
+def _chunk(rows: list[tuple[int, int, bool]], after: int, most_bytes: int) -> _Chunk | None:
+    """
+    As many of the *rows* beyond *after* as may be moved at once; each says its number, its size, and if it is meant.
+
+    All of them have been fetched: a statement that is not at its end would keep the log from being begun anew.
+    """
+    last, selected, size = after, 0, 0
+    for seq, length, matches in rows:
+        if matches and selected and size + length > most_bytes:
+            break
+        last = seq
+        if matches:
+            selected += 1
+            size += length
+    return _Chunk(after + 1, last, selected, size) if last > after else None
+
+
+def _requeue(db: sqlite3.Connection, before: float | None, chunk: _Chunk) -> Requeued:
+    """Append the sound ones again, as of now."""
+    rows = [ledger.Row(*found) for found in db.execute(sql.REJECTED_ROWS, (before, chunk.first, chunk.last))]
+    sound = [row for row in rows if not row.damaged]
+    now = time.time()
+    for row in sound:
+        db.execute(sql.TAKE_REJECTED, (row.seq,))
+    for row in sound:
+        db.execute(sql.APPEND, (now, row.crc, row.payload))
+    db.execute(sql.UNCOUNT_REJECTED, (len(sound),))
+    return Requeued(len(sound), len(rows) - len(sound))
+
+
+def _pages(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA page_count").fetchone()[0])

@@ -1,0 +1,308 @@
+"""What is purged is gone and counted, and nothing else is touched."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from alignai.spool import Spool, SpoolCorruptError
+from alignai.spool.selection import STATES
+from tests.campaign.clock import movable
+from tests.spool.look import ask, on_disk, payloads, wal
+from tests.spool.processes import process
+from tests.spool.test_requeue import drained, figures, reject_next, rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MUCH = 1 << 30
+MIB = 1 << 20
+
+
+def purge(spool: Spool, state: str, older_than: float = 0.0) -> int:
+    selection = spool.select(state, older_than)
+    purged = spool.purge(selection)
+    assert purged == selection.events
+    assert spool.check() == []
+    return purged
+
+
+def send_next(spool: Spool, most: int) -> None:
+    batch = spool.next_batch(most, MUCH)
+    assert batch
+    spool.mark_sent(batch)
+
+
+@pytest.fixture
+def filled(spool: Spool) -> Spool:
+    """Three sent, two rejected, four in flight, five pending."""
+    for number in range(14):
+        spool.append(b"%d" % number)
+    send_next(spool, 3)
+    reject_next(spool, 2)
+    assert spool.next_batch(4, MUCH)
+    return spool
+
+
+def test_rejected_events_are_deleted_and_counted_as_dropped(filled: Spool, path: Path) -> None:
+    assert purge(filled, "rejected") == 2
+    assert ask(path, "SELECT * FROM rejected") == []
+    assert (figures(filled), filled.stats().in_flight) == ((5, 3, 0, 2), 4)
+
+
+def test_pending_events_are_deleted_and_counted_as_dropped_and_those_in_flight_stay(filled: Spool) -> None:
+    assert purge(filled, "pending") == 5
+    assert (figures(filled), filled.stats().in_flight) == ((0, 3, 2, 5), 4)
+    batch = filled.next_batch(100, MUCH)
+    assert batch
+    assert batch.payloads == (b"5", b"6", b"7", b"8")
+    filled.mark_sent(batch)
+    assert filled.next_batch(100, MUCH) is None
+
+
+def test_sent_events_are_deleted_and_counted_as_sent_still(filled: Spool, path: Path) -> None:
+    assert payloads(path)[:3] == [b"0", b"1", b"2"]
+    assert purge(filled, "sent") == 3
+    assert payloads(path)[:1] == [b"5"]
+    assert (figures(filled), filled.stats().in_flight) == ((5, 3, 2, 0), 4)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_where_there_is_nothing_nothing_is_purged(spool: Spool, state: str) -> None:
+    assert purge(spool, state) == 0
+    assert spool.append(b"event") == 1
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_is_appended_later_gets_a_number_that_was_never_used(filled: Spool, state: str) -> None:
+    purge(filled, state)
+
+    assert filled.append(b"next") == 15
+    assert drained(filled)[-1] == b"next"
+
+
+@pytest.mark.parametrize("state", ["in flight", "open", "dropped", ""])
+def test_another_state_is_refused(spool: Spool, state: str) -> None:
+    with pytest.raises(ValueError, match="rejected, pending, sent"):
+        spool.select(state)
+
+
+def test_the_newest_event_leaves_nothing_of_itself(spool: Spool, path: Path) -> None:
+    spool.append(b"SECRET")
+    purge(spool, "pending")
+
+    assert payloads(path) == [b""]
+    assert drained(spool) == []
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_comes_after_the_selection_stays(filled: Spool, state: str) -> None:
+    selection = filled.select(state)
+    filled.append(b"later")
+    for settle in (reject_next, lambda spool: send_next(spool, 100)):
+        settle(filled)
+        filled.append(b"latest")
+    purged = filled.purge(selection)
+    left = {"rejected": figures(filled)[2], "pending": figures(filled)[0], "sent": filled.select("sent").events}
+
+    assert purged == (0 if state == "pending" else selection.events)
+    assert left[state] == {"rejected": 4, "pending": 1, "sent": 7}[state]
+    assert filled.check() == []
+
+
+def test_many_events_are_purged_in_small_transactions_with_the_write_lock_free_in_between(
+    spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected(spool, [b"rejected"] * 1000)
+    for _ in range(1000):
+        spool.append(b"pending")
+    free: list[int] = []
+
+    def look(_: float) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+        free.append(spool.stats().dropped)
+
+    monkeypatch.setattr("alignai.spool.disposal._give_way", look)
+
+    assert (purge(spool, "rejected"), purge(spool, "pending")) == (1000, 1000)
+    assert free == [*range(250, 2001, 250)]
+
+
+@pytest.mark.parametrize("state", ["rejected", "pending"])
+@pytest.mark.parametrize(("events", "size"), [(50, 50_000), (6000, 400)])
+def test_the_log_stays_short(open_spool: Callable[..., Spool], path: Path, state: str, events: int, size: int) -> None:
+    spool = open_spool(max_bytes=8 * MIB)
+    for _ in range(events):
+        spool.append(b"." * size)
+    while state == "rejected" and spool.stats().pending:
+        reject_next(spool, 5 if size > 400 else 400)
+        spool.upkeep()
+    spool.upkeep()
+    purge(spool, state)
+
+    assert wal(path).stat().st_size < MIB
+    assert on_disk(path) <= 8 * MIB
+    assert figures(spool) == (0, 0, 0, events)
+
+
+def test_room_comes_back(open_spool: Callable[..., Spool], path: Path) -> None:
+    spool = open_spool(max_bytes=64 * MIB)
+    for _ in range(150):
+        spool.append(b"." * 100_000)
+    spool.upkeep()
+    full = on_disk(path)
+    purge(spool, "pending")
+    for _ in range(200):
+        spool.upkeep()
+
+    assert on_disk(path) < full / 2
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_only_what_is_old_enough_is_purged(open_spool: Callable[..., Spool], state: str) -> None:
+    with movable() as clock:
+        spool = open_spool()
+        for moment in range(3):
+            for number in range(2):
+                spool.append(b"%d.%d" % (moment, number))
+            if state == "rejected":
+                reject_next(spool)
+            elif state == "sent":
+                send_next(spool, 2)
+            clock.wall += 100
+
+        assert purge(spool, state, 301) == 0
+        assert purge(spool, state, 200) == 4
+        assert purge(spool, state, 99) == 2
+
+
+def test_pending_events_are_purged_from_the_oldest_on_up_to_the_first_that_is_too_young(
+    open_spool: Callable[..., Spool],
+) -> None:
+    with movable() as clock:
+        spool = open_spool()
+        spool.append(b"old")
+        clock.wall += 1000
+        spool.append(b"young")
+        clock.wall -= 1000  # the clock is put back
+        spool.append(b"seems old")
+        clock.wall += 1000
+
+        assert purge(spool, "pending", 500) == 1
+        assert drained(spool) == [b"young", b"seems old"]
+
+
+def test_the_oldest_sent_events_behind_one_in_flight_wait_for_it(spool: Spool) -> None:
+    for number in range(4):
+        spool.append(b"%d" % number)
+    send_next(spool, 1)
+    in_flight = spool.next_batch(2, MUCH)
+    assert in_flight
+    spool.take_out(in_flight, 1)
+
+    assert spool.select("sent").events == 1
+    assert purge(spool, "sent") == 1
+    send_next(spool, 1)
+    assert purge(spool, "sent") == 2
+
+
+def test_a_requeued_event_is_as_old_as_its_requeueing(open_spool: Callable[..., Spool]) -> None:
+    with movable() as clock:
+        spool = rejected(open_spool(), [b"event"])
+        clock.wall += 1000
+        spool.requeue()
+        clock.wall += 100
+
+        assert purge(spool, "pending", 500) == 0
+        assert purge(spool, "pending", 50) == 1
+
+
+def test_damaged_rejected_events_are_purged_too(spool: Spool, path: Path) -> None:
+    rejected(spool, [b"first", b"second"])
+    ask(path, "UPDATE rejected SET payload = x'00' WHERE seq = 1")
+
+    assert purge(spool, "rejected") == 2
+
+
+def test_where_pending_events_have_vanished_the_spool_is_damaged_and_nothing_is_deleted(
+    spool: Spool, path: Path
+) -> None:
+    for number in range(5):
+        spool.append(b"%d" % number)
+    ask(path, "DELETE FROM events WHERE seq = 3")
+    with pytest.raises(SpoolCorruptError, match="vanished"):
+        spool.purge(spool.select("pending"))
+    (aside,) = [each for each in path.parent.glob("spool.db.corrupt-*") if not each.name.endswith(("-wal", "-shm"))]
+
+    assert payloads(aside) == [b"0", b"1", b"3", b"4"]
+
+
+WORKER = """
+s = spool(retention=0)
+say('up')
+number = sent = 0
+while not os.path.exists(sys.argv[2]):
+    number += 1
+    s.append(b'worker %d' % number)
+    if not number % 50 and (batch := s.next_batch(20, 1 << 20)):
+        s.mark_sent(batch)
+        sent += len(batch)
+    if not number % 500: s.upkeep()
+say(number, sent)
+s.close()
+"""
+
+
+def test_it_works_while_a_worker_appends_and_uploads(spool: Spool, path: Path, tmp_path: Path) -> None:
+    rejected(spool, [b"%d" % number for number in range(2000)])
+    for _ in range(2000):
+        spool.append(b"pending")
+    purged = {"rejected": 0, "pending": 0, "sent": 0}
+    with process(WORKER, path, tmp_path / "stop") as worker:
+        assert worker.hear() == "up"
+        for state in (*STATES, "pending"):
+            purged[state] += spool.purge(spool.select(state))
+        (tmp_path / "stop").touch()
+        appended, sent = map(int, worker.hear().split())
+        worker.end()
+
+    dropped = purged["rejected"] + purged["pending"]
+    assert purged["rejected"] == 2000
+    assert figures(spool) == (appended + 2000 - sent - purged["pending"], sent, 0, dropped)
+    assert spool.check() == []
+
+
+KILLED = """
+import signal
+s = spool()
+steps = int(sys.argv[2])
+from alignai.spool import disposal
+def give_way(began):
+    global steps
+    steps -= 1
+    if not steps: os.kill(os.getpid(), signal.SIGKILL)
+disposal._give_way = give_way
+say('up')
+s.purge(s.select(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("state", ["rejected", "pending"])
+def test_who_is_killed_between_two_steps_has_counted_what_is_gone(spool: Spool, path: Path, state: str) -> None:
+    rejected(spool, [b"."] * 1000)
+    for _ in range(1000):
+        spool.append(b".")
+    with process(KILLED, path, 3, state) as killed:
+        assert killed.hear() == "up"
+        killed.popen.wait(30)
+
+    left = {"rejected": (1000, 0, 250, 750), "pending": (250, 0, 1000, 750)}
+    assert figures(spool) == left[state]
+    assert spool.check() == []
+    assert purge(spool, state) == 250
