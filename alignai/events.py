@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import floor
 from typing import TYPE_CHECKING, Any, Final
 
 from alignai.constants import ROLE_ASSISTANT, ROLE_USER, EventTypes
@@ -131,7 +132,7 @@ _second: tuple[int, str] = (-1, "")
 def now_on_wire() -> str:
     """This moment as on the wire. Only the first call in a second does all the work."""
     global _second  # noqa: PLW0603 - replaced whole, so that no thread meets half of it
-    second, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    second, microseconds = divmod(floor(time.time() * 1_000_000), 1_000_000)
     known, text = _second
     if second != known:
         text = datetime.fromtimestamp(second, UTC).isoformat()[: -len("+00:00")]

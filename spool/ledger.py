@@ -93,8 +93,7 @@ def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int)
     """
     rows: list[Row] = []
     size = 0
-    for found in db.execute(sql.WAITING, (after, max_events)):
-        row = Row(*found)
+    for row in map(Row._make, db.execute(sql.WAITING, (after, max_events))):
         size += len(row.payload)
         if rows and size > max_bytes:
             break

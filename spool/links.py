@@ -27,11 +27,13 @@ class Links:
     read-only connection of the same process is open, closing the others deletes nothing; and it cannot do so itself.
     """
 
+    _pid = 0
+
     def __init__(self, path: Path, synchronous: str, space: Space) -> None:
-        self._pid = os.getpid()
+        self._opened: list[sqlite3.Connection] = []
+        self._pid = os.getpid()  # before this, interrupted by a signal, there is nothing to close
         self._path = path
         self._log = wal_of(path)
-        self._opened: list[sqlite3.Connection] = []
         try:
             self.reader = self._open(path, synchronous, read_only=True)
             self.append = self._open(path, synchronous)

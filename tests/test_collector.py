@@ -310,7 +310,12 @@ def test_the_report_says_what_came_without_contents_or_keys() -> None:
 def test_the_command_serves_until_interrupted() -> None:
     command = [sys.executable, "-m", "alignai.collector", "--api-key-from-env"]
     environment = os.environ | {"ALIGNAI_API_KEY": "key"}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where tests run in the background
+    try:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         assert process.stdout is not None
         url = process.stdout.readline().split()[2]
         there = Collector(int(url.rpartition(":")[2]))
