@@ -110,10 +110,11 @@ def first_open(db: sqlite3.Connection, after: int) -> Open | None:
 
 def open_next(db: sqlite3.Connection, rows: list[Row]) -> Batch | None:
     """Make the waiting *rows* a batch, up to the first that is damaged; None where that is the first of all."""
-    if rows[0].damaged:
+    intact = [zlib.crc32(payload) == crc for _, crc, payload in rows]
+    if not intact[0]:
         _settle_alone(db, rows[0], DAMAGED)
         return None
-    sound = rows[: next((i for i, row in enumerate(rows) if row.damaged), len(rows))]
+    sound = rows if all(intact) else rows[: intact.index(False)]
     batch = Batch(tail(db) + 1, sound[-1].seq, uuid.uuid4().hex, tuple(row.payload for row in sound), 1, 0)
     db.execute(sql.OPEN_BATCH, (batch.first, batch.last, len(batch), batch.request_id, 1, 0, 1))
     return batch

@@ -24,6 +24,8 @@ _START_SECONDS = 60
 def measure(job: Job) -> Figures:
     if job["contestant"].startswith("alignai"):
         importlib.import_module("alignai")  # as the master of a prefork server does
+    else:
+        recorder(job).close()  # SQLite does not wait where several switch to WAL at once
     context = multiprocessing.get_context("fork")
     ready = context.Barrier(job["processes"] + 1)
     pipes = [context.Pipe(duplex=False) for _ in range(job["processes"])]

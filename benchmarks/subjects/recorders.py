@@ -118,7 +118,7 @@ def _sqlite(job: Job) -> Recorder:
     connection = sqlite3.connect(Path(job["folder"]) / "limit.db", isolation_level=None, timeout=60)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, payload BLOB)")
+    connection.execute("CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, payload BLOB)")
     insert = partial(connection.execute, "INSERT INTO events (payload) VALUES (?)")
     return _of_bytes(lambda payload: insert((payload,)), connection.close)
 
