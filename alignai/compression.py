@@ -8,6 +8,7 @@ from typing import Final
 _WORTH_COMPRESSING: Final = 1024
 _LEVEL: Final = 1  # half as fast again as level 3 on short texts, and hardly larger
 _TRIAL_EVERY: Final = 64
+_FIRST_TRIAL: Final = 8
 _NOTICEABLE: Final = 0.2
 _CLEARLY: Final = 0.8
 _WEIGHT: Final = 0.25
@@ -36,7 +37,7 @@ class Compression:
         """Whether a body of *size* bytes is to be compressed."""
         if size <= _WORTH_COMPRESSING:
             return False
-        is_trial = self._share >= _NOTICEABLE and self._uploads % _TRIAL_EVERY == _TRIAL_EVERY - 1
+        is_trial = self._share >= _NOTICEABLE and self._uploads % _TRIAL_EVERY == _FIRST_TRIAL
         return self._plain_is_faster() == is_trial
 
     def took(self, size: int, compressing: float, whole: float) -> None:

@@ -29,6 +29,9 @@ _TICK_SECONDS = 0.25
 _LEASE_SECONDS = 1.0
 """How often the others try to take over."""
 
+_MOST_IN_A_ROW = 16
+"""Batches between two looks at what waits and who flushes."""
+
 _UPKEEP_SECONDS = 0.5
 _FLUSH_POLL_SECONDS = 0.05
 _ABORT_SECONDS = 0.01
@@ -213,10 +216,17 @@ class Sender:
             return _TICK_SECONDS
         if not self._uploader.not_before.expired:
             return min(self._uploader.not_before.remaining, _TICK_SECONDS)
-        self._uploader.upload_next()
+        self._upload(backlog)
+        return 0.0
+
+    def _upload(self, backlog: Backlog) -> None:
+        """As many full batches as are waiting, up to a bound, without another look at the backlog after each."""
+        full = backlog.waiting // self._config.flush_batch_size
+        for _ in range(min(max(full, 1), _MOST_IN_A_ROW)):
+            if not self._uploader.upload_next() or self._uploads.stopping or not self._uploader.not_before.expired:
+                break
         for settled in list(self._flushers):
             settled.put(None)
-        return 0.0
 
     def _lead(self) -> bool:
         if not self._lease.held:
