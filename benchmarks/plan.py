@@ -76,11 +76,14 @@ VENDOR = ("vendor", "vendor sending")
 SPOOL = ("Spool.append", "Spool.append full")
 PEERS = ("persist-queue", "diskcache", "litequeue", "huey")
 LIMITS = ("SQLite insert", "write+fdatasync")
+PARTS = ("check and encode", "insert", "insert, read lock kept", "insert, no locks", "two writes", "six locks")
 
 
 def plan(effort: Effort) -> dict[str, Experiment]:
     """Every experiment by name."""
-    experiments = [each(effort) for each in (_append, _paced, _drain, _threads, _processes, _scale, _cost, _start)]
+    experiments = [
+        each(effort) for each in (_append, _parts, _paced, _drain, _threads, _processes, _scale, _cost, _start)
+    ]
     return {experiment.name: experiment for experiment in experiments}
 
 
@@ -92,6 +95,12 @@ def _append(effort: Effort) -> Experiment:
         for contestant in contestants
     ]
     return Experiment("append", cells)
+
+
+def _parts(effort: Effort) -> Experiment:
+    job = {"size": SIZE, "calls": effort.calls[SIZE]}
+    whole = [Cell(each, {**job, "subject": "append", "most_seconds": MOST_SECONDS}) for each in ("alignai", "vendor")]
+    return Experiment("parts", [*whole, *(Cell(part, {**job, "subject": "parts"}) for part in PARTS)])
 
 
 def _paced(effort: Effort) -> Experiment:

@@ -15,6 +15,7 @@ _VENDORS: Final = ("alignai", "protobuf", "requests")
 
 _SECTIONS: Final = {
     "append": ("One call, back to back", tables.append, "latency.svg"),
+    "parts": ("What a call is made of", tables.append, ""),
     "paced": ("One call, at 1,000 a second", tables.append, ""),
     "drain": ("Draining a backlog", tables.drain, "drain.svg"),
     "threads": ("Threads", tables.threads, "threads.svg"),

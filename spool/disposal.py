@@ -96,7 +96,8 @@ class Disposal:
         purged = 0
         for chunk in self._rejected(selection):
             with self._access.transaction() as db:
-                deleted = db.execute(sql.PURGE_REJECTED, (selection.before, chunk.first, chunk.last)).rowcount
+                meant = (chunk.first, chunk.last, selection.before, selection.before)
+                deleted = db.execute(sql.PURGE_REJECTED, meant).rowcount
                 db.execute(sql.UNCOUNT_REJECTED, (deleted,))
                 db.execute(sql.COUNT_DROPPED, (deleted,))
             purged += deleted
@@ -150,7 +151,8 @@ class Disposal:
         after = 0
         while True:
             with self._access.reading() as db:
-                found = db.execute(sql.REJECTED_SIZES, (selection.before, after, selection.upto, _MOST_ROWS))
+                meant = (selection.before, selection.before, after, selection.upto, _MOST_ROWS)
+                found = db.execute(sql.REJECTED_SIZES, meant)
                 chunk = _chunk(found.fetchall(), after, self._most_bytes)
             if not chunk:
                 return
@@ -205,7 +207,8 @@ def _chunk(rows: list[tuple[int, int, bool]], after: int, most_bytes: int) -> _C
 
 def _requeue(db: sqlite3.Connection, before: float | None, chunk: _Chunk) -> Requeued:
     """Append the sound ones again, as of now."""
-    rows = [ledger.Row(*found) for found in db.execute(sql.REJECTED_ROWS, (before, chunk.first, chunk.last))]
+    meant = (chunk.first, chunk.last, before, before)
+    rows = [ledger.Row(*found) for found in db.execute(sql.REJECTED_ROWS, meant)]
     sound = [row for row in rows if not row.damaged]
     now = time.time()
     for row in sound:

@@ -143,16 +143,16 @@ AND typeof(lease_pid) IN ('integer', 'null') AND typeof(lease_since) IN ('real',
 # -- requeueing and purging --------------------------------------------------------------------------------------------
 LAST_REJECTED = "SELECT coalesce(max(seq), 0) FROM rejected"
 REJECTED_SIZES = """
-SELECT seq, coalesce(length(payload), 0), ?1 IS NULL OR rejected_at <= ?1 FROM rejected WHERE seq > ?2 AND seq <= ?3
-ORDER BY seq LIMIT ?4
+SELECT seq, coalesce(length(payload), 0), ? IS NULL OR rejected_at <= ? FROM rejected WHERE seq > ? AND seq <= ?
+ORDER BY seq LIMIT ?
 """
 REJECTED_ROWS = """
 SELECT seq, crc, CAST(payload AS BLOB) FROM rejected
-WHERE seq BETWEEN ?2 AND ?3 AND (?1 IS NULL OR rejected_at <= ?1) ORDER BY seq
+WHERE seq BETWEEN ? AND ? AND (? IS NULL OR rejected_at <= ?) ORDER BY seq
 """
-COUNT_REJECTED_BEFORE = "SELECT count(*) FROM rejected WHERE rejected_at <= ?1 AND seq <= ?2"
+COUNT_REJECTED_BEFORE = "SELECT count(*) FROM rejected WHERE rejected_at <= ? AND seq <= ?"
 TAKE_REJECTED = "DELETE FROM rejected WHERE seq = ?"
-PURGE_REJECTED = "DELETE FROM rejected WHERE seq BETWEEN ?2 AND ?3 AND (?1 IS NULL OR rejected_at <= ?1)"
+PURGE_REJECTED = "DELETE FROM rejected WHERE seq BETWEEN ? AND ? AND (? IS NULL OR rejected_at <= ?)"
 UNCOUNT_REJECTED = "UPDATE spool SET rejected = rejected - ?"
 WAITING_SIZES = """
 SELECT seq, coalesce(length(payload), 0), 1 FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?

@@ -1,0 +1,94 @@
+"""What a committed event is made of: its parts alone, and the least that they can cost."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .measure import event, latency, texts, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .measure import Figures, Job
+
+    Part = Callable[[str], object]
+
+_PAGE = 4096
+_HEAD_OF_FRAME = 24
+
+
+def measure(job: Job) -> Figures:
+    messages = list(texts(job["size"], job["calls"]))
+    part = _PARTS[job["contestant"]](Path(job["folder"]))
+    timed(part, messages[: job["calls"] // 10])
+    return latency(timed(part, messages))
+
+
+def _check_and_encode(_: Path) -> Part:
+    from alignai import Config
+    from alignai.payload import Payloads
+
+    optional = dict.fromkeys(["custom_properties", "create_time", "event_id"])
+    make = Payloads("BENCH", Config()).make
+    common = {"session_id": "session-1", "message_index": 1, "role": "user", **optional}
+    return lambda text: make("create_message", {**common, "content": text})
+
+
+def _insert(folder: Path, *, keeps_read_lock: bool = False, locks: bool = True) -> Part:
+    """A row of ours into a table of ours; no checkpoints."""
+    connection = sqlite3.connect(folder / "parts.db", isolation_level=None)
+    connection.execute(f"PRAGMA locking_mode = {'NORMAL' if locks else 'EXCLUSIVE'}")
+    for pragma in ("auto_vacuum = INCREMENTAL", "journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 0"):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(
+        "CREATE TABLE events (seq INTEGER PRIMARY KEY, at REAL NOT NULL, crc INTEGER NOT NULL, payload BLOB NOT NULL)"
+    )
+    statement = "INSERT INTO events (at, crc, payload) VALUES (?, ?, ?)"
+    payload = event("." * 256)
+    # What is not read to its end keeps SQLite's read lock, whoever commits; the cursor must be kept for that.
+    cursor = connection.execute("SELECT name FROM sqlite_schema UNION ALL SELECT 1 UNION ALL SELECT 2")
+    if not keeps_read_lock:
+        cursor.close()
+    cursors = [cursor, connection.cursor()]
+    return lambda _: cursors[1].execute(statement, (1.5, 1 << 31, payload))
+
+
+def _two_writes(folder: Path) -> Part:
+    """Of the log, for each page: the head of the frame, then the page."""
+    file = os.open(folder / "log", os.O_RDWR | os.O_CREAT, 0o600)
+    end = 0
+
+    def write(_: str) -> None:
+        nonlocal end
+        os.pwrite(file, bytes(_HEAD_OF_FRAME), end)
+        os.pwrite(file, bytes(_PAGE), end + _HEAD_OF_FRAME)
+        end += _HEAD_OF_FRAME + _PAGE
+
+    return write
+
+
+def _six_locks(folder: Path) -> Part:
+    """Taken and given back three times: SQLite's own for a commit to the log."""
+    file = os.open(folder / "locks", os.O_RDWR | os.O_CREAT, 0o600)
+
+    def lock(_: str) -> None:
+        for _ in range(3):
+            fcntl.lockf(file, fcntl.LOCK_EX, 1, 120)
+            fcntl.lockf(file, fcntl.LOCK_UN, 1, 120)
+
+    return lock
+
+
+_PARTS: dict[str, Callable[[Path], Part]] = {
+    "check and encode": _check_and_encode,
+    "insert": _insert,
+    "insert, read lock kept": partial(_insert, keeps_read_lock=True),
+    "insert, no locks": partial(_insert, locks=False),
+    "two writes": _two_writes,
+    "six locks": _six_locks,
+}
