@@ -206,10 +206,15 @@ def _migrate(path: Path, project_id: str) -> None:
 
 
 def _refuse_lost_log(writer: sqlite3.Connection, path: Path) -> None:
-    """Begin no new spool where there was one: all of a young spool is in its log, and SQLite may not see that."""
+    """
+    Begin no new spool where there was one: all of a young spool is in its log, and SQLite may not see that.
+
+    The first commit makes the spool, and is on stable storage before there is a second. Where it is alone, a power cut
+    has come before that, and nothing has ever been appended.
+    """
     patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
     try:
-        if not verify(writer, path) and unseen(path):
+        if not verify(writer, path) and sum(1 for frame in unseen(path) if frame.pages) > 1:
             raise SpoolCorruptError(f"spool {path}: the beginning of its write-ahead log is damaged - keep it")
     finally:
         writer.execute("ROLLBACK")

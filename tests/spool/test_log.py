@@ -132,6 +132,23 @@ def test_a_young_spool_whose_log_is_damaged_from_its_beginning_is_not_begun_anew
     assert spool.append(b"new") == 1
 
 
+def test_a_spool_whose_making_was_cut_off_is_begun_anew_and_nothing_is_said(
+    path: Path, open_spool: Callable[..., Spool]
+) -> None:
+    """Of the only commit, a power cut may leave the end without the beginning; nothing was appended before that."""
+    with process("s = spool()\nsay('open')\nhear()", path) as writer:
+        writer.hear()
+        writer.kill()
+    assert path.stat().st_size == 4096  # all that makes it a spool is in the log
+    overwrite(path, 0)
+    spool = open_spool()
+
+    assert aside(path) == []
+    assert list(spool.notices()) == []
+    assert spool.append(b"new") == 1
+    assert spool.check() == []
+
+
 def test_a_log_beside_an_empty_file_is_kept(killed: Path, open_spool: Callable[..., Spool]) -> None:
     """SQLite would delete it."""
     log = wal(killed).read_bytes()
