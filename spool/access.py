@@ -62,7 +62,6 @@ class Access:
         self._synchronous = synchronous
         self._space = space
         self._links: Links | None = None
-        self.unverified: list[tuple[int, Row]] = []
         self._closed = False
         self.begin_anew()
         try:

@@ -59,12 +59,13 @@ class Appender:
                 try:
                     seq = links.append.execute(sql.APPEND, row).lastrowid or 0
                 except sqlite3.Error:
-                    return self.append([row])
-                recent = access.recent
-                recent.unverified.append((seq, row))
-                recent.unverified_bytes += growth
-                access.dirty = True
-                return seq
+                    pass  # not from in here: waiting for room with the lock held would keep it from being made
+                else:
+                    recent = access.recent
+                    recent.unverified.append((seq, row))
+                    recent.unverified_bytes += growth
+                    access.dirty = True
+                    return seq
         return self.append([row])
 
     def append(self, rows: list[Row]) -> int:

@@ -221,6 +221,33 @@ def test_block_waits_until_another_thread_has_made_room(open_spool: Callable[...
     assert spool.check() == []
 
 
+def test_who_waits_for_room_does_not_hold_up_who_makes_it_in_the_same_spool(open_spool: Callable[..., Spool]) -> None:
+    spool = open_spool(max_bytes=8 * MIB, on_full="block", retention=0)
+
+    def record() -> None:
+        for _ in range(1500):
+            spool.append(b"." * 10_000)
+
+    recording = threading.Thread(target=record, daemon=True)
+    recording.start()
+    recording.join(0.5)
+    assert recording.is_alive()  # it has more than there is room for
+
+    def make_room() -> None:
+        while recording.is_alive():
+            drain(spool)
+            spool.upkeep()
+
+    making = threading.Thread(target=make_room, daemon=True)
+    making.start()
+    making.join(60)
+
+    assert not making.is_alive()
+    drain(spool)
+    assert spool.stats().sent == 1500
+    assert spool.check() == []
+
+
 def test_closing_ends_a_call_that_waits_for_room(open_spool: Callable[..., Spool]) -> None:
     spool = open_spool(max_bytes=MIB, on_full="block")
     fill_up(open_spool(max_bytes=MIB), (900, 1100), 2 * MIB)
