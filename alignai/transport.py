@@ -8,8 +8,7 @@ from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
-from requests.auth import AuthBase
+from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
@@ -60,10 +59,11 @@ class Transport:
     def __init__(self, api_key: str) -> None:
         self._line = Line()
         self._session = requests.Session()
-        self._auth = _Bearer(api_key)
         self._session.auth = _nobody  # or it would look for passwords in .netrc
+        self._adapter = _Adapter(self._line)
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, _Adapter(self._line))
+            self._session.mount(scheme, self._adapter)
+        self._headers = {**self._session.headers, "Authorization": f"Bearer {api_key}"}
         self._ways: dict[str, _Way] = {}
 
     def until(self, deadline: Deadline) -> AbstractContextManager[None]:
@@ -89,43 +89,51 @@ class Transport:
 
     def close(self) -> None:
         """Close the idle connections."""
+        self._ways.clear()
         self._session.close()
 
     def _exchange(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         # Not Session.send: that reads a redirect's whole body, however large, and keeps cookies.
-        way = self._way(url)
-        request = way.request.copy()
-        request.headers.update(headers)
-        request.prepare_body(body, None)
-        request.prepare_auth(self._auth)
-        with way.adapter.send(request, timeout=self._line.remaining(), **way.settings) as response:
-            received, ending = _read(response.raw)
-            return Answer(response.status_code, response.reason or "", response.headers, received, ending)
+        pool, target, retries = self._way(url)
+        response = pool.urlopen(
+            "POST",
+            target,
+            body=body,
+            headers={**self._headers, **headers},
+            retries=retries,
+            redirect=False,
+            assert_same_host=False,  # a proxy is given the whole address
+            timeout=self._line.remaining(),
+            preload_content=False,
+            decode_content=False,
+        )
+        try:
+            received, ending = _read(response)
+            return Answer(response.status, response.reason or "", response.headers, received, ending)
+        finally:
+            response.close()
+            response.release_conn()
 
     def _way(self, url: str) -> _Way:
-        """How to reach *url*, found out once: asking the environment takes longer than a server nearby does."""
+        """How to reach *url*, found out once: that takes longer than a server nearby does."""
         if url not in self._ways:
             request = self._session.prepare_request(requests.Request("POST", url))
-            settings = self._session.merge_environment_settings(url, {}, True, None, None)
-            self._ways[url] = _Way(request, self._session.get_adapter(url), {**settings})
+            settings = self._session.merge_environment_settings(url, {}, None, None, None)
+            proxies, verify, cert = settings["proxies"], settings["verify"], settings["cert"]
+            adapter: Any = self._adapter
+            pool = adapter.get_connection_with_tls_context(request, verify, proxies, cert)
+            adapter.cert_verify(pool, url, verify, cert)
+            target = adapter.request_url(request, proxies)
+            self._ways[url] = _Way(pool, target, adapter.max_retries)
         return self._ways[url]
 
 
 class _Way(NamedTuple):
-    """A request without its body, and what the environment says of where it goes: proxies and authorities."""
+    """What `requests` makes of an address and the environment: connections, through a proxy or not."""
 
-    request: requests.PreparedRequest
-    adapter: BaseAdapter
-    settings: dict[str, Any]
-
-
-class _Bearer(AuthBase):
-    def __init__(self, api_key: str) -> None:
-        self._header = f"Bearer {api_key}"
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = self._header
-        return request
+    pool: Any
+    target: str
+    retries: Any
 
 
 def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -208,13 +208,13 @@ def _chunk(rows: list[tuple[int, int, bool]], after: int, most_bytes: int) -> _C
 def _requeue(db: sqlite3.Connection, before: float | None, chunk: _Chunk) -> Requeued:
     """Append the sound ones again, as of now."""
     meant = (chunk.first, chunk.last, before, before)
-    rows = [ledger.Row(*found) for found in db.execute(sql.REJECTED_ROWS, meant)]
-    sound = [row for row in rows if not row.damaged]
+    rows = db.execute(sql.REJECTED_ROWS, meant).fetchall()
+    sound = [row for row in rows if not ledger.is_damaged(row)]
     now = time.time()
-    for row in sound:
-        db.execute(sql.TAKE_REJECTED, (row.seq,))
-    for row in sound:
-        db.execute(sql.APPEND, (now, row.crc, row.payload))
+    for seq, _, _ in sound:
+        db.execute(sql.TAKE_REJECTED, (seq,))
+    for _, crc, payload in sound:
+        db.execute(sql.APPEND, (now, crc, payload))
     db.execute(sql.UNCOUNT_REJECTED, (len(sound),))
     return Requeued(len(sound), len(rows) - len(sound))
 

@@ -107,16 +107,20 @@ class Spool:
             with self._access.reading() as seen:
                 start = ledger.tail(seen)
                 rows = [] if ledger.first_open(seen, after) else ledger.waiting(seen, start, max_events, max_bytes)
+            sound = ledger.intact(rows)
+            batch = None
             with self._access.transaction() as db:
                 unfinished = ledger.first_open(db, after)
                 if unfinished:
                     batch = ledger.resume(db, unfinished)
                 elif not rows:
                     return None
-                elif ledger.tail(db) == start and self._access.links().reader is seen:
-                    batch = ledger.open_next(db, rows)
+                elif ledger.tail(db) != start or self._access.links().reader is not seen:
+                    continue  # another process dropped these to make room, or they were read from a lost log
+                elif sound:
+                    batch = ledger.open_next(db, sound)
                 else:
-                    batch = None  # another process dropped these to make room, or they were read from a lost log
+                    ledger.set_apart(db, rows[0])
             if batch:
                 return batch
 
@@ -266,4 +270,5 @@ class Spool:
         self._access.notice_fork()
         with suppress(SpoolError):
             self._upkeep.finish()
+            self._upkeep.cut_log()
         self._access.close()

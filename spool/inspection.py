@@ -81,8 +81,7 @@ def _check_numbers(db: sqlite3.Connection) -> list[str]:
 
 
 def _check_checksums(db: sqlite3.Connection) -> list[str]:
-    rows = (ledger.Row(*row) for row in db.execute(sql.EVERY))
-    return [f"the checksum of row {row.seq} does not match" for row in rows if row.damaged]
+    return [f"the checksum of row {row[0]} does not match" for row in db.execute(sql.EVERY) if ledger.is_damaged(row)]
 
 
 def _check_rejected(db: sqlite3.Connection) -> list[str]:

@@ -35,17 +35,8 @@ DEADLY = f"{MOST_DEATHS} processes in a row died while they uploaded this event"
 _REQUEST_ID = re.compile("[0-9a-f]{32}")
 
 
-class Row(NamedTuple):
-    """An event as it is stored."""
-
-    seq: int
-    crc: int
-    payload: bytes
-
-    @property
-    def damaged(self) -> bool:
-        """Whether the payload is not the one that was appended."""
-        return zlib.crc32(self.payload) != self.crc
+Row = tuple[int, int, bytes]
+"""An event as it is stored: its number, its checksum, its payload; as SQLite hands it out, since all are so fetched."""
 
 
 class Open(NamedTuple):
@@ -84,6 +75,12 @@ def last_seq(db: sqlite3.Connection) -> int:
     return int(db.execute(sql.LAST_SEQ).fetchone()[0] or 0)
 
 
+def is_damaged(row: Row) -> bool:
+    """Whether the payload is not the one that was appended."""
+    _, crc, payload = row
+    return zlib.crc32(payload) != crc
+
+
 def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int) -> list[Row]:
     """
     The next rows beyond *after*: at least one if there is any, and no more than both limits allow.
@@ -93,8 +90,8 @@ def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int)
     """
     rows: list[Row] = []
     size = 0
-    for row in map(Row._make, db.execute(sql.WAITING, (after, max_events))):
-        size += len(row.payload)
+    for row in db.execute(sql.WAITING, (after, max_events)):
+        size += len(row[2])
         if rows and size > max_bytes:
             break
         rows.append(row)
@@ -108,32 +105,40 @@ def first_open(db: sqlite3.Connection, after: int) -> Open | None:
     return Open(*found) if found else None
 
 
-def open_next(db: sqlite3.Connection, rows: list[Row]) -> Batch | None:
-    """Make the waiting *rows* a batch, up to the first that is damaged; None where that is the first of all."""
-    intact = [zlib.crc32(payload) == crc for _, crc, payload in rows]
-    if not intact[0]:
-        _settle_alone(db, rows[0], DAMAGED)
-        return None
-    sound = rows if all(intact) else rows[: intact.index(False)]
-    batch = Batch(tail(db) + 1, sound[-1].seq, uuid.uuid4().hex, tuple(row.payload for row in sound), 1, 0)
+def intact(rows: list[Row]) -> list[Row]:
+    """The *rows* before the first that is damaged."""
+    are_intact = [zlib.crc32(payload) == crc for _, crc, payload in rows]
+    return rows if all(are_intact) else rows[: are_intact.index(False)]
+
+
+def open_next(db: sqlite3.Connection, rows: list[Row]) -> Batch:
+    """Make waiting *rows*, all intact, a batch."""
+    batch = Batch(tail(db) + 1, rows[-1][0], uuid.uuid4().hex, tuple([payload for _, _, payload in rows]), 1, 0)
     db.execute(sql.OPEN_BATCH, (batch.first, batch.last, len(batch), batch.request_id, 1, 0, 1))
     return batch
+
+
+def set_apart(db: sqlite3.Connection, row: Row) -> None:
+    """Reject the first waiting *row*, which is damaged; rows that are missing before it are covered with it."""
+    seq, _, _ = row
+    db.execute(sql.SETTLED_AT_ONCE, (tail(db) + 1, seq, 1, "rejected", time.time()))
+    _keep_damaged(db, seq)
 
 
 def resume(db: sqlite3.Connection, row: Open) -> Batch | None:
     """Begin another upload of an open batch; None where it could not stay as it was and the ledger was changed."""
     _refuse_senseless(row)
     deaths = row.deaths + row.uploading
-    rows = [Row(*found) for found in db.execute(sql.COVERED, (row.first, row.last))]
+    rows = db.execute(sql.COVERED, (row.first, row.last)).fetchall()
     if rows:
         _refuse_gaps(rows, row.first, row.last)
     batch = Batch(
-        row.first, row.last, row.request_id, tuple(each.payload for each in rows), row.attempts + 1, row.faults
+        row.first, row.last, row.request_id, tuple(payload for _, _, payload in rows), row.attempts + 1, row.faults
     )
     if not rows:
         settle(db, batch, "dropped")
         db.execute(sql.COUNT_DROPPED, (row.events,))
-    elif any(each.damaged for each in rows):
+    elif any(map(is_damaged, rows)):
         _take_out_damaged(db, batch, rows)
     elif deaths >= MOST_DEATHS and len(rows) == 1:
         reject(db, batch, DEADLY, DEADLY)
@@ -194,7 +199,7 @@ def drop(db: sqlite3.Connection, max_bytes: int) -> int:
     """Give up about *max_bytes* of the oldest waiting events, in favour of newer ones; how many that was."""
     rows = waiting(db, tail(db), MOST_DROPPED, max_bytes)
     if rows:
-        give_up(db, rows[-1].seq)
+        give_up(db, rows[-1][0])
     return len(rows)
 
 
@@ -270,7 +275,7 @@ def _refuse_senseless(row: Open) -> None:
 
 def _refuse_gaps(rows: list[Row], first: int, last: int) -> None:
     """What damage has taken out of the tree may still be on the disk, for as long as nothing is written there."""
-    if len(rows) != last - first + 1 or [row.seq for row in rows] != list(range(first, last + 1)):
+    if len(rows) != last - first + 1 or [seq for seq, _, _ in rows] != list(range(first, last + 1)):
         refuse_gap(first, last)
 
 
@@ -304,15 +309,9 @@ def _open(db: sqlite3.Connection, first: int, last: int, events: int, faults: in
     db.execute(sql.OPEN_BATCH, (first, last, events, uuid.uuid4().hex, 0, faults, 0))
 
 
-def _settle_alone(db: sqlite3.Connection, row: Row, reason: str) -> None:
-    """Reject one waiting event; the rows that are missing before it are covered with it."""
-    db.execute(sql.SETTLED_AT_ONCE, (tail(db) + 1, row.seq, 1, "rejected", time.time()))
-    _keep_rejected(db, row.seq, reason)
-
-
-def _keep_rejected(db: sqlite3.Connection, seq: int, reason: str) -> None:
-    moved = _move_rejected(db, "", reason, seq, seq)
-    db.execute(sql.COUNT_REJECTED, (moved, reason))
+def _keep_damaged(db: sqlite3.Connection, seq: int) -> None:
+    moved = _move_rejected(db, "", DAMAGED, seq, seq)
+    db.execute(sql.COUNT_REJECTED, (moved, DAMAGED))
 
 
 def _move_rejected(db: sqlite3.Connection, request_id: str, reason: str, first: int, last: int) -> int:
@@ -332,14 +331,15 @@ def _take_out_damaged(db: sqlite3.Connection, batch: Batch, rows: list[Row]) -> 
     db.execute(sql.FORGET_BATCH, (batch.first, batch.request_id))
     start, sound = batch.first, 0
     for row in rows:
-        if not row.damaged:
+        if not is_damaged(row):
             sound += 1
             continue
+        seq, _, _ = row
         if sound:
-            _open(db, start, row.seq - 1, sound, batch.faults)
-            start = row.seq
-        db.execute(sql.SETTLED_AT_ONCE, (start, row.seq, 1, "rejected", time.time()))
-        _keep_rejected(db, row.seq, DAMAGED)
-        start, sound = row.seq + 1, 0
+            _open(db, start, seq - 1, sound, batch.faults)
+            start = seq
+        db.execute(sql.SETTLED_AT_ONCE, (start, seq, 1, "rejected", time.time()))
+        _keep_damaged(db, seq)
+        start, sound = seq + 1, 0
     if sound:
         _open(db, start, batch.last, sound, batch.faults)

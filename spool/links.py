@@ -122,6 +122,11 @@ class Links:
         """
         patiently(lambda: self.ledger.execute(sql.COMMIT_NOTHING))
 
+    def cut_log(self) -> None:
+        """As `restart_log`, and keep nothing of its length."""
+        self.ledger.execute("PRAGMA journal_size_limit = 0")
+        self.restart_log()
+
     def __del__(self) -> None:
         """Whoever forgot to close must not delete the log either; after a fork, these are the parent's."""
         if self._pid == os.getpid():

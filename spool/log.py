@@ -24,6 +24,7 @@ from .space import PAGE_SIZE
 _HEAD_OF_LOG = 32
 _HEAD_OF_FRAME = 24
 _FRAME = _HEAD_OF_FRAME + PAGE_SIZE
+_COPIED_AT_ONCE = 1 << 20
 _MASK = (1 << 32) - 1
 _MAGIC = {b"\x37\x7f\x06\x82": "<", b"\x37\x7f\x06\x83": ">"}
 """What a log begins with, and the order of the bytes in the words that its checksums are made of."""
@@ -96,12 +97,12 @@ def unseen(path: Path) -> list[Frame]:
     log = os.open(wal_of(path), os.O_RDONLY)
     try:
         frames = committed(log)
-        return frames[_seen(log, path) :] if frames else []
+        return frames[_seen(log, frames[-1].offset + PAGE_SIZE, path) :] if frames else []
     finally:
         os.close(log)
 
 
-def _seen(log: int, path: Path) -> int:
+def _seen(log: int, end: int, path: Path) -> int:
     """How many frames SQLite sees; it is asked about a copy, since it only tells when it moves them into the file."""
     prefix = f".{path.name}.log-"
     for left in [each for each in path.parent.iterdir() if each.name.startswith(prefix)]:
@@ -111,8 +112,9 @@ def _seen(log: int, path: Path) -> int:
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("PRAGMA journal_mode = WAL")
-        with os.fdopen(os.dup(log), "rb") as source, wal_of(copy).open("xb") as target:
-            shutil.copyfileobj(source, target)
+        with wal_of(copy).open("xb") as target:
+            for at in range(0, end, _COPIED_AT_ONCE):
+                target.write(os.pread(log, min(end - at, _COPIED_AT_ONCE), at))
         os.truncate(copy, max(PAGE_SIZE, size_of(path)))  # a log that does not suit the file would be refused
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = OFF")

@@ -46,6 +46,11 @@ class Upkeep:
         self._verify_and_sync()
         self._checkpoint()
 
+    def cut_log(self) -> None:
+        """Leave a short log to whoever opens the spool next, and would read all of it; to be called after `finish`."""
+        with self._access.writing, self._access.translating():
+            self._access.links().cut_log()
+
     def _verify_and_sync(self) -> bool:
         """See the log in its place, and what was written since the last time on stable storage: if there was any."""
         access = self._access

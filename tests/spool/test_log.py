@@ -95,6 +95,17 @@ def test_a_spool_that_contradicts_itself_without_the_end_of_its_log_is_set_aside
     assert spool.check() == []
 
 
+def test_closing_leaves_a_short_log_and_everything_in_the_file(path: Path, open_spool: Callable[..., Spool]) -> None:
+    spool = open_spool()
+    for event in EVENTS:
+        spool.append(event)
+    spool.close()
+
+    assert wal(path).stat().st_size == 32 + FRAME
+    wal(path).unlink()
+    assert payloads(path) == EVENTS
+
+
 def test_nothing_is_told_of_a_log_that_is_whole(killed: Path, open_spool: Callable[..., Spool]) -> None:
     for _ in range(3):
         spool = open_spool()
