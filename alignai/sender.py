@@ -70,6 +70,7 @@ class Sender:
         self._lease = Lease(self._spool.path)
         self._uploads = Loop("alignai-sender", self._step, self._end)
         self._upkeep = Loop("alignai-upkeep", self._keep_up, self._end_upkeep)
+        self._upkeep_due = Deadline.after(0)
         self._flushers: list[queue.SimpleQueue[None]] = []
         self._flush_to = 0
         self._requested_to = 0
@@ -283,11 +284,14 @@ class Sender:
             self._close_spool()
 
     def _keep_up(self) -> float:
+        if not self._upkeep_due.expired and not self._spool.needs_upkeep:
+            return self._upkeep_due.remaining  # it was at it already when it was woken
+        self._upkeep_due = Deadline.after(_UPKEEP_SECONDS)
         try:
             self._spool.upkeep()
         finally:
             self._log_notices()
-        return _UPKEEP_SECONDS
+        return self._upkeep_due.remaining
 
     def _close_spool(self) -> None:
         self._spool.close()

@@ -105,8 +105,10 @@ class Appender:
         growth = in_the_log(size)
         if self._verification_due(growth):
             access.verify(links)
-            access.log_is_long = links.log_bytes > self._space.checkpoint_at
-            self._keep_log_short(links, growth)
+            log_bytes = links.log_bytes
+            access.log_is_long = log_bytes > self._space.checkpoint_at
+            if log_bytes + growth > self._space.log_alarm:
+                self._keep_log_short(links, growth)
         statement = sql.APPEND + sql.APPEND_MORE * (len(rows) - 1)
         values = rows[0] if len(rows) == 1 else tuple(value for row in rows for value in row)
         try:
@@ -140,11 +142,12 @@ class Appender:
 
     def _keep_log_short(self, links: Links, growth: int) -> None:
         """Last resort, where upkeep has not kept up: without it the log would outgrow the spool's limit."""
-        if links.log_bytes + growth > self._space.log_alarm and not links.ledger.in_transaction:
-            with suppress(sqlite3.OperationalError):
-                links.checkpoint()
-                links.restart_log()
-            self._space.refuse_long_log(links.log_bytes + growth, self._access.path)
+        if links.ledger.in_transaction:  # ours: this call interrupts it
+            return
+        with suppress(sqlite3.OperationalError):
+            links.checkpoint()
+            links.restart_log()
+        self._space.refuse_long_log(links.log_bytes + growth, self._access.path)
 
     def _make_room(self, size: int) -> bool:
         """Whether to try again: something was deleted, or this spool waits until something will be."""

@@ -175,7 +175,7 @@ def _hold(folder: Path) -> int | None:
 def size_of(path: Path) -> int:
     """Bytes of the file, 0 where there is none; by `stat`, since opening it could cost SQLite its locks."""
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size  # noqa: PTH116 - as below
     except OSError:
         return 0
 

@@ -93,12 +93,14 @@ def in_the_log(size: int) -> int:
     return (size // PAGE_SIZE + _FRAMES_OF_A_COMMIT) * _FRAME_SIZE
 
 
-def vacuum(db: sqlite3.Connection) -> bool:
-    """Give a few free pages back to the file system, where there are many; whether there were."""
+def is_sparse(db: sqlite3.Connection) -> bool:
+    """Whether many pages of the file are free."""
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     (pages,) = db.execute("PRAGMA page_count").fetchone()
-    if free <= max(_VACUUM_FROM_PAGES, pages // 2):
-        return False
+    return bool(free > max(_VACUUM_FROM_PAGES, pages // 2))
+
+
+def vacuum(db: sqlite3.Connection) -> None:
+    """Give a few free pages back to the file system."""
     # On Python 3.11 `execute` frees a single page, whatever the number.
     db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
-    return True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from . import ledger
 from .access import LogLostError
 from .connection import patiently
-from .space import vacuum
+from .space import is_sparse, vacuum
 
 if TYPE_CHECKING:
     from .access import Access
@@ -85,15 +85,18 @@ class Upkeep:
             return ledger.prune(db, self._retention)
 
     def _checkpoint_where_long(self) -> None:
+        """The log has just been synced: that is the greater part of a checkpoint, and nobody has waited for it."""
         with self._access.writing, self._access.translating():
             links = self._access.links()
+            if links.log_bytes > self._space.checkpoint_at:
+                links.checkpoint()
             self._access.log_is_long = False
-        if links.log_bytes > self._space.checkpoint_at:
-            with self._access.translating():
-                links.sync_log()  # before the write lock is taken, so that it is held for less
-            self._checkpoint()
 
     def _vacuum(self) -> bool:
+        with self._access.reading() as db:
+            if not is_sparse(db):
+                return False
         with self._access.writing, self._access.translating():
-            db = self._access.links().ledger
-            return patiently(lambda: vacuum(db))
+            ledger_db = self._access.links().ledger
+            patiently(lambda: vacuum(ledger_db))
+        return True
