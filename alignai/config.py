@@ -94,7 +94,8 @@ class Config:
 
     Args:
         flush_interval_ms: Milliseconds an event may wait before it is uploaded; above 0, up to 30 days.
-        flush_batch_size: The most events in one request; 1 to 100,000.
+        flush_batch_size: Events that are uploaded at once, without waiting for more; 1 to 100,000. They are also the
+            most in one request, but for backlogs: there it grows while the server keeps up, to 16 times as many.
         flush_timeout_seconds: How long `flush`, `close` and the interpreter's exit may take; 0 up to 30 days.
         max_buffer_size: Without effect, as nothing is buffered in memory; accepted because the vendor's has it.
         api_max_retries: Without effect, as nothing is given up on; accepted because the vendor's has it.

@@ -222,9 +222,13 @@ class Sender:
 
     def _upload(self, backlog: Backlog) -> None:
         """As many full batches as are waiting, up to a bound, without another look at the backlog after each."""
-        full = backlog.waiting // self._config.flush_batch_size
-        for _ in range(min(max(full, 1), _MOST_IN_A_ROW)):
-            if not self._uploader.upload_next() or self._uploads.stopping or not self._uploader.not_before.expired:
+        waiting = backlog.waiting
+        for _ in range(_MOST_IN_A_ROW):
+            uploaded = self._uploader.upload_next()
+            waiting -= uploaded
+            if not uploaded or waiting < self._config.flush_batch_size:
+                break
+            if self._uploads.stopping or not self._uploader.not_before.expired:
                 break
         for settled in list(self._flushers):
             settled.put(None)

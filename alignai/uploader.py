@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import uuid
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from alignai.backoff import Backoff
+from alignai.batch_size import BatchSize
 from alignai.deadline import Deadline
 from alignai.outcome import Verdict
 from alignai.refusals import Refusals
@@ -23,7 +25,7 @@ HOLD_SECONDS = 60.0
 """Between two attempts while a key, an address or a proxy is wrong, or a server refuses everything."""
 
 FAULTS_BEFORE_PROBE = 10
-"""Faults of the server on one batch before it is asked whether it is the batch that makes it fail."""
+"""Faults of the server on one batch, or failures of a grown one, before it is found out whether the batch is why."""
 
 
 class Uploader:
@@ -47,6 +49,7 @@ class Uploader:
         self._api = api
         self._config = config
         self._max_bytes = config.max_batch_bytes
+        self._batch_size = BatchSize(config)
         self._backoff = Backoff()
         self._refusals = Refusals()
         self._trouble: Verdict | None = None
@@ -63,14 +66,17 @@ class Uploader:
         self.not_before = Deadline.after(0)
         self._backoff.reset()
 
-    def upload_next(self) -> bool:
-        """Upload one batch and settle it; false where there is none."""
-        batch = self._spool.next_batch(self._config.flush_batch_size, self._max_bytes)
+    def upload_next(self) -> int:
+        """Upload one batch and settle it; how many events were in it, 0 where there is none."""
+        batch = self._spool.next_batch(self._batch_size.events, self._max_bytes)
         if batch is None:
-            return False
+            return 0
+        began = monotonic()
         outcome = self._upload(batch.request_id, batch.payloads)
+        if outcome.verdict is Verdict.SENT:
+            self._batch_size.sent(batch, monotonic() - began)
         self._settle[outcome.verdict](batch, outcome)
-        return True
+        return len(batch)
 
     def _upload(self, request_id: str, payloads: tuple[bytes, ...]) -> Outcome:
         return self._api.upload(request_id, payloads, Deadline.after(self._config.request_timeout_seconds))
@@ -82,8 +88,7 @@ class Uploader:
         self._end_of_trouble()
 
     def _retry(self, batch: Batch, outcome: Outcome) -> None:
-        self._spool.mark_failed(batch, str(outcome.error), fault=outcome.fault)
-        if outcome.fault and batch.faults + 1 >= FAULTS_BEFORE_PROBE and self._blames(batch, outcome):
+        if self._is_to_blame(batch, outcome):
             return
         self._wait(self._backoff.next(outcome.retry_after))
         self._begin_of_trouble(
@@ -91,7 +96,8 @@ class Uploader:
         )
 
     def _hold(self, batch: Batch, outcome: Outcome) -> None:
-        self._spool.mark_failed(batch, str(outcome.error))
+        if self._is_to_blame(batch, outcome):
+            return
         self._wait(max(HOLD_SECONDS, outcome.retry_after))
         self._begin_of_trouble(
             Verdict.HOLD, f"uploads are on hold ({outcome.error}): check the API key, api_host and any proxy"
@@ -100,13 +106,16 @@ class Uploader:
     def _split(self, batch: Batch, outcome: Outcome) -> None:
         """Once all the parts of a batch have gone through, the larger of the last two was half of the last refused."""
         self._max_bytes = min(self._max_bytes, max(1, batch.size // 2))
+        self._batch_size.refused(batch)
         if len(batch) > 1:
             self._spool.split(batch)
         else:
             self._reject(batch, outcome)
 
     def _isolate(self, batch: Batch, outcome: Outcome) -> None:
-        self._refusals.taking_apart(batch.last)
+        if not self._batch_size.is_grown(batch):
+            self._refusals.taking_apart(batch.last)
+        self._batch_size.refused(batch)
         if len(batch) > 1:
             self._spool.split(batch)
             return
@@ -128,6 +137,16 @@ class Uploader:
         summary = f"the server refused an event (HTTP {status}); it is kept as rejected"
         self._spool.mark_rejected(batch, str(outcome.error), summary)
         logger.warning("%s in %s", summary, self._spool.path)
+
+    def _is_to_blame(self, batch: Batch, outcome: Outcome) -> bool:
+        """Write the failure down; whether it is the batch itself that does not get through, and was taken apart."""
+        self._batch_size.reset()
+        fault = outcome.fault or self._batch_size.is_grown(batch)
+        self._spool.mark_failed(batch, str(outcome.error), fault=fault)
+        if not fault or batch.faults + 1 < FAULTS_BEFORE_PROBE or not self._blames(batch, outcome):
+            return False
+        self._batch_size.refused(batch)
+        return True
 
     def _blames(self, batch: Batch, outcome: Outcome) -> bool:
         """

@@ -39,6 +39,7 @@ class Effort:
     seconds: float
     batches: tuple[int, ...]
     events_by_latency: dict[int, int]
+    least_requests: int
     threads: tuple[int, ...]
     processes: tuple[int, ...]
     scales: tuple[int, ...]
@@ -51,7 +52,8 @@ FULL = Effort(
     paced_seconds=3,
     seconds=1,
     batches=(50, 200, 1000),
-    events_by_latency={0: 20_000, 20: 40, 100: 12},
+    events_by_latency={0: 20_000, 20: 100, 100: 40},
+    least_requests=100,
     threads=(1, 2, 4, 8, 16, 32, 64),
     processes=(1, 2, 4, 8, 16),
     scales=(0, 10_000, 1_000_000),
@@ -64,6 +66,7 @@ QUICK = Effort(
     seconds=0.1,
     batches=(50,),
     events_by_latency={0: 500, 20: 3},
+    least_requests=10,
     threads=(1, 4),
     processes=(3,),
     scales=(0, 1_000),
@@ -115,7 +118,8 @@ def _drain(effort: Effort) -> Experiment:
         Cell(contestant, {"subject": "drain", "size": SIZE, "batch": batch, "latency_ms": latency, "events": events})
         for latency, amount in effort.events_by_latency.items()
         for batch in effort.batches
-        for events in [batch * amount if latency else amount]  # far away, it is the requests that take their time
+        # Far away, it is the requests that take their time; nearby, the first of them are dearer than the rest.
+        for events in [batch * amount if latency else max(amount, batch * effort.least_requests)]
         for contestant in ("alignai", "vendor", "requests.post", "http.client")
     ]
     return Experiment("drain", cells)
