@@ -20,10 +20,10 @@ class BatchSize:
     """
     Grows as TCP's window does: in a row of full batches, each that the server takes soon doubles the next.
 
-    A batch keeps its events until its outcome is known, however often it has to be sent: so it grows no further than
-    what a line five times slower than now still takes in time, and `max_batch_bytes`. With the end of the row the usual size is back. Where
-    the server refuses a grown batch, half of that is the most from then on: it is taken for a limit of the server's,
-    though it may have been one bad event.
+    A batch keeps its events until its outcome is known, however often it has to be sent: so it stays within
+    `max_batch_bytes`, and grows no further than what a line five times slower than now still takes in time. With the
+    end of the row the usual size is back. Where the server refuses a grown batch, half of that is the most from then
+    on: it is taken for a limit of the server's, though it may have been one bad event.
 
     Args:
         config: The usual size, and the limits of a request.
