@@ -290,12 +290,12 @@ class Sender:
     def _keep_up(self) -> float:
         if not self._upkeep_due.expired and not self._spool.needs_upkeep:
             return self._upkeep_due.remaining  # it was at it already when it was woken
-        self._upkeep_due = Deadline.after(_UPKEEP_SECONDS)
         try:
             self._spool.upkeep()
         finally:
+            self._upkeep_due = Deadline.after(_UPKEEP_SECONDS)
             self._log_notices()
-        return self._upkeep_due.remaining
+        return _UPKEEP_SECONDS
 
     def _close_spool(self) -> None:
         self._spool.close()

@@ -88,9 +88,9 @@ class Upkeep:
         """The log has just been synced: that is the greater part of a checkpoint, and nobody has waited for it."""
         with self._access.writing, self._access.translating():
             links = self._access.links()
+            self._access.log_is_long = False
             if links.log_bytes > self._space.checkpoint_at:
                 links.checkpoint()
-            self._access.log_is_long = False
 
     def _vacuum(self) -> bool:
         with self._access.reading() as db:
