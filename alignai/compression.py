@@ -8,7 +8,7 @@ from typing import Final
 _WORTH_COMPRESSING: Final = 1024
 _LEVEL: Final = 1  # half as fast again as level 3 on short texts, and hardly larger
 _TRIAL_EVERY: Final = 64
-_FIRST_TRIAL: Final = 8
+_FIRST_TRIAL: Final = 3
 _NOTICEABLE: Final = 0.2
 _CLEARLY: Final = 0.8
 _WEIGHT: Final = 0.25
@@ -45,6 +45,8 @@ class Compression:
         if size <= _WORTH_COMPRESSING:
             return
         self._uploads += 1
+        if self._uploads == 1:  # it has made the connection, too
+            return
         compressed = compressing > 0
         pace = whole / size
         self._seconds_per_byte[compressed] = _average(self._seconds_per_byte.get(compressed, pace), pace)

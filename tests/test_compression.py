@@ -42,7 +42,7 @@ def test_small_bodies_go_plain() -> None:
 def test_before_anything_is_known_bodies_are_compressed() -> None:
     compression = Compression()
 
-    assert all(upload(compression, seconds_for_all_bytes=1e-5, latency=1e-4) for _ in range(8))
+    assert all(upload(compression, seconds_for_all_bytes=1e-5, latency=1e-4) for _ in range(3))
 
 
 def test_to_a_server_on_this_machine_nearly_all_bodies_go_plain() -> None:
