@@ -30,14 +30,17 @@ class Compression:
 
     def __init__(self) -> None:
         self._uploads = 0
+        self._trial_at = _FIRST_TRIAL
         self._share = 0.0
         self._seconds_per_byte: dict[bool, float] = {}
 
     def wanted(self, size: int) -> bool:
-        """Whether a body of *size* bytes is to be compressed."""
+        """Whether a body of *size* bytes, to be uploaded now, is to be compressed."""
         if size <= _WORTH_COMPRESSING:
             return False
-        is_trial = self._share >= _NOTICEABLE and self._uploads % _TRIAL_EVERY == _FIRST_TRIAL
+        is_trial = self._share >= _NOTICEABLE and self._uploads >= self._trial_at
+        if is_trial:
+            self._trial_at = self._uploads + _TRIAL_EVERY
         return self._plain_is_faster() == is_trial
 
     def took(self, size: int, compressing: float, whole: float) -> None:

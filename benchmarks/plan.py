@@ -57,7 +57,7 @@ FULL = Effort(
     threads=(1, 2, 4, 8, 16, 32, 64),
     processes=(1, 2, 4, 8, 16),
     scales=(0, 10_000, 1_000_000),
-    scale_calls=20_000,
+    scale_calls=50_000,
     starts=5,
 )
 QUICK = Effort(

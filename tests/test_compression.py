@@ -60,6 +60,15 @@ def test_to_a_server_far_away_nearly_all_bodies_are_compressed(bandwidth: float,
     assert sum(ways) > 490
 
 
+def test_once_compressing_is_a_noticeable_part_it_is_compared_at_once() -> None:
+    compression = Compression()
+    for _ in range(40):
+        upload(compression, seconds_for_all_bytes=1e-5, latency=0.05)
+    ways = [upload(compression, seconds_for_all_bytes=1e-5, latency=1e-4) for _ in range(20)]
+
+    assert not all(ways)
+
+
 def test_where_the_line_becomes_slow_bodies_are_compressed_again() -> None:
     compression = Compression()
     for _ in range(200):
