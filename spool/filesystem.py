@@ -76,7 +76,9 @@ def _take_over(path: Path) -> None:
         raise SpoolError(f"spool {path}: this is a folder - name a file in it")
     if path.exists() and not path.is_file():
         raise SpoolError(f"spool {path}: this is a pipe, a socket or a device - name a file")
-    if path.exists() and not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+    found = identity(path)
+    writable = os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    if found and not writable and identity(path) == found:  # not one that another process sets aside in this moment
         # SQLite would open it all the same, and refuse every event from then on.
         raise SpoolError(f"spool {path}: it cannot be written - check the modes of the file, and its disk")
     if not size_of(path):
