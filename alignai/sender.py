@@ -19,7 +19,7 @@ from alignai.spool import Backlog, Lease, Spool, SpoolClosedError, SpoolError
 from alignai.uploader import Uploader
 
 if TYPE_CHECKING:
-    from alignai.config import Settings
+    from alignai._settings import Settings
 
 logger = logging.getLogger("alignai")
 

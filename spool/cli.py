@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from alignai.config import spool_path_from_environment
+from alignai._settings import spool_path_from_environment
 from alignai.exception import ConfigError
 
 from .arguments import parser

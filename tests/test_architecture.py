@@ -18,7 +18,7 @@ DOORS = {
     "requests": {"alignai/api_client.py", "alignai/transport.py"},
     "urllib3": {"alignai/api_client.py", "alignai/transport.py"},
     "filelock": {"spool/lease.py"},
-    "platformdirs": {"alignai/config.py"},
+    "platformdirs": {"alignai/_settings.py"},
     "rich": {"alignai/demo.py", "alignai/rehearsal.py", "spool/cli.py"},
 }
 """Which library is imported where, and nowhere else."""

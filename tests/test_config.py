@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai.config import Config, Settings, default_spool_path, resolve, spool_path_from_environment
+from alignai._settings import Settings, default_spool_path, resolve, spool_path_from_environment
+from alignai.config import Config
 from alignai.exception import ConfigError
 from tests.strategies import ANYTHING, UNHURRIED
 

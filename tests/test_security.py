@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignai import AlignAI, Config
+from alignai._settings import default_spool_path
 from alignai.answer import Answer
-from alignai.config import default_spool_path
 from alignai.spool import SpoolError
 from tests.clients import client, finished, inspect, record
 from tests.servers.raw import RawServer, answer, http

@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignai import AlignAI, Config
+from alignai._settings import resolve
 from alignai.answer import Answer
-from alignai.config import resolve
 from alignai.deadline import Deadline
 from alignai.exception import ConfigError
 from alignai.outcome import judge

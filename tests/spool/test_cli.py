@@ -307,7 +307,7 @@ def test_the_environment_names_the_spool(
 def test_the_environment_names_the_project_and_so_the_default_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from alignai.config import default_spool_path
+    from alignai._settings import default_spool_path
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))

@@ -1,0 +1,167 @@
+"""Settings: what an `AlignAI` runs with, from its arguments, the environment and the defaults."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from platformdirs import user_state_path
+
+from alignai import constants
+from alignai.config import Config
+from alignai.exception import AlignAIError, ConfigError, shown
+from alignai.schemas import check_project_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_KEY: Final = re.compile(r"[!-~]+\Z")
+_HOST: Final = re.compile(
+    r"https?://(?:[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_.])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?\Z", re.IGNORECASE
+)
+_MAX_PORT: Final = 65_535
+_SWITCHES: Final = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off", ""), False),
+}
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
+_NAME_LENGTH: Final = 64
+_HASH_LENGTH: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an `AlignAI` runs with, made by `resolve`. Its repr does not show the key."""
+
+    project_id: str
+    api_key: str = field(repr=False)
+    api_host: str
+    spool_path: Path
+    config: Config
+    disabled: bool
+
+
+def resolve(
+    project_id: str | None,
+    api_key: str | None,
+    api_host: str | None,
+    config: Config | None,
+    environ: Mapping[str, str],
+) -> Settings:
+    """
+    The settings that follow from arguments, environment and defaults; the first that is there wins.
+
+    Args:
+        project_id: 1 to 64 characters of valid Unicode; None for the environment's.
+        api_key: Printable ASCII without a space; None for the environment's.
+        api_host: http(s)://host[:port]; None for the environment's, or else the vendor's server.
+        config: None for the defaults.
+        environ: The environment; a variable that is empty counts as missing.
+
+    Raises:
+        ConfigError: Something is missing or cannot be used; all that is wrong is listed. A project id and a key are
+            not missed where the SDK is disabled (both are "" then).
+
+    """
+    if config is not None and not isinstance(config, Config):
+        raise ConfigError(f"config must be an alignai.config.Config, not {type(config).__name__}")
+    config = config or Config()
+    disabled = _switched_off(environ) if config.disabled is None else config.disabled
+    texts = {}
+    wrong = []
+    for name, given in (("project_id", project_id), ("api_key", api_key), ("api_host", api_host)):
+        try:
+            texts[name] = _text(name, given, environ, needed=not disabled)
+        except AlignAIError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise ConfigError("; ".join(wrong))
+    path = config.spool_path or environ.get(constants.ENV_SPOOL_PATH) or default_spool_path(texts["project_id"])
+    return Settings(**texts, spool_path=_absolute(Path(path)), config=config, disabled=disabled)
+
+
+def default_spool_path(project_id: str) -> Path:
+    """
+    The spool of *project_id* where no other is named: a file of the user's state folder that bears the id's name.
+
+    What could lead out of that folder is replaced, and a hash of the id added: no two ids share a file.
+    """
+    safe = _UNSAFE.sub("_", project_id)[:_NAME_LENGTH]
+    if not safe or safe != project_id:
+        digest = hashlib.sha256(project_id.encode("utf-8", "surrogatepass")).hexdigest()
+        safe = f"{safe}.{digest[:_HASH_LENGTH]}"  # with a dot, which no id that is left as it is contains
+    return user_state_path("alignai") / f"{safe}.db"
+
+
+def spool_path_from_environment(environ: Mapping[str, str]) -> Path:
+    """
+    The spool that the environment names: by its path, or by its project.
+
+    Raises:
+        ConfigError: It names neither, or what it names cannot be used.
+
+    """
+    path = environ.get(constants.ENV_SPOOL_PATH)
+    project_id = environ.get(constants.ENV_PROJECT_ID)
+    if not path and not project_id:
+        raise ConfigError(f"no spool is named: give its path, or set {constants.ENV_SPOOL_PATH}")
+    return _absolute(Path(path) if path else default_spool_path(project_id or ""))
+
+
+def _text(name: str, given: object, environ: Mapping[str, str], *, needed: bool) -> str:
+    variable, default, check = _SOURCES[name]
+    text = (environ.get(variable) or default) if given is None else given
+    if not issubclass(type(text), str):  # `type()`, since mocks answer to isinstance for what they are not
+        raise ConfigError(f"{name} must be a str, not {type(text).__name__}")
+    text = str.__str__(text)
+    if text:
+        return check(text)
+    if needed:
+        raise ConfigError(f"{name} is missing: pass {name}=... to AlignAI, or set {variable} in the environment")
+    return ""
+
+
+def _api_key(text: str) -> str:
+    # The error does not show the key, nor any part of it.
+    if not _KEY.match(text):
+        raise ConfigError(
+            "api_key must be printable ASCII without a space, since it goes into an HTTP header"
+            " (a line end read from a file along with it is the usual cause)"
+        )
+    return text
+
+
+def _api_host(text: str) -> str:
+    # The error does not show the address: it may hold a password, or be the key in the wrong place.
+    match = _HOST.match(text)
+    if not match or not 0 < int(match["port"] or 1) <= _MAX_PORT:
+        raise ConfigError(
+            "api_host must be http:// or https://, a host name or address, a port if need be, and nothing else,"
+            f" such as {constants.SERVER_BASE_URL}"
+        )
+    return text.rstrip("/")
+
+
+def _switched_off(environ: Mapping[str, str]) -> bool:
+    text = environ.get(constants.ENV_DISABLED, "")
+    if (switch := _SWITCHES.get(text.strip().lower())) is None:
+        allowed = ", ".join(filter(None, _SWITCHES))
+        raise ConfigError(f"{constants.ENV_DISABLED} must be one of {allowed}, or empty, not {shown(text)}")
+    return switch
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except (RuntimeError, OSError) as error:
+        raise ConfigError(f"spool_path {shown(str(path))} cannot be made absolute: {error}") from error
+
+
+_SOURCES: Final[dict[str, tuple[str, str, Callable[[str], str]]]] = {
+    "project_id": (constants.ENV_PROJECT_ID, "", check_project_id),
+    "api_key": (constants.ENV_API_KEY, "", _api_key),
+    "api_host": (constants.ENV_HOST, constants.SERVER_BASE_URL, _api_host),
+}
