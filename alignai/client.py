@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import weakref
+from contextlib import contextmanager
 from dataclasses import fields
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Self
 
-from alignai.config import Config, resolve
+from alignai._recorder import Recorder, closed_error
+from alignai._settings import resolve
 from alignai.constants import DEFAULT_ASSISTANT_ID
 from alignai.deadline import Deadline
-from alignai.exception import ClosedError, shown
-from alignai.payload import Payloads
+from alignai.exception import shown
 from alignai.results import ClientStats, FlushResult
 from alignai.sender import Sender
-from alignai.spool import Spool, SpoolError
+from alignai.spool import Spool, SpoolClosedError
 from alignai.validate import ValidationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from types import TracebackType
 
-logger = logging.getLogger("alignai")
+    from alignai.config import Config
 
 
 class AlignAI:
@@ -61,9 +62,6 @@ class AlignAI:
         self.project_id = settings.project_id
         self.api_host = settings.api_host
         self.config = settings.config
-        self._payloads = Payloads(settings.project_id, self.config)
-        self._lost = 0
-        self._closed = False
         self._path = settings.spool_path
         if not settings.disabled:
             self._spool = Spool(
@@ -77,8 +75,11 @@ class AlignAI:
             self._sender: Sender | None = Sender(self._spool, settings)
             self._finalizer = weakref.finalize(self, self._sender.retire)
             self._finalizer.atexit = False
+            self._recorder = Recorder(settings, self._spool, self._sender)
         else:
             self._sender = None
+            self._recorder = Recorder(settings, None, None)
+        self._record = self._recorder.record
 
     # -- events --------------------------------------------------------------------------------------------------------
 
@@ -281,30 +282,6 @@ class AlignAI:
             },
         )
 
-    def _record(self, method: str, arguments: dict[str, object]) -> str | None:
-        if self._closed:
-            raise ClosedError(f"{method} was called after close(); make a new AlignAI to record more")
-        made = self._payloads.make(method, arguments)
-        if made is None:
-            return None
-        event_id, payload = made
-        if self._sender is None:
-            return event_id
-        try:
-            self._spool.append(payload)
-        except SpoolError as error:
-            self._lose(error)
-            return None
-        self._sender.appended()
-        return event_id
-
-    def _lose(self, error: SpoolError) -> None:
-        if self.config.on_spool_error == "raise":
-            raise error
-        self._lost += 1
-        if self._lost & (self._lost - 1) == 0:  # 1, 2, 4, 8, …: a full disk may not fill the log as well
-            logger.error("an event could not be recorded and is lost, the %d. so far: %s", self._lost, error)
-
     # -- delivery ------------------------------------------------------------------------------------------------------
 
     def flush(self, timeout_seconds: float | None = None) -> FlushResult:
@@ -324,9 +301,8 @@ class AlignAI:
             SpoolError: The spool cannot be read.
         """
         deadline = self._deadline(timeout_seconds)
-        if self._closed:
-            raise ClosedError("flush was called after close(); make a new AlignAI to send what is left")
-        return self._sender.flush(deadline) if self._sender else FlushResult()
+        with self._usable("flush"):
+            return self._sender.flush(deadline) if self._sender else FlushResult()
 
     def close(self, timeout_seconds: float | None = None) -> None:
         """
@@ -341,7 +317,7 @@ class AlignAI:
             ValidationError: The timeout is not a number, or negative.
         """
         deadline = self._deadline(timeout_seconds)
-        self._closed = True
+        self._recorder.closed = True
         if self._sender:
             self._finalizer.detach()
             self._sender.close(deadline)
@@ -359,12 +335,25 @@ class AlignAI:
         What it costs does not grow with the number of events.
 
         Raises:
-            SpoolError: The spool cannot be read, or has been closed.
+            SpoolError: The spool cannot be read.
+            ClosedError: `close` has been called.
         """
-        if self._sender is None:
-            return ClientStats(str(self._path), 0, 0, 0, 0, 0, 0, 0, None, None, None, None)
-        stats = self._spool.stats()
-        return ClientStats(**{field.name: getattr(stats, field.name) for field in fields(stats)}, lost=self._lost)
+        with self._usable("stats"):
+            if self._sender is None:
+                return ClientStats(str(self._path), 0, 0, 0, 0, 0, 0, 0, None, None, None, None)
+            stats = self._spool.stats()
+        figures = {field.name: getattr(stats, field.name) for field in fields(stats)}
+        return ClientStats(**figures, lost=self._recorder.lost)
+
+    @contextmanager
+    def _usable(self, method: str) -> Iterator[None]:
+        """Raise `ClosedError` if `close` has been called, also if another thread calls it during the call."""
+        if self._recorder.closed:
+            raise closed_error(method)
+        try:
+            yield
+        except SpoolClosedError as error:
+            raise closed_error(method) from error
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,68 @@
+"""Recording: check an event, mask and encode it, commit it to the spool, wake the sender."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from alignai.exception import ClosedError
+from alignai.payload import Payloads
+from alignai.spool import SpoolClosedError, SpoolError
+
+if TYPE_CHECKING:
+    from alignai._settings import Settings
+    from alignai.sender import Sender
+    from alignai.spool import Spool
+
+logger = logging.getLogger("alignai")
+
+
+class Recorder:
+    """
+    The way of an event from the arguments of its method to the spool.
+
+    Args:
+        settings: Whose events they are, and what happens to an event that cannot be recorded.
+        spool: Where they are committed; None if the SDK is disabled.
+        sender: What is woken then; None if the SDK is disabled.
+    """
+
+    def __init__(self, settings: Settings, spool: Spool | None, sender: Sender | None) -> None:
+        self.closed = False
+        self.lost = 0
+        self._raises = settings.config.on_spool_error == "raise"
+        self._payloads = Payloads(settings.project_id, settings.config)
+        self._spool = spool
+        self._sender = sender
+
+    def record(self, method: str, arguments: dict[str, object]) -> str | None:
+        """Commit one event, and return its id; the event methods of `AlignAI` say what is raised."""
+        if self.closed:
+            raise closed_error(method)
+        made = self._payloads.make(method, arguments)
+        if made is None:
+            return None
+        event_id, payload = made
+        if self._spool is None or self._sender is None:
+            return event_id
+        try:
+            self._spool.append(payload)
+        except SpoolClosedError as error:  # `close` ran in another thread meanwhile
+            raise closed_error(method) from error
+        except SpoolError as error:
+            self._lose(error)
+            return None
+        self._sender.appended()
+        return event_id
+
+    def _lose(self, error: SpoolError) -> None:
+        if self._raises:
+            raise error
+        self.lost += 1
+        if self.lost & (self.lost - 1) == 0:  # 1, 2, 4, 8, …: a full disk may not fill the log as well
+            logger.error("an event could not be recorded and is lost, the %d. so far: %s", self.lost, error)
+
+
+def closed_error(method: str) -> ClosedError:
+    """Return the error of a call of *method* after `close`."""
+    return ClosedError(f"{method}: this AlignAI has been closed. Make a new one to go on")
