@@ -6,10 +6,10 @@ import json
 import os
 import sys
 import threading
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from alignai._version import __version__
+from alignai.clock import monotonic
 from alignai.compression import Compression, compress
 from alignai.line import LONGEST_WAIT
 from alignai.outcome import Outcome, Verdict, judge, refuses_compression, unanswered
@@ -98,13 +98,13 @@ class APIClient:
         self._transport = Transport(self._api_key)
 
     def _send(self, body: bytes, deadline: Deadline) -> Outcome:
-        begin = perf_counter()
+        begin = monotonic()
         if not self._compresses or not self._compression.wanted(len(body)):
             outcome = self._judge(self._post(body, deadline))
             self._note_time(outcome, len(body), begin, begin)
             return outcome
         compressed = compress(body)
-        compressed_at = perf_counter()
+        compressed_at = monotonic()
         answer = self._post(compressed, deadline, _COMPRESSED)
         outcome = self._judge(answer)
         if refuses_compression(answer):
@@ -118,7 +118,7 @@ class APIClient:
 
     def _note_time(self, outcome: Outcome, size: int, begin: float, compressed_at: float) -> None:
         if outcome.verdict is Verdict.SENT:
-            self._compression.took(size, compressed_at - begin, perf_counter() - begin)
+            self._compression.took(size, compressed_at - begin, monotonic() - begin)
 
     def _send_unproven(self, body: bytes, deadline: Deadline) -> Outcome:
         """

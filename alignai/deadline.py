@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from time import monotonic
+
+from alignai.clock import monotonic
 
 
 @dataclass(frozen=True, slots=True)

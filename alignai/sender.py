@@ -9,9 +9,10 @@ import queue
 import socket
 import weakref
 from contextlib import suppress
-from time import monotonic, time
+from time import time
 from typing import TYPE_CHECKING
 
+from alignai.clock import monotonic
 from alignai.deadline import Deadline
 from alignai.loop import Loop
 from alignai.results import FlushResult

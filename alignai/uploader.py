@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import uuid
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from alignai.backoff import Backoff
 from alignai.batch_size import BatchSize
+from alignai.clock import monotonic
 from alignai.deadline import Deadline
 from alignai.outcome import Verdict
 from alignai.refusals import Refusals

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from . import ledger, sql
 from .access import INTERRUPTING, LogLostError
+from .clock import monotonic
 from .connection import patiently
 from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_busy, translated
 from .recent import VERIFY_ROWS, VERIFY_SECONDS
@@ -125,7 +126,7 @@ class Appender:
     def _verification_due(self, growth: int) -> bool:
         recent = self._access.recent
         return (
-            time.monotonic() - recent.verified_at > VERIFY_SECONDS
+            monotonic() - recent.verified_at > VERIFY_SECONDS
             or len(recent.unverified) >= VERIFY_ROWS
             or recent.unverified_bytes + growth > self._unverified_bytes
         )

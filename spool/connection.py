@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
+from .clock import monotonic
 from .errors import is_busy
 
 if TYPE_CHECKING:
@@ -73,13 +74,13 @@ def patiently(statement: Callable[[], T], patience: float = PATIENCE) -> T:
     Raises:
         sqlite3.Error: What the statement raised, or the last refusal once the patience is used up.
     """
-    give_up_at = time.monotonic() + patience
+    give_up_at = monotonic() + patience
     longest = _SHORTEST_WAIT
     while True:
         try:
             return statement()
         except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() >= give_up_at:
+            if not is_busy(error) or monotonic() >= give_up_at:
                 raise
         time.sleep(random.uniform(_SHORTEST_WAIT / 2, longest))  # noqa: S311 - jitter is no secret
         longest = min(longest * 2, _LONGEST_WAIT)

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import ledger, sql
+from .clock import monotonic
 from .errors import SpoolFullError
 from .records import Requeued
 from .selection import cutoff, selected
@@ -138,7 +139,7 @@ class Disposal:
         total = 0
         while True:
             self._keep_log_short(self._most_bytes)
-            began = time.monotonic()
+            began = monotonic()
             with self._access.transaction() as db:
                 done = step(db)
             if done is None:
@@ -159,7 +160,7 @@ class Disposal:
             after = chunk.last
             if chunk.selected:
                 self._keep_log_short(chunk.bytes)
-                began = time.monotonic()
+                began = monotonic()
                 yield chunk
                 _give_way(began)
 
@@ -185,7 +186,7 @@ class Disposal:
 
 def _give_way(began: float) -> None:
     """Leave the write lock alone for as long as it was held: who waits for it sleeps, and could be passed for ever."""
-    time.sleep(min(time.monotonic() - began, _LONGEST_PAUSE))
+    time.sleep(min(monotonic() - began, _LONGEST_PAUSE))
 
 
 def _chunk(rows: list[tuple[int, int, bool]], after: int, most_bytes: int) -> _Chunk | None:

@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from .clock import monotonic
 from .connection import wal_of
 from .filesystem import size_of, sync_folder
 from .space import PAGE_SIZE
@@ -141,7 +142,7 @@ def may_be_cut_off(path: Path) -> bool:
 def _started_at() -> float:
     """When this machine started, by the clock that dates files."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)  # goes on while the machine sleeps; Linux only
-    return time.time() - (time.monotonic() if clock is None else time.clock_gettime(clock))
+    return time.time() - (monotonic() if clock is None else time.clock_gettime(clock))
 
 
 def rescue(path: Path, frames: list[Frame], aside: Path) -> None:

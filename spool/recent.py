@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from .clock import monotonic
 
 VERIFY_SECONDS = 0.05
 VERIFY_ROWS = 64
@@ -51,7 +51,7 @@ class Recent:
         self._seen_bytes += self.unverified_bytes
         self.unverified.clear()
         self.unverified_bytes = 0
-        self.verified_at = now = time.monotonic()
+        self.verified_at = now = monotonic()
         if now - self._seen_from > DELETING_SECONDS or self._seen_bytes > MOST_SEEN_BYTES:
             self._seen_before, self._seen, self._seen_bytes, self._seen_from = self._seen, [], 0, now
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,9 +90,18 @@ def test_the_name_spool_is_never_imported_from_the_top() -> None:
     assert [name(file) for file in files if "spool" in roots(file)] == []
 
 
-@pytest.mark.parametrize("base", ["constants", "exception", "deadline", "backoff"])
-def test_the_foundations_import_nothing_of_ours(base: str) -> None:
-    assert [each for each in imports(ROOT / "alignai" / f"{base}.py") if each.startswith(("alignai", "."))] == []
+@pytest.mark.parametrize("base", ["constants", "exception", "clock", "deadline", "backoff"])
+def test_the_foundations_import_nothing_of_ours_but_each_other(base: str) -> None:
+    ours = {each for each in imports(ROOT / "alignai" / f"{base}.py") if each.startswith(("alignai", "."))}
+
+    assert ours <= {"alignai.clock"}
+
+
+@pytest.mark.parametrize("file", [*SDK, *SPOOL], ids=name)
+def test_waits_are_measured_by_a_clock_that_test_tools_leave_alone(file: Path) -> None:
+    """While freezegun stops `time.monotonic`, a deadline by it never comes: use `monotonic` of `clock.py`."""
+    if file.name not in {"clock.py", "demo.py", "rehearsal.py"}:
+        assert not re.search(r"time(\.| import .*)(monotonic|perf_counter)", file.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("file", [*SDK, *SPOOL], ids=name)

@@ -10,6 +10,9 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
+import alignai.clock
+import alignai.spool.clock
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,7 +48,8 @@ class Clock:
 def movable() -> Iterator[Clock]:
     """A clock that every module of the SDK goes by meanwhile."""
     clock = Clock()
-    instead = {time: clock, time.time: clock.time, time.monotonic: clock.monotonic, datetime: _datetime_by(clock)}
+    held = dict.fromkeys((alignai.clock.monotonic, alignai.spool.clock.monotonic), clock.monotonic)
+    instead = {time: clock, time.time: clock.time, datetime: _datetime_by(clock), **held}
     with ExitStack() as patches:
         for module in [module for name, module in sys.modules.items() if name.split(".")[0] == _PACKAGE]:
             for name, value in list(vars(module).items()):
