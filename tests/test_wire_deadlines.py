@@ -86,9 +86,12 @@ def test_abort_ends_an_upload_on_a_kept_connection(raw_server: Callable[..., Raw
 
 
 def test_a_flood_of_continues_ends_by_its_size(raw_server: Callable[..., RawServer]) -> None:
+    """Each has a head so large that the limit of newer Pythons, a hundred interim answers, is not met first."""
+    interim = b"HTTP/1.1 100 Continue\r\nX: " + b"x" * 8000 + b"\r\n\r\n"
+
     def script(conn: socket.socket, request: bytes, n: int) -> None:
         while True:
-            conn.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+            conn.sendall(interim)
 
     outcome = upload_to(raw_server(script).url, seconds=60)
     assert (outcome.verdict, outcome.error and outcome.error.err_msg.rpartition(": ")[2]) == (
