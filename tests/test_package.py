@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from tests.servers.connect import ConnectServer
 
@@ -46,13 +49,10 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def needed(name: str) -> Iterator[metadata.Distribution]:
     """The distributions that *name* needs at run time, by what they declare."""
-    for requirement in metadata.requires(name) or []:
-        if "extra ==" in requirement or "sys_platform" in requirement:
-            continue
-        needs = re.match(r"[\w.-]+", requirement)
-        assert needs
-        yield metadata.distribution(needs[0])
-        yield from needed(needs[0])
+    for requirement in map(Requirement, metadata.requires(name) or []):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield metadata.distribution(requirement.name)
+            yield from needed(requirement.name)
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +136,12 @@ def test_readme_shows_every_command_and_every_setting() -> None:
     assert commands
     assert [name for name in commands if f"alignai.spool {name}" not in README] == []
     assert [field.name for field in fields(Config) if f"`{field.name}`" not in README] == []
+
+
+def test_the_lowest_versions_that_are_tested_are_the_lowest_that_are_allowed() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    tested = dict(line.split("==") for line in (ROOT / "tests" / "lowest.txt").read_text().split())
+    for requirement in map(Requirement, setup["options"]["install_requires"].split("\n")[1:]):
+        (lowest,) = (Version(each.version) for each in requirement.specifier if each.operator == ">=")
+        assert Version(tested[requirement.name]) == lowest
