@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
+from alignai._safe_logging import logger
 from alignai.exception import ClosedError
 from alignai.payload import Payloads
 from alignai.spool import SpoolClosedError, SpoolError
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from alignai._settings import Settings
     from alignai.sender import Sender
     from alignai.spool import Spool
-
-logger = logging.getLogger("alignai")
 
 
 class Recorder:

@@ -9,14 +9,15 @@ from dataclasses import fields
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Self
 
+from alignai import lifecycle
 from alignai._recorder import Recorder, closed_error
 from alignai._settings import resolve
 from alignai.constants import DEFAULT_ASSISTANT_ID
 from alignai.deadline import Deadline
 from alignai.exception import shown
 from alignai.results import ClientStats, FlushResult
-from alignai.sender import Sender
-from alignai.spool import Spool, SpoolClosedError
+from alignai.sharing import Share
+from alignai.spool import SpoolClosedError
 from alignai.validate import ValidationError
 
 if TYPE_CHECKING:
@@ -64,20 +65,14 @@ class AlignAI:
         self.config = settings.config
         self._path = settings.spool_path
         if not settings.disabled:
-            self._spool = Spool(
-                settings.spool_path,
-                project_id=settings.project_id,
-                synchronous=self.config.synchronous,
-                max_bytes=self.config.max_spool_bytes,
-                on_full=self.config.on_full,
-                retention=self.config.sent_retention_seconds,
-            )
-            self._sender: Sender | None = Sender(self._spool, settings)
-            self._finalizer = weakref.finalize(self, self._sender.retire)
+            self._share: Share | None = Share(settings)
+            lifecycle.join_multiprocessing()
+            self._finalizer = weakref.finalize(self, self._share.forget)
             self._finalizer.atexit = False
-            self._recorder = Recorder(settings, self._spool, self._sender)
+            self._spool = self._share.spool
+            self._recorder = Recorder(settings, self._spool, self._share.sender)
         else:
-            self._sender = None
+            self._share = None
             self._recorder = Recorder(settings, None, None)
         self._record = self._recorder.record
 
@@ -302,7 +297,7 @@ class AlignAI:
         """
         deadline = self._deadline(timeout_seconds)
         with self._usable("flush"):
-            return self._sender.flush(deadline) if self._sender else FlushResult()
+            return self._share.flush(deadline) if self._share else FlushResult()
 
     def close(self, timeout_seconds: float | None = None) -> None:
         """
@@ -318,9 +313,8 @@ class AlignAI:
         """
         deadline = self._deadline(timeout_seconds)
         self._recorder.closed = True
-        if self._sender:
-            self._finalizer.detach()
-            self._sender.close(deadline)
+        if self._share:
+            self._share.close(deadline)
 
     def _deadline(self, timeout_seconds: float | None) -> Deadline:
         seconds = self.config.flush_timeout_seconds if timeout_seconds is None else timeout_seconds
@@ -339,7 +333,7 @@ class AlignAI:
             ClosedError: `close` has been called.
         """
         with self._usable("stats"):
-            if self._sender is None:
+            if self._share is None:
                 return ClientStats(str(self._path), 0, 0, 0, 0, 0, 0, 0, None, None, None, None)
             stats = self._spool.stats()
         figures = {field.name: getattr(stats, field.name) for field in fields(stats)}

@@ -1,39 +1,29 @@
-"""Sending in the background: who uploads, when, and how to wait for it."""
+"""Sending in the background: one process on a spool uploads, and callers can wait for it."""
 
 from __future__ import annotations
 
-import atexit
-import logging
 import os
 import queue
-import socket
-import weakref
+import threading
 from contextlib import suppress
-from time import time
 from typing import TYPE_CHECKING
 
+from alignai._safe_logging import logger
 from alignai.clock import monotonic
 from alignai.deadline import Deadline
 from alignai.loop import Loop
 from alignai.results import FlushResult
-from alignai.spool import Backlog, Lease, Spool, SpoolClosedError, SpoolError
-from alignai.uploader import Uploader
+from alignai.sender_threads import SenderThreads
+from alignai.spool import SpoolClosedError, SpoolError
+from alignai.upload_cycle import UploadCycle
+from alignai.users import Users
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from alignai._settings import Settings
+    from alignai.maintenance import Maintenance
 
-logger = logging.getLogger("alignai")
-
-_TICK_SECONDS = 0.25
-"""How often the leader looks for rows and flush requests of other processes."""
-
-_LEASE_SECONDS = 1.0
-"""How often the others try to take over."""
-
-_MOST_IN_A_ROW = 16
-"""Batches between two looks at what waits and who flushes."""
-
-_UPKEEP_SECONDS = 0.5
 _FLUSH_POLL_SECONDS = 0.05
 _ABORT_SECONDS = 0.01
 _GRACE_SECONDS = 0.05
@@ -42,131 +32,179 @@ _GRACE_SECONDS = 0.05
 
 class Sender:
     """
-    The background work on one spool: uploads, in the process that holds the lease, and upkeep, in every one.
+    The uploads of one spool to one address, for all clients of this process that share them.
 
-    Its threads start with the first event, not before, so that a process that will fork stays without threads.
+    It is there from the first client until the last has closed it or is forgotten. What a process does before that and
+    after it, between forks, at its exit, is in `sharing` and `lifecycle`.
 
     Args:
-        spool: The spool.
+        maintenance: The spool, with its upkeep.
         settings: Where to upload, and how.
+
+    Attributes:
+        spool: The spool.
+        threads: What does the work.
+        users: The clients that use it.
     """
 
-    def __init__(self, spool: Spool, settings: Settings) -> None:
-        self._spool = spool
+    def __init__(self, maintenance: Maintenance, settings: Settings) -> None:
+        self.users: Users[object] = Users()
+        self._maintenance = maintenance
+        self.spool = maintenance.spool
         self._settings = settings
         self._config = settings.config
-        self._stopped = False
         # Not at the top: HTTP takes longer to load than all the rest, and who only looks at a spool needs none.
         from alignai.api_client import APIClient  # noqa: PLC0415
 
         self._client = APIClient
-        self.begin_anew()
-        _live.add(self)
+        self.reset_after_fork()
 
-    def begin_anew(self) -> None:
-        """As in a new process: no thread, no lease, no connection; after a fork, those are the parent's."""
-        self._pid = os.getpid()
+    def reset_after_fork(self) -> None:
+        """Begin as in a new process: no thread, no lease, no connection; after a fork, those are the parent's."""
+        self.users.reset_after_fork()
+        self._stepping = threading.RLock()
         self._api = self._client(self._settings.api_host, self._settings.api_key)
-        self._uploader = Uploader(self._spool, self._api, self._config)
-        self._lease = Lease(self._spool.path)
         self._uploads = Loop("alignai-sender", self._step, self._end)
-        self._upkeep = Loop("alignai-upkeep", self._keep_up, self._end_upkeep)
-        self._upkeep_due = Deadline.after(0)
-        self._flushers: list[queue.SimpleQueue[None]] = []
-        self._flush_to = 0
-        self._requested_to = 0
-        self._hastened_to = 0
-        self._waiting_since: tuple[int, float] | None = None
+        self._cycle = UploadCycle(self.spool, self._api, self._config, lambda: self._uploads.leaving)
+        self.threads = SenderThreads(self._maintenance, self._uploads if self._config.sender else None, self._cycle)
         self._appended = 0
-        self._ownerless = False
+        if self._maintenance.pid != os.getpid():
+            self._maintenance.reset_after_fork()
+        self._pid = os.getpid()  # last: another thread that sees it goes on
 
     # -- what callers do -----------------------------------------------------------------------------------------------
 
     def appended(self) -> None:
-        """An event has been committed: see that the threads run, and wake the sender for a full batch."""
-        if self._pid != os.getpid():
-            self.begin_anew()
-        if not self._upkeep.running or self._uploads.running != self._config.sender:
-            self._start()
-        if self._spool.needs_upkeep:
-            self._upkeep.wake()
-        self._appended += 1
-        if self._appended >= self._config.flush_batch_size:
-            self._appended = 0
-            self._uploads.wake()
+        """
+        See that the threads run, and wake them for a full batch or a long log: an event has been committed.
 
-    def _start(self) -> None:
-        if not self._stopped and not self._ownerless:  # or it could begin beside the thread that closes the spool
-            self._upkeep.start()
-            if self._config.sender:
-                self._uploads.start()
+        Nothing that goes wrong here fails the caller, whose event is recorded.
+        """
+        try:
+            if self._pid != os.getpid():
+                self.reset_after_fork()
+            if not self.threads.at_work:
+                self.start()
+            if self.spool.needs_upkeep:
+                self._maintenance.loop.wake()
+            self._appended += 1
+            if self._appended >= self._config.flush_batch_size:
+                self._appended = 0
+                self.start()
+                self._uploads.wake()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the event is on disk
+            logger.warning("an event was recorded, but the sender could not be woken: %s", error)
 
-    def hurry(self) -> int:
-        """Have everything that is committed by now uploaded without further wait; the last row of it is returned."""
-        target = self._spool.last_seq()
-        if self._spool.unsettled(target):
-            self._flush_to = max(self._flush_to, target)
-            self._hastened_to = 0
-            if not self._config.sender:
-                self._spool.request_flush(target)
-            self._start()
-            self._uploads.wake()
-        return target
+    def start(self, delay: float = 0.0) -> None:
+        """Have the threads run, if they can, and do something in *delay* seconds, or when they are woken."""
+        if not self.users.ended:
+            self.threads.start(delay)
 
-    def flush(self, deadline: Deadline) -> FlushResult:
+    def flush(self, deadline: Deadline, worth_waiting: Callable[[int], bool]) -> FlushResult:
         """
         Have everything that is committed by now uploaded, and wait for it until *deadline*.
 
-        Works too where another process holds the lease: it is asked to hurry.
+        Works too if another process holds the lease: it is asked to hurry. Without a thread, the calling one uploads.
+
+        Args:
+            deadline: When it must be over.
+            worth_waiting: Whether to go on, given how many events remain.
 
         Raises:
             SpoolError: The spool cannot be read.
         """
         if self._pid != os.getpid():
-            self.begin_anew()
-        before = self._spool.totals()
-        settled: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._flushers.append(settled)
-        try:
+            self.reset_after_fork()
+        before = self.spool.totals()
+        with self._cycle.flusher() as settled:
             target = self.hurry()
-            while (remaining := self._spool.unsettled(target)) and not deadline.expired and self._can_send():
-                _wait_for(settled, deadline.sooner(_FLUSH_POLL_SECONDS))
-        finally:
-            self._flushers.remove(settled)
-        after = self._spool.totals()
+            while (remaining := self.spool.unsettled(target)) and not deadline.expired and not self.users.ended:
+                self.start()
+                if not worth_waiting(remaining) or not self._wait(settled, deadline):
+                    break
+        after = self.spool.totals()
         return FlushResult(after.sent - before.sent, remaining, max(0, after.rejected - before.rejected))
 
-    def _can_send(self) -> bool:
-        """Whether anyone may: at the interpreter's exit no thread starts any more, and waiting for one is no use."""
-        self._start()
-        return self._uploads.running or not self._config.sender
+    def hurry(self) -> int:
+        """Have everything that is committed by now uploaded without further wait; the last row of it is returned."""
+        target = self.spool.last_seq()
+        if self.spool.unsettled(target):
+            self._cycle.flush_to(target)
+            if not self._config.sender:
+                self.spool.request_flush(target)
+            self.start()
+            self._uploads.wake()
+        return target
 
-    def stop(self, deadline: Deadline, *, for_good: bool = False) -> int:
-        """
-        Flush until *deadline*, then end the threads and give the lease back.
+    def _wait(self, settled: queue.SimpleQueue[None], deadline: Deadline) -> bool:
+        """Wait a moment for the uploading thread, or do its work if there is none; false where that is no use."""
+        if self.threads.missing:
+            return self._step_here(settled, deadline)
+        _wait_for(settled, deadline.sooner(_FLUSH_POLL_SECONDS))
+        return True
 
-        Args:
-            deadline: When it must be over, but for a moment.
-            for_good: Whether the last thread to end closes the spool.
+    def _step_here(self, settled: queue.SimpleQueue[None], deadline: Deadline) -> bool:
+        """Do a step of the uploading thread on the calling one, and keep nothing that others wait for."""
+        if not self._stepping.acquire(timeout=min(deadline.remaining, threading.TIMEOUT_MAX)):
+            return False
+        try:
+            self._cycle.uploader.until = deadline
+            seconds = self._cycle.step(forgotten=False)
+            if not self._maintenance.loop.running:
+                self._maintenance.keep_up()
+        except SpoolError as error:
+            logger.error("the calling thread could not upload: %s", error)
+            return False
+        finally:
+            self._cycle.uploader.until = Deadline.never()
+            self._cycle.give_lease_back()
+            self._stepping.release()
+        _wait_for(settled, deadline.sooner(min(seconds, _FLUSH_POLL_SECONDS)))
+        return True
 
-        Returns:
-            How many events remain unsent; they are on disk.
-        """
-        if self._stopped:
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def drain(self, deadline: Deadline, worth_waiting: Callable[[int], bool]) -> int:
+        """Flush, and return how many events remain unsent; they are on disk."""
+        try:
+            return self.flush(deadline, worth_waiting).remaining if self._config.sender else 0
+        except SpoolClosedError:  # by another thread, which has sent what it could: its owner closed or forgot it
             return 0
-        remaining = self._drain(deadline) if self._config.sender else 0
-        self._stopped = True
-        self._ownerless |= for_good  # not before the flush: a thread without an owner ends as soon as it can
+        except SpoolError as error:
+            logger.error("the spool could not be flushed: %s", error)
+            return 0
+
+    def report(self, remaining: int) -> None:
+        """Log what a client, or the process, leaves behind."""
+        if remaining:
+            logger.warning("%d events are not sent yet; they are kept in %s", remaining, self.spool.path)
+
+    def exit_deadline(self) -> Deadline:
+        """How long the interpreter's exit may wait for this."""
+        return Deadline.after(self._config.flush_timeout_seconds)
+
+    @property
+    def failures(self) -> int:
+        """How often an upload did not get through."""
+        return self._cycle.uploader.failures
+
+    @property
+    def promising(self) -> bool:
+        """Whether it is this process that uploads, and the last upload got through."""
+        return self._cycle.leads and not self._cycle.uploader.failing
+
+    def stop(self, deadline: Deadline) -> None:
+        """End the threads and give the lease back; if no client is left, close the spool."""
+        if self._pid != os.getpid():
+            self.reset_after_fork()
+        self.users.end()
         self._uploads.stop()
-        if not self._uploads.running:
-            self._upkeep.stop()
         grace = Deadline(max(deadline.at, monotonic()) + _GRACE_SECONDS)
         if not self._uploads.join(deadline):
             self._abort_uploads(grace)
-        self._upkeep.join(grace)
-        if remaining:
-            logger.warning("%d events are not sent yet; they are kept in %s", remaining, self._spool.path)
-        return remaining
+        if not self._uploads.running:
+            self._leave()
+        self._maintenance.stop(grace)
 
     def _abort_uploads(self, deadline: Deadline) -> None:
         """Again and again: an upload may begin just after it was told to end."""
@@ -174,164 +212,43 @@ class Sender:
         while not self._uploads.join(deadline.sooner(_ABORT_SECONDS)) and not deadline.expired:
             self._api.abort()
 
-    def _drain(self, deadline: Deadline) -> int:
-        try:
-            return self.flush(deadline).remaining
-        except SpoolClosedError:  # by another thread, which has sent what it could: its owner closed or forgot it
-            return 0
-        except SpoolError as error:
-            logger.error("the spool could not be flushed: %s", error)  # noqa: TRY400 - the message says it all
-            return 0
+    def _leave(self) -> None:
+        if not self.users:
+            self._maintenance.leave(self)
 
-    def close(self, deadline: Deadline) -> None:
-        """Stop, then close the spool."""
-        if self._pid != os.getpid():
-            self.begin_anew()
-        self.stop(deadline, for_good=True)
-        if not self._upkeep.running:
-            self._close_spool()
-
-    def retire(self) -> None:
-        """Whoever owned this is gone: send what is there, then end. Waits for nothing, and may run in a finaliser."""
-        self._ownerless = True
-        if self._uploads.running:
-            self._uploads.wake()
-        elif self._upkeep.running:
-            self._upkeep.stop()
-        else:
-            self._close_spool()
-
-    def exit_deadline(self) -> Deadline:
-        """How long the interpreter's exit may wait for this."""
-        return Deadline.after(self._config.flush_timeout_seconds)
-
-    # -- the uploading thread ------------------------------------------------------------------------------------------
+    # -- on the threads ------------------------------------------------------------------------------------------------
 
     def _step(self) -> float:
-        if not self._lead():
-            return self._follow()
-        backlog = self._spool.backlog()
-        self._hasten_for_flush(backlog)
-        if not self._is_due(backlog):
-            if self._ownerless:
-                self._uploads.stop()
-            return _TICK_SECONDS
-        if not self._uploader.not_before.expired:
-            return min(self._uploader.not_before.remaining, _TICK_SECONDS)
-        self._upload(backlog)
-        return 0.0
-
-    def _upload(self, backlog: Backlog) -> None:
-        """As many full batches as are waiting, up to a bound, without another look at the backlog after each."""
-        waiting = backlog.waiting
-        for _ in range(_MOST_IN_A_ROW):
-            uploaded = self._uploader.upload_next()
-            waiting -= uploaded
-            if not uploaded or waiting < self._config.flush_batch_size:
-                break
-            if self._uploads.stopping or not self._uploader.not_before.expired:
-                break
-        for settled in list(self._flushers):
-            settled.put(None)
-
-    def _lead(self) -> bool:
-        if not self._lease.held:
-            if not self._lease.acquire():
-                return False
-            self._spool.note_lease(socket.gethostname())
-        return True
-
-    def _follow(self) -> float:
-        """Another process uploads: pass on who waits for it."""
-        if self._ownerless:
+        self.start()  # the other thread, if it has died
+        forgotten = not self.users
+        with self._stepping:
+            seconds = self._cycle.step(forgotten=forgotten)
+        if forgotten and self._cycle.idle:
+            self.users.end_if_unused()
+        if self.users.ended:
             self._uploads.stop()
-        if self._flush_to > self._requested_to:
-            self._requested_to = self._flush_to
-            self._spool.request_flush(self._flush_to)
-        return _TICK_SECONDS if self._flushers else _LEASE_SECONDS
-
-    def _hasten_for_flush(self, backlog: Backlog) -> None:
-        """Each flush cuts a wait short once; what fails again waits again."""
-        flush_to = max(self._flush_to, backlog.flush_to)
-        if flush_to > self._hastened_to:
-            self._hastened_to = flush_to
-            self._uploader.hasten()
-
-    def _is_due(self, backlog: Backlog) -> bool:
-        if backlog.open_batches or backlog.waiting >= self._config.flush_batch_size:
-            return True
-        if not backlog.waiting:
-            return False
-        asked = max(self._flush_to, backlog.flush_to) > backlog.tail or self._ownerless
-        return asked or self._has_waited(backlog)
-
-    def _has_waited(self, backlog: Backlog) -> bool:
-        """By the wall clock, which other processes share, or by ours since we noticed, which nobody can put back."""
-        if self._waiting_since is None or self._waiting_since[0] != backlog.tail:
-            self._waiting_since = (backlog.tail, monotonic())
-        interval = self._config.flush_interval_ms / 1000
-        by_wall_clock = backlog.oldest_at is not None and time() - backlog.oldest_at >= interval
-        return by_wall_clock or monotonic() - self._waiting_since[1] >= interval
+        return seconds
 
     def _end(self) -> None:
-        if self._lease.held:
-            try:
-                self._spool.note_lease_given()
-            except SpoolError as error:
-                logger.debug("the end of the lease could not be noted: %s", error)
-            self._lease.release()
-        self._api.close()
-        self._upkeep.stop()
-
-    def _end_upkeep(self) -> None:
-        """The last thread to end closes the spool, where no one wants it any more."""
-        if self._ownerless:
-            self._close_spool()
-
-    def _keep_up(self) -> float:
-        if not self._upkeep_due.expired and not self._spool.needs_upkeep:
-            return self._upkeep_due.remaining  # it was at it already when it was woken
         try:
-            self._spool.upkeep()
+            self._cycle.give_lease_back()
+            self._api.close()
         finally:
-            self._upkeep_due = Deadline.after(_UPKEEP_SECONDS)
-            self._log_notices()
-        return _UPKEEP_SECONDS
+            if self._uploads.stopping:
+                self._leave()
 
-    def _close_spool(self) -> None:
-        self._spool.close()
-        self._log_notices()
-
-    def _log_notices(self) -> None:
-        for notice in self._spool.notices():
-            logger.log(logging.WARNING if notice.allowed else logging.ERROR, "%s", notice)
+    def look_after(self) -> None:
+        """Start the uploading thread again if it has died, and end what no client uses; for the upkeep's thread."""
+        if not self.users and not self._uploads.running:
+            self.users.end_if_unused()
+        if not self.users.ended:
+            self.start()
+            return
+        self._uploads.stop()
+        if not self._uploads.running:
+            self._leave()
 
 
 def _wait_for(settled: queue.SimpleQueue[None], deadline: Deadline) -> None:
-    try:
+    with suppress(queue.Empty):
         settled.get(timeout=deadline.remaining)
-    except queue.Empty:
-        return
-
-
-_live: weakref.WeakSet[Sender] = weakref.WeakSet()
-
-
-def _at_exit() -> None:
-    """Drain every sender at once, for as long as each is allowed."""
-    deadlines = [(sender, sender.exit_deadline()) for sender in list(_live)]
-    for sender, _ in deadlines:
-        with suppress(SpoolError):
-            sender.hurry()
-    for sender, deadline in deadlines:
-        sender.stop(deadline)
-
-
-def _after_fork_in_child() -> None:
-    for sender in list(_live):
-        sender.begin_anew()
-
-
-atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

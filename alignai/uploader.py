@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from typing import TYPE_CHECKING
 
+from alignai._safe_logging import logger
 from alignai.backoff import Backoff
 from alignai.batch_size import BatchSize
 from alignai.clock import monotonic
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from alignai.config import Config
     from alignai.outcome import Outcome
     from alignai.spool import Batch, Spool
-
-logger = logging.getLogger("alignai")
 
 HOLD_SECONDS = 60.0
 """Between two attempts while a key, an address or a proxy is wrong, or a server refuses everything."""
@@ -41,10 +39,16 @@ class Uploader:
 
     Attributes:
         not_before: When the next upload may begin.
+        until: When any upload must be over, besides its own time.
+        failures: How often an upload did not get through.
+        failing: Whether the last one did not.
     """
 
     def __init__(self, spool: Spool, api: APIClient, config: Config) -> None:
         self.not_before = Deadline.after(0)
+        self.until = Deadline.never()
+        self.failures = 0
+        self.failing = False
         self._spool = spool
         self._api = api
         self._config = config
@@ -79,10 +83,11 @@ class Uploader:
         return len(batch)
 
     def _upload(self, request_id: str, payloads: tuple[bytes, ...]) -> Outcome:
-        return self._api.upload(request_id, payloads, Deadline.after(self._config.request_timeout_seconds))
+        return self._api.upload(request_id, payloads, self.until.sooner(self._config.request_timeout_seconds))
 
     def _sent(self, batch: Batch, _: Outcome) -> None:
         self._spool.mark_sent(batch)
+        self.failing = False
         self._backoff.reset()
         self._refusals.accepted()
         self._end_of_trouble()
@@ -176,6 +181,8 @@ class Uploader:
         return False
 
     def _wait(self, seconds: float) -> None:
+        self.failures += 1
+        self.failing = True
         self.not_before = Deadline.after(seconds)
 
     def _begin_of_trouble(self, kind: Verdict, what: str) -> None:

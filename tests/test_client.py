@@ -284,7 +284,9 @@ def test_the_key_is_in_no_repr_no_pickle_and_no_log(
     with client(connect_server.url, spool_path, flush_timeout_seconds=0.2) as sdk:
         record(sdk, 1)
         assert not sdk.flush(1)
-        shown = [repr(sdk), str(sdk), repr(vars(sdk)), repr(sdk.stats()), repr(sdk.config), repr(vars(sdk._sender))]
+        assert sdk._share
+        inside = [repr(vars(each)) for each in (sdk, sdk._share, sdk._share.sender)]
+        shown = [repr(sdk), str(sdk), repr(sdk.stats()), repr(sdk.config), *inside]
         with pytest.raises(TypeError):
             pickle.dumps(sdk)
     assert "not a key" in caplog.text

@@ -201,7 +201,7 @@ def test_four_processes_on_a_spool_lose_nothing_when_the_one_that_uploads_is_kil
     keys = ["key0", "key1", "key2", "key3"]
     processes = [worker(ONE_OF_FOUR, connect_server.url, spool_path, key, env={"ALIGNAI_API_KEY": key}) for key in keys]
     pids = [process.pid for process in processes]
-    with client(connect_server.url, spool_path) as watcher:
+    with client(connect_server.url, spool_path, sender=False) as watcher:
         wait_until(lambda: watcher.stats().sent)
         lease = wait_until(lambda: watcher.stats().lease)
         killed = pids.index(lease.pid)
@@ -211,7 +211,8 @@ def test_four_processes_on_a_spool_lose_nothing_when_the_one_that_uploads_is_kil
             with process:
                 assert process.stdout
                 acknowledged.append(whole_ids(process.stdout))
-        assert watcher.flush()
+    with client(connect_server.url, spool_path) as last:
+        assert last.flush()
     assert [process.returncode for process in processes] == [-9 if n == killed else 0 for n in range(4)]
     assert [len(each) for n, each in enumerate(acknowledged) if n != killed] == [300] * 3
     received = delivered(connect_server)

@@ -85,7 +85,7 @@ def test_close_lets_an_upload_under_way_end_where_there_is_time(
         wait_until(lambda: connect_server.requests)
         closing = threading.Thread(target=sdk.close)
         closing.start()
-        wait_until(lambda: sdk._sender and sdk._sender._flush_to)
+        wait_until(lambda: sdk._share and sdk._share.sender._cycle._flush_to)
         record(other, 1)  # none of what close waits for, and uploaded as soon as that has arrived
         flushing.set()
         closing.join()
@@ -165,7 +165,7 @@ def test_a_client_that_never_recorded_can_be_forgotten(spool_path: Path) -> None
     sdk = client("http://127.0.0.1:1", spool_path)
     del sdk
     gc.collect()
-    assert threads() == []
+    wait_until(lambda: not threads())
 
 
 # -- interruptions -----------------------------------------------------------------------------------------------------

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,10 +67,8 @@ def lease_held_elsewhere(url: str, spool_path: Path, interval: int = LONG) -> It
 # -- when --------------------------------------------------------------------------------------------------------------
 
 
-def test_no_thread_is_started_before_the_first_event(connect_server: ConnectServer, spool_path: Path) -> None:
-    with client(connect_server.url, spool_path) as sdk:
-        assert threads() == []
-        record(sdk, 1)
+def test_the_threads_run_from_the_first_client_to_its_end(connect_server: ConnectServer, spool_path: Path) -> None:
+    with client(connect_server.url, spool_path):
         assert threads() == list(OURS)
     assert threads() == []
 
@@ -79,7 +76,7 @@ def test_no_thread_is_started_before_the_first_event(connect_server: ConnectServ
 def test_a_full_batch_wakes_the_sender_at_once(
     connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alignai.sender._TICK_SECONDS", 3600.0)
+    monkeypatch.setattr("alignai.upload_cycle._TICK_SECONDS", 3600.0)
     with client(connect_server.url, spool_path, flush_interval_ms=LONG, flush_batch_size=10) as sdk:
         ids = record(sdk, 1)
         wait_until(lambda: holder(sdk) == os.getpid())
@@ -131,7 +128,6 @@ def test_flush_sends_what_was_recorded_and_says_so(connect_server: ConnectServer
 def test_flush_with_nothing_to_send_is_at_once_true(spool_path: Path) -> None:
     with client("http://127.0.0.1:1", spool_path) as sdk:
         assert sdk.flush(0)
-        assert threads() == []
 
 
 def test_flush_says_what_remains(connect_server: ConnectServer, spool_path: Path) -> None:
@@ -217,8 +213,9 @@ def test_a_process_that_only_appends_waits_for_no_one_at_its_end(spool_path: Pat
 def test_the_lease_is_taken_over_within_seconds_when_its_holder_is_killed(
     connect_server: ConnectServer, spool_path: Path
 ) -> None:
-    with client(connect_server.url, spool_path) as sdk:
+    with ExitStack() as stack:
         with lease_held_elsewhere(connect_server.url, spool_path) as elsewhere:
+            sdk = stack.enter_context(client(connect_server.url, spool_path))
             ids = record(sdk, 1)
             assert holder(sdk) == elsewhere
         wait_until(lambda: connect_server.ids()[1:] == ids, 5)
@@ -226,13 +223,12 @@ def test_the_lease_is_taken_over_within_seconds_when_its_holder_is_killed(
 
 
 def test_closing_gives_the_lease_back(connect_server: ConnectServer, spool_path: Path) -> None:
-    other = client(connect_server.url, spool_path)
-    with client(connect_server.url, spool_path) as sdk:
-        record(sdk, 1)
-        assert sdk.flush()
-        assert holder(other) == os.getpid()
-    assert holder(other) == 0
-    other.close()
+    with client(connect_server.url, spool_path, sender=False) as other:
+        with client(connect_server.url, spool_path) as sdk:
+            record(sdk, 1)
+            assert sdk.flush()
+            assert holder(other) == os.getpid()
+        assert holder(other) == 0
 
 
 def test_closing_ends_an_upload_that_is_just_beginning(raw_server: Callable[..., RawServer], spool_path: Path) -> None:
@@ -245,19 +241,6 @@ def test_closing_ends_an_upload_that_is_just_beginning(raw_server: Callable[...,
 
 
 # -- trouble -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_sender_that_died_is_started_again_by_the_next_event(
-    connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    with client(connect_server.url, spool_path, flush_interval_ms=LONG) as sdk:
-        with monkeypatch.context() as broken:
-            broken.setattr("alignai.uploader.Uploader.upload_next", lambda _: sys.exit("all of it"))
-            ids = record(sdk, 50)
-            wait_until(lambda: threads() == ["alignai-upkeep"])
-        ids += record(sdk, 1)
-        wait_until(lambda: connect_server.ids() == ids[:50])
-        assert "alignai-sender has died" in caplog.text
 
 
 def test_what_befell_the_spool_is_logged_as_an_error(

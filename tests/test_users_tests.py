@@ -6,7 +6,6 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import pytest
 from freezegun import freeze_time
 
 from tests.clients import client, finished, record

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.deadline import Deadline
 from alignai.spool import Lease
 from tests.campaign import processes
 from tests.campaign.kill_worker import Orders
@@ -112,21 +111,21 @@ def test_a_spool_that_was_closed_meanwhile_is_no_error_at_the_end(
     spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sdk = client("http://127.0.0.1:1", spool_path)
-    assert sdk._sender
-    sdk._spool.close()
-    assert sdk._sender.stop(Deadline.after(1)) == 0
+    assert sdk._share
+    sdk._share.spool.close()
+    sdk.close(1)
     assert [entry for entry in caplog.records if entry.levelno >= logging.ERROR] == []
 
 
 def test_a_client_that_is_forgotten_starts_nothing_more(spool_path: Path) -> None:
     sdk = client("http://127.0.0.1:1", spool_path)
-    sender = sdk._sender
-    assert sender
-    sender._upkeep.start()
-    sender.retire()
-    sender._start()
-    assert not sender._uploads.running
-    wait_until(lambda: sdk._spool._access.closed)
+    assert sdk._share
+    sender, spool = sdk._share.sender, sdk._share.spool
+    del sdk
+    wait_until(lambda: sender.users.ended)
+    sender.start()
+    wait_until(lambda: not sender._uploads.running)
+    wait_until(lambda: spool._access.closed)
 
 
 AT_EXIT = """
