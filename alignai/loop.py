@@ -112,16 +112,15 @@ class Loop:
     # -- on the thread -------------------------------------------------------------------------------------------------
 
     def _run(self, delay: float) -> None:
-        if not self._begins():
-            return
         try:
             try:
-                self._wait(delay)
-                self._repeat()
+                if self._begins():
+                    self._wait(delay)
+                    self._repeat()
             except BaseException as error:  # noqa: BLE001 - whatever it is, someone should hear of it
                 self._report_death(error)
             finally:
-                if self._thread is threading.current_thread():  # and not paused
+                if self._thread is threading.current_thread():  # neither replaced nor paused
                     self.alive = False
                     self._at_end()
         except BaseException as error:  # noqa: BLE001 - as above

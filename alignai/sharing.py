@@ -48,6 +48,11 @@ class Share:
     def __init__(self, settings: Settings) -> None:
         self.sender = _sender_for(settings, self)
         self.spool = self.sender.spool
+        try:
+            self.sender.start()
+        except BaseException:
+            self.forget()  # no client will
+            raise
 
     def flush(self, deadline: Deadline) -> FlushResult:
         """Have everything that is committed by now uploaded; wait until *deadline*, or until this is closed."""
@@ -101,7 +106,6 @@ def _sender_for(settings: Settings, user: Share) -> Sender:
         finally:
             if sender is None or sender.spool is not spool:
                 spool.close()
-    sender.start()
     return sender
 
 
