@@ -208,12 +208,12 @@ def test_without_threads_flush_and_close_upload_on_the_calling_one(
 
 @pytest.mark.usefixtures("no_threads")
 def test_without_threads_flush_keeps_its_deadline(connect_server: ConnectServer, spool_path: Path) -> None:
-    connect_server.respond = lambda request: threading.Event().wait(3)
+    connect_server.respond = lambda request: threading.Event().wait(1.5)
     with client(connect_server.url, spool_path, flush_timeout_seconds=0.1) as sdk:
         record(sdk, 1)
         begin = os.times().elapsed
         assert not sdk.flush(0.5)
-        assert os.times().elapsed - begin < 2.5
+        assert os.times().elapsed - begin < 1.2
 
 
 NO_THREADS = """
