@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sqlite3
 import threading
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from . import forks, ledger, sql
-from .aside import is_damaged, name_aside, set_aside
+from .aside import is_damaged, set_aside
 from .connection import patiently
 from .errors import MISREAD, SpoolBusyError, SpoolClosedError, SpoolCorruptError, from_os, misread, translated
 from .filesystem import identity
 from .format import prepare
-from .inspection import check
 from .links import Links
-from .log import may_be_cut_off, rescue, unseen
 from .recent import Recent
 from .records import Notice
+from .recovery import repair_log, salvage_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .log import Frame
     from .recent import Row
     from .space import Space
 
@@ -66,7 +63,7 @@ class Access:
         self.begin_anew()
         try:
             self._open()
-            self._see_to_log()
+            self._repair_log()
         except SpoolCorruptError:
             self.replace_damaged()
             self._open()
@@ -258,52 +255,14 @@ class Access:
     def _notice_damage(self, aside: Path) -> None:
         self._notice(
             f"spool {self.path} was damaged; it was set aside, whole, as {aside}, and a new one was begun. "
-            + _salvage(aside)
+            + salvage_hint(aside)
         )
 
-    def _see_to_log(self) -> None:
-        """
-        Lose nothing in silence where the log is damaged: SQLite takes its first damaged frame for its end.
-
-        Where the rest fits together without the frames behind it, as after a power cut, they alone are set aside.
-        """
+    def _repair_log(self) -> None:
         with self.writing, self.translating():
-            db = self.links().ledger
-            frames: list[Frame] = []
-            try:
-                db.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
-                return  # someone is writing: whoever opened the spool first has seen to it
-            try:
-                with suppress(OSError, sqlite3.OperationalError):  # there is no room for a copy of the log
-                    frames = unseen(self.path)
-                found = check(db) if frames else []
-                if frames and not found:
-                    aside = name_aside(self.path)
-                    by_power_cut = may_be_cut_off(self.path)
-                    rescue(self.path, frames, aside)
-                    self._notice_rescue(aside, frames, by_power_cut=by_power_cut)
-            finally:
-                db.execute("ROLLBACK")
-        if found:
+            damaged = repair_log(self.path, self.links(), self._project_id, self.notices.append)
+        if damaged:
             self.replace_damaged(sure=True)
-
-    def _notice_rescue(self, aside: Path, frames: list[Frame], *, by_power_cut: bool) -> None:
-        commits = sum(1 for frame in frames if frame.pages)
-        if by_power_cut:
-            what = (
-                f"this machine has stopped, and not all that had been written to the write-ahead log of spool "
-                f"{self.path} was on its disk by then: the last {commits} commits in it were out of reach"
-            )
-        else:
-            what = (
-                f"the write-ahead log of spool {self.path} was damaged, so that the last {commits} commits in it were "
-                "out of reach"
-            )
-        self._notice(
-            f"{what}; they were set aside as {aside}. {_salvage(aside)} --project-id {shlex.quote(self._project_id)}",
-            allowed=by_power_cut,
-        )
 
     # -- closing and forks ---------------------------------------------------------------------------------------------
 
@@ -352,13 +311,6 @@ class Access:
         self.dirty = False
         self.log_is_long = False
         self._pid = os.getpid()  # last: another thread that sees it goes on
-
-
-def _salvage(aside: Path) -> str:
-    return (
-        "Events in it that were not sent can be read out of it: "
-        f"python -m alignai.spool salvage {shlex.quote(str(aside))} NEW"
-    )
 
 
 INTERRUPTING = (

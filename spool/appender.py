@@ -53,9 +53,9 @@ class Appender:
         Whatever stands in its way is left to `append` to find out; nothing is committed then.
         """
         access = self._access
-        growth = in_the_log(len(row[2]))
         with access.writing:
             links = access.opened
+            growth = in_the_log(len(row[2]), links.page_size) if links is not None else 0
             if links is not None and not self._verification_due(growth):
                 try:
                     seq = links.append.execute(sql.APPEND, row).lastrowid or 0
@@ -103,12 +103,13 @@ class Appender:
         """One statement, so that no call that interrupts us finds a transaction half way."""
         access = self._access
         links = access.links()
-        growth = in_the_log(size)
+        growth = in_the_log(size, links.page_size)
         if self._verification_due(growth):
             access.verify(links)
             log_bytes = links.log_bytes
             access.log_is_long = log_bytes > self._space.checkpoint_at
             if log_bytes + growth > self._space.log_alarm:
+                self._space.refuse_large_pages(size, links.page_size, access.path)
                 self._keep_log_short(links, growth)
         statement = sql.APPEND + sql.APPEND_MORE * (len(rows) - 1)
         values = rows[0] if len(rows) == 1 else tuple(value for row in rows for value in row)

@@ -6,6 +6,7 @@ import os
 import random
 import sqlite3
 import time
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -61,6 +62,20 @@ def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False)
         connection.close()
         raise
     return connection
+
+
+def page_size_in_file(path: Path) -> int | None:
+    """
+    Return the page size that the file itself names, whatever its log says; None if it has no sound header.
+
+    Only SQLite may open the file: closing any other descriptor of it would drop SQLite's locks.
+    """
+    try:
+        with closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1", uri=True)) as connection:
+            connection.execute("PRAGMA user_version").fetchone()  # reads the header
+            return int(connection.execute("PRAGMA page_size").fetchone()[0])
+    except sqlite3.Error:
+        return None
 
 
 def _as_text(stored: bytes) -> str:

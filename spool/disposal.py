@@ -14,7 +14,7 @@ from .clock import monotonic
 from .errors import SpoolFullError
 from .records import Requeued
 from .selection import cutoff, selected
-from .space import in_the_log
+from .space import in_the_log, page_size
 
 if TYPE_CHECKING:
     import sqlite3
@@ -79,7 +79,7 @@ class Disposal:
             with self._access.transaction() as db:
                 pages = _pages(db)
                 done = _requeue(db, selection.before, chunk)
-                self._refuse_growth(pages, _pages(db))
+                self._refuse_growth(pages, _pages(db), page_size(db))
         except SpoolFullError:
             with self._access.transaction() as db:
                 if not ledger.prune(db, 0):
@@ -166,18 +166,19 @@ class Disposal:
 
     def _keep_log_short(self, size: int) -> None:
         """Upkeep may not run here, or not keep up."""
-        access, growth = self._access, in_the_log(size)
+        access = self._access
         with access.writing, access.translating():
             links = access.links()
+            growth = in_the_log(size, links.page_size)
             if links.log_bytes + growth > self._space.checkpoint_at:
                 links.sync_log()  # before the write lock is taken, so that it is held for less
                 links.checkpoint()
                 links.restart_log()
                 self._space.refuse_long_log(links.log_bytes + growth, access.path)
 
-    def _refuse_growth(self, before: int, after: int) -> None:
+    def _refuse_growth(self, before: int, after: int, page_size: int) -> None:
         """The ledger's connection may pass the limit of the file, so that deleting works on a full spool."""
-        if after > max(before, self._space.max_pages):
+        if after > max(before, self._space.max_pages(page_size)):
             raise SpoolFullError(
                 f"spool {self._access.path}: there is no room to requeue more - let what is pending be sent, "
                 "or raise max_spool_bytes"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from . import ledger, sql
 from .aside import set_aside
-from .connection import connect, patiently, wal_of
+from .connection import connect, page_size_in_file, patiently, wal_of
 from .errors import (
     MISREAD,
     SpoolCorruptError,
@@ -20,7 +20,8 @@ from .errors import (
     translated,
 )
 from .filesystem import create_private, identity, refuse_network, size_of
-from .log import unseen
+from .log import refuse_strange, unseen
+from .space import PAGE_SIZE, page_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,6 +153,8 @@ def _bring_up(path: Path, project_id: str) -> None:
 def _is_spool(path: Path, project_id: str) -> bool:
     """Make the file a spool where it is none yet; false where a process has died in the midst of that."""
     try:
+        if size_of(wal_of(path)):
+            refuse_strange(path, page_size_in_file(path))
         with closing(connect(path, read_only=True)) as connection:
             connection.execute("BEGIN")  # one look: another process may be making it a spool at this moment
             version = patiently(lambda: verify(connection, path))
@@ -178,7 +181,8 @@ def _migrate(path: Path, project_id: str) -> None:
     with closing(connect(path, read_only=True)) as reader, closing(connect(path, synchronous="full")) as writer:
         if size_of(wal_of(path)):
             _refuse_lost_log(writer, path)
-        # Before the first table, or it silently stays off.
+        # Before the first table, or they silently have no effect. SQLite may have been built with another page size.
+        writer.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         patiently(lambda: writer.execute("PRAGMA auto_vacuum = INCREMENTAL"))
         (mode,) = patiently(lambda: writer.execute("PRAGMA journal_mode = WAL").fetchone())
         if mode != "wal":
@@ -214,7 +218,7 @@ def _refuse_lost_log(writer: sqlite3.Connection, path: Path) -> None:
     """
     patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
     try:
-        if not verify(writer, path) and sum(1 for frame in unseen(path) if frame.pages) > 1:
+        if not verify(writer, path) and sum(1 for frame in unseen(path, page_size(writer)) if frame.pages) > 1:
             raise SpoolCorruptError(f"spool {path}: the beginning of its write-ahead log is damaged - keep it")
     finally:
         writer.execute("ROLLBACK")

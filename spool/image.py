@@ -8,12 +8,12 @@ from collections import defaultdict
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
-from .log import committed
 from .pages import HEAD_OF_FILE, Page
-from .space import PAGE_SIZE
+from .space import PAGE_SIZE, PAGE_SIZES
+from .wal import committed, page_size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
     from .pages import Cell
@@ -25,8 +25,8 @@ _OVERFLOWS = (b"\x03", b"\x04")
 _RESERVED = (0, 12)
 """Bytes that builds of SQLite keep for themselves at the end of each page."""
 _SAMPLE = 500
-_LOCK_PAGE = (1 << 30) // PAGE_SIZE + 1
-"""SQLite locks bytes of it, and so never uses it."""
+_PENDING_BYTE = 1 << 30
+"""SQLite locks it and the bytes behind it, and so never uses the page that it is on."""
 
 
 class Image:
@@ -43,14 +43,18 @@ class Image:
         self._log = log.fileno() if log else -1
         self._head = os.pread(self._file, HEAD_OF_FILE, 0).ljust(HEAD_OF_FILE, b"\0")
         self.sizes = (os.fstat(self._file).st_size, os.fstat(self._log).st_size if log else 0)
-        self._in_file = -(-self.sizes[0] // PAGE_SIZE)
         self._in_log: dict[int, list[int]] = defaultdict(list)
+        self._page_size, self._reserved = self._find_page_size()
+        self._log_page_size = page_size_of(self._log, self._page_size) if log else self._page_size
+        self._in_file = -(-self.sizes[0] // self._page_size)
         self._promised = self._promised_by_file()
         if log:
             self._read_log()
         self._newest_in_log = {places[-1] for places in self._in_log.values()}
-        self._usable = self._find_usable()
-        self._map_step = self._usable // _MAP_ENTRY + 1
+        if not self.sizes[0]:
+            self._page_size, self._reserved = self._log_page_size, self._find_reserved()
+        self._map_step = (self._page_size - self._reserved) // _MAP_ENTRY + 1
+        self._lock_page = _PENDING_BYTE // self._page_size + 1
         self.page = lru_cache(64)(self._page)
         self.cells = lru_cache(64)(self._cells)
         self._entries = lru_cache(8)(self._read_entries)
@@ -66,30 +70,47 @@ class Image:
         """Every state of a page that is or was in use, the log's in the order in which they were written."""
         for number in range(1, self._in_file + 1):
             if not self._is_free(number):
-                yield (number - 1) * PAGE_SIZE
+                yield (number - 1) * self._page_size
         yield from sorted((place for places in self._in_log.values() for place in places), reverse=True)
 
     def is_newest(self, place: int) -> bool:
         """Whether no later state of the same page is there."""
         if place < 0:
             return place in self._newest_in_log
-        return place // PAGE_SIZE + 1 not in self._in_log
+        return place // self._page_size + 1 not in self._in_log
 
-    def _page(self, place: int, usable: int = 0) -> Page:
-        source, at = (self._file, place) if place >= 0 else (self._log, -place)
-        data = os.pread(source, PAGE_SIZE, at).ljust(PAGE_SIZE, b"\0")  # a file cut short ends within a page
-        first = place == 0 or place in self._in_log.get(1, ())
-        return Page(data, HEAD_OF_FILE if first else 0, usable or self._usable)
+    def _page(self, place: int) -> Page:
+        if place < 0:
+            return self._read_page(self._log, -place, self._log_page_size, self._reserved)
+        return self._read_page(self._file, place, self._page_size, self._reserved)
 
-    def _find_usable(self) -> int:
-        """How many bytes of a page SQLite uses. The head says so, but pages show it: they add up with one size only."""
-        places = [number * PAGE_SIZE for number in range(self._in_file)]
-        places += [place for in_log in self._in_log.values() for place in in_log]
-        some = places[:: len(places) // _SAMPLE + 1]
-        return max(
-            (PAGE_SIZE - reserved for reserved in _RESERVED),
-            key=lambda usable: sum(self._page(place, usable).is_sound() for place in some),
-        )
+    def _read_page(self, source: int, at: int, size: int, reserved: int) -> Page:
+        data = os.pread(source, size, at).ljust(size, b"\0")  # a file cut short ends within a page
+        first = at == 0 or -at in self._in_log.get(1, ())
+        return Page(data, HEAD_OF_FILE if first else 0, size - reserved)
+
+    def _find_page_size(self) -> tuple[int, int]:
+        """
+        Find the size of the file's pages, and how many bytes of each SQLite leaves alone.
+
+        The head says so, but pages show it: they add up with one size only. What the head says comes first, in case
+        that no page tells.
+        """
+        said = int.from_bytes(self._head[16:18])
+        said = 65536 if said == 1 else said
+        first = said if said in PAGE_SIZES else PAGE_SIZE
+        sizes = [(size, reserved) for size in (first, *PAGE_SIZES) for reserved in _RESERVED]
+        return max(sizes, key=lambda each: self._sound_pages(self._file, range(0, self.sizes[0], each[0]), *each))
+
+    def _find_reserved(self) -> int:
+        """As `_find_page_size`, if there is nothing but a log."""
+        places = [-place for in_log in self._in_log.values() for place in in_log]
+        return max(_RESERVED, key=lambda each: self._sound_pages(self._log, places, self._log_page_size, each))
+
+    def _sound_pages(self, source: int, offsets: Sequence[int], size: int, reserved: int) -> int:
+        """How many of a sample of pages add up."""
+        some = offsets[:: len(offsets) // _SAMPLE + 1]
+        return sum(self._read_page(source, at, size, reserved).is_sound() for at in some)
 
     def _cells(self, place: int) -> list[Cell]:
         return self.page(place).cells()
@@ -112,8 +133,8 @@ class Image:
             if place is None or number in seen:
                 return None
             seen.add(number)
-            page = self.page(place).data
-            number, part = int.from_bytes(page[:4]), page[4 : min(self._usable, 4 + missing)]
+            page = self.page(place)
+            number, part = int.from_bytes(page.data[:4]), page.data[4 : min(page.usable, 4 + missing)]
             parts.append(part)
             missing -= len(part)
         return b"".join(parts)
@@ -122,7 +143,7 @@ class Image:
         in_log, in_file = self._in_log.get(number), 0 < number <= self._in_file
         if in_log and (newest or not in_file):
             return in_log[-1]
-        return (number - 1) * PAGE_SIZE if in_file else None
+        return (number - 1) * self._page_size if in_file else None
 
     def _promised_by_file(self) -> int:
         """How many pages there should be, where the head says so."""
@@ -131,7 +152,7 @@ class Image:
     # -- the log -------------------------------------------------------------------------------------------------------
 
     def _read_log(self) -> None:
-        for frame in committed(self._log):
+        for frame in committed(self._log, self._log_page_size):
             self._in_log[frame.number].append(-frame.offset)
             self._promised = frame.pages or self._promised
 
@@ -142,7 +163,7 @@ class Image:
 
     def _read_entries(self, number: int) -> list[bytes]:
         """The states of a page of the map, the newest last."""
-        in_file = [(number - 1) * PAGE_SIZE] if number <= self._in_file else []
+        in_file = [(number - 1) * self._page_size] if number <= self._in_file else []
         return [self._page(place).data for place in [*in_file, *self._in_log.get(number, [])]]
 
     def _entry(self, number: int) -> list[bytes]:
@@ -179,7 +200,7 @@ class Image:
         return known
 
     def _may_have_held_rows(self, number: int) -> bool:
-        if number == _LOCK_PAGE or (number > 1 and number == self._entered_in(number)):
+        if number == self._lock_page or (number > 1 and number == self._entered_in(number)):
             return False
         place = self._place(number, newest=True)
         if place is not None and self.page(place).is_sound():

@@ -8,8 +8,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from . import sql
-from .connection import connect, patiently, shm_of, wal_of
+from .connection import PATIENCE, connect, patiently, shm_of, wal_of
 from .filesystem import identity, size_of, sync_wal
+from .space import page_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,9 @@ class Links:
             self.reader = self._open(path, synchronous, read_only=True)
             self.append = self._open(path, synchronous)
             self.ledger = self._open(path, synchronous)
-            patiently(lambda: self.append.execute(f"PRAGMA max_page_count = {space.max_pages}"))
+            self.page_size = page_size(self.reader)
+            max_pages = space.max_pages(self.page_size)
+            patiently(lambda: self.append.execute(f"PRAGMA max_page_count = {max_pages}"))
             for writer in (self.append, self.ledger):
                 writer.execute(f"PRAGMA journal_size_limit = {space.checkpoint_at}")
             self.file = identity(path)
@@ -77,17 +80,19 @@ class Links:
         SQLite up to 3.51.2 can lose commits that race a checkpoint, so the ledger's connection holds the write lock
         meanwhile. PASSIVE is the one mode that does not ask for the lock that is held here.
         """
-        with self._alone():
+        with self.alone():
             if not self.lost:  # or others may have gone on without us
-                self._move_log()
+                self.move_log()
 
-    def _move_log(self) -> None:
-        self.append.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    def move_log(self) -> int:
+        """Move the log into the file while the write lock is held; return how many frames SQLite sees in it."""
+        ((_, frames, _),) = self.append.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return int(frames)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the write lock."""
-        patiently(lambda: self.ledger.execute("BEGIN IMMEDIATE"))
+    def alone(self, patience: float = PATIENCE) -> Iterator[None]:
+        """Hold the write lock, once it is free, for which *patience* seconds are waited."""
+        patiently(lambda: self.ledger.execute("BEGIN IMMEDIATE"), patience)
         try:
             yield
         finally:
@@ -104,9 +109,9 @@ class Links:
         """
         with suppress(sqlite3.DatabaseError, OSError):
             if self._log_is_deleted():
-                with self._alone():
+                with self.alone():
                     if self._log_is_deleted():  # nobody has been faster
-                        self._move_log()
+                        self.move_log()
                         shm_of(self._path).unlink()
 
     def _log_is_deleted(self) -> bool:

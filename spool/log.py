@@ -1,109 +1,52 @@
-"""
-The write-ahead log as it lies on the disk.
-
-The format is described at https://sqlite.org/fileformat2.html#walformat; the names here are its names.
-"""
+"""The write-ahead log as it lies on the disk, and what is done with the part that SQLite does not see."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sqlite3
-import struct
 import tempfile
 import time
-from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from .clock import monotonic
 from .connection import wal_of
+from .errors import SpoolCorruptError, SpoolVersionError
 from .filesystem import size_of, sync_folder
-from .space import PAGE_SIZE
+from .wal import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, WAL_VERSION, committed, header_of, page_size_of, read_header
 
-_HEAD_OF_LOG = 32
-_HEAD_OF_FRAME = 24
-_FRAME = _HEAD_OF_FRAME + PAGE_SIZE
+if TYPE_CHECKING:
+    from .wal import Frame, Header
+
 _COPIED_AT_ONCE = 1 << 20
-_MASK = (1 << 32) - 1
-_MAGIC = {b"\x37\x7f\x06\x82": "<", b"\x37\x7f\x06\x83": ">"}
-"""What a log begins with, and the order of the bytes in the words that its checksums are made of."""
 
 
-class Frame(NamedTuple):
+def unseen(path: Path, page_size: int) -> list[Frame]:
     """
-    A page in the log.
+    Return the committed frames of a spool's log that SQLite does not see, because something before them is damaged.
 
-    Attributes:
-        offset: Where the page begins.
-        number: Which page it is.
-        pages: Pages of the file after a commit that this frame ends, 0 where it ends none.
-    """
+    SQLite takes the first damaged frame for the end of the log, and would write over what is behind it. The caller
+    holds the write lock, so that nobody adds to the log meanwhile.
 
-    offset: int
-    number: int
-    pages: int
-
-
-def committed(log: int) -> list[Frame]:
-    """
-    The frames up to the last commit since the log was begun anew; behind it lie older ones, long in the file.
-
-    That a frame between them is damaged says nothing of those behind it.
-    """
-    begin = os.pread(log, _HEAD_OF_LOG, 0)
-    offsets = range(_HEAD_OF_LOG, os.fstat(log).st_size - _FRAME + 1, _FRAME)
-    heads = [os.pread(log, _HEAD_OF_FRAME, at) for at in offsets]
-    salt = _salt(begin, heads)
-    commits = [index for index, head in enumerate(heads) if head[8:16] == salt and any(head[4:8])]
-    whole = heads[: commits[-1] + 1] if commits else []
-    return [
-        Frame(at + _HEAD_OF_FRAME, int.from_bytes(head[:4]), int.from_bytes(head[4:8]) if head[8:16] == salt else 0)
-        for at, head in zip(offsets, whole, strict=False)
-    ]
-
-
-def _salt(begin: bytes, heads: list[bytes]) -> bytes:
-    """What the frames of this log have in common; where its head is damaged, they tell."""
-    if _is_sound(begin):
-        return begin[16:24]
-    salts = [salt for salt in [begin[16:24], *(head[8:16] for head in heads)] if len(set(salt)) > 1]  # not wiped
-    counts = Counter(salts)
-    return next((each for each in salts if counts[each] > 1), b"")
-
-
-def _is_sound(begin: bytes) -> bool:
-    order = _MAGIC.get(begin[:4])
-    if order is None or len(begin) < _HEAD_OF_LOG:
-        return False
-    words = struct.unpack(f"{order}6I", begin[:24])
-    one = two = 0
-    for first, second in zip(words[::2], words[1::2], strict=True):
-        one = (one + first + two) & _MASK
-        two = (two + second + one) & _MASK
-    return struct.unpack(">2I", begin[24:]) == (one, two)
-
-
-def unseen(path: Path) -> list[Frame]:
-    """
-    The committed frames of a spool's log that SQLite does not see, because something before them is damaged.
-
-    It takes the first damaged frame for the end of the log, and would write over what is behind. The caller holds the
-    write lock, so that nobody adds to the log meanwhile.
+    Args:
+        path: The spool.
+        page_size: Bytes of a page in it, in case the log no longer says so.
 
     Raises:
         OSError: There is no room for a copy of the log.
     """
     log = os.open(wal_of(path), os.O_RDONLY)
     try:
-        frames = committed(log)
-        return frames[_seen(log, frames[-1].offset + PAGE_SIZE, path) :] if frames else []
+        page_size = page_size_of(log, page_size)
+        frames = committed(log, page_size)
+        return frames[_seen(log, frames[-1].offset + page_size, path, page_size) :] if frames else []
     finally:
         os.close(log)
 
 
-def _seen(log: int, end: int, path: Path) -> int:
+def _seen(log: int, end: int, path: Path, page_size: int) -> int:
     """How many frames SQLite sees; it is asked about a copy, since it only tells when it moves them into the file."""
     prefix = f".{path.name}.log-"
     for left in [each for each in path.parent.iterdir() if each.name.startswith(prefix)]:
@@ -111,16 +54,65 @@ def _seen(log: int, end: int, path: Path) -> int:
     with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         copy = Path(folder) / "copy"
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA page_size = {page_size}")
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("PRAGMA journal_mode = WAL")
         with wal_of(copy).open("xb") as target:
             for at in range(0, end, _COPIED_AT_ONCE):
                 target.write(os.pread(log, min(end - at, _COPIED_AT_ONCE), at))
-        os.truncate(copy, max(PAGE_SIZE, size_of(path)))  # a log that does not suit the file would be refused
+        os.truncate(copy, max(page_size, size_of(path)))  # a log that does not suit the file would be refused
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            connection.execute("PRAGMA writable_schema = ON")  # the schema may be on pages that are not in the log
             connection.execute("PRAGMA synchronous = OFF")
             _, seen, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return max(0, int(seen))
+
+
+def refuse_strange(path: Path, page_size: int | None) -> None:
+    """
+    Refuse a log that SQLite would misread, before it is opened.
+
+    Args:
+        path: The spool.
+        page_size: Bytes of a page in the spool's file, None if that is not known.
+
+    Raises:
+        SpoolVersionError: The log is of a newer version of SQLite.
+        SpoolCorruptError: The log has pages of another size than the file: one of them is not this spool's.
+    """
+    header = _header(path)
+    if not header.sound:
+        return
+    if header.version != WAL_VERSION:
+        raise SpoolVersionError(
+            f"spool {path}: its write-ahead log has format {header.version}, this SQLite ({sqlite3.sqlite_version}) "
+            f"knows {WAL_VERSION}. Use the SQLite that has written it; it is left as it is."
+        )
+    if page_size not in (None, header.page_size):
+        raise SpoolCorruptError(
+            f"spool {path}: it has pages of {page_size} bytes, and its write-ahead log of {header.page_size}. "
+            "One of the two files is another spool's: keep both."
+        )
+
+
+def _header(path: Path) -> Header:
+    try:
+        with wal_of(path).open("rb") as log:
+            return read_header(log.fileno())
+    except FileNotFoundError:
+        return header_of(b"")
+
+
+def is_illegible(path: Path) -> bool:
+    """
+    Return whether there is something in the log, and its header is damaged: SQLite takes it for empty.
+
+    A log of nothing but zeros, as a power cut may leave it, holds nothing.
+    """
+    with suppress(FileNotFoundError), wal_of(path).open("rb") as log:
+        if not read_header(log.fileno()).sound:
+            return any(any(part) for part in iter(lambda: log.read(_COPIED_AT_ONCE), b""))
+    return False
 
 
 def may_be_cut_off(path: Path) -> bool:
@@ -147,26 +139,37 @@ def _started_at() -> float:
 
 def rescue(path: Path, frames: list[Frame], aside: Path) -> None:
     """
-    Move the last *frames* of a spool's log into the log of *aside*, which is made, empty.
+    Move the last *frames* of a spool's log, whose header is sound, into the log of *aside*, which is made, empty.
 
     The caller holds the write lock: nobody adds to the log or reads beyond what SQLite sees of it.
     """
     log = os.open(wal_of(path), os.O_RDONLY)
     try:
-        _copy(log, frames, aside)
+        frame = FRAME_HEADER_SIZE + read_header(log).page_size
+        parts = [(0, WAL_HEADER_SIZE), *((each.offset - FRAME_HEADER_SIZE, frame) for each in frames)]
+        _copy(log, parts, aside)
     finally:
         os.close(log)
-    end = frames[0].offset - _HEAD_OF_FRAME
-    os.truncate(wal_of(path), end if end > _HEAD_OF_LOG else 0)
+    end = frames[0].offset - FRAME_HEADER_SIZE
+    os.truncate(wal_of(path), end if end > WAL_HEADER_SIZE else 0)
 
 
-def _copy(log: int, frames: list[Frame], aside: Path) -> None:
+def copy_whole(path: Path, aside: Path) -> None:
+    """Copy a spool's log, byte for byte, to that of *aside*, which is made, empty."""
+    log = os.open(wal_of(path), os.O_RDONLY)
+    try:
+        size = os.fstat(log).st_size
+        _copy(log, [(at, min(_COPIED_AT_ONCE, size - at)) for at in range(0, size, _COPIED_AT_ONCE)], aside)
+    finally:
+        os.close(log)
+
+
+def _copy(log: int, parts: list[tuple[int, int]], aside: Path) -> None:
     aside.touch(0o600, exist_ok=False)
     copy = os.open(wal_of(aside), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(copy, os.pread(log, _HEAD_OF_LOG, 0))
-        for frame in frames:
-            os.write(copy, os.pread(log, _FRAME, frame.offset - _HEAD_OF_FRAME))
+        for at, size in parts:
+            os.write(copy, os.pread(log, size, at))
         os.fsync(copy)
     finally:
         os.close(copy)

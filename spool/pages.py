@@ -10,8 +10,6 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from .space import PAGE_SIZE
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -61,8 +59,8 @@ class Page:
     """
 
     data: bytes
-    head: int = 0
-    usable: int = PAGE_SIZE
+    head: int
+    usable: int
 
     @property
     def kind(self) -> int:

@@ -12,13 +12,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE_SIZE = 4096
-_FRAME_SIZE = PAGE_SIZE + 24
+"""Bytes of a page in a spool that this package makes; one that was rebuilt elsewhere may have another size."""
+
+PAGE_SIZES = tuple(512 << power for power in range(8))
+"""Every page size that SQLite knows."""
+
+_FRAME_HEADER_SIZE = 24
 _FRAMES_OF_A_COMMIT = 4
 _MOST_LOG = 64 << 20
 _MOST_BEFORE_CHECKPOINT = 6 << 20
 _MOST_UNVERIFIED = 1 << 20
-_VACUUM_PAGES = 128
-_VACUUM_FROM_PAGES = 1024
+_VACUUM_BYTES = 512 << 10
+_VACUUM_FROM_BYTES = 4 << 20
 
 
 class LogFullError(SpoolFullError):
@@ -66,10 +71,9 @@ class Space:
         """Bytes that the log may grow by before it is looked at."""
         return min(self.log_bytes // 8, _MOST_UNVERIFIED)
 
-    @property
-    def max_pages(self) -> int:
-        """Pages that the file may have."""
-        return (self.max_bytes - self.log_bytes - self.index_bytes) // PAGE_SIZE
+    def max_pages(self, page_size: int) -> int:
+        """Return how many pages of *page_size* the file may have."""
+        return (self.max_bytes - self.log_bytes - self.index_bytes) // page_size
 
     def refuse_oversize(self, size: int, path: Path) -> None:
         """Raise SpoolFullError for an event that would not fit in an empty spool."""
@@ -77,6 +81,14 @@ class Space:
             raise SpoolFullError(
                 f"spool {path}: an event of {size} bytes does not fit in a spool of {self.max_bytes} bytes, "
                 f"which takes events of up to {self.largest_append} bytes - raise max_spool_bytes"
+            )
+
+    def refuse_large_pages(self, size: int, page_size: int, path: Path) -> None:
+        """Raise SpoolFullError if the log, once it is short, has no room for the pages of a commit of *size* bytes."""
+        if self.checkpoint_at + in_the_log(size, page_size) > self.log_bytes:
+            raise LogFullError(
+                f"spool {path}: with pages of {page_size} bytes, an event of {size} bytes does not fit in a spool of "
+                f"{self.max_bytes} bytes. Raise max_spool_bytes, or rebuild the spool with pages of {PAGE_SIZE} bytes."
             )
 
     def refuse_long_log(self, size: int, path: Path) -> None:
@@ -88,19 +100,24 @@ class Space:
             )
 
 
-def in_the_log(size: int) -> int:
-    """About what a commit of *size* bytes adds to the log: their pages, and the pages that point to them."""
-    return (size // PAGE_SIZE + _FRAMES_OF_A_COMMIT) * _FRAME_SIZE
+def in_the_log(size: int, page_size: int) -> int:
+    """Estimate what a commit of *size* bytes adds to the log: their pages, and the pages that point to them."""
+    return (size // page_size + _FRAMES_OF_A_COMMIT) * (page_size + _FRAME_HEADER_SIZE)
 
 
 def is_sparse(db: sqlite3.Connection) -> bool:
     """Whether many pages of the file are free."""
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     (pages,) = db.execute("PRAGMA page_count").fetchone()
-    return bool(free > max(_VACUUM_FROM_PAGES, pages // 2))
+    return bool(free > max(_VACUUM_FROM_BYTES // page_size(db), pages // 2))
 
 
 def vacuum(db: sqlite3.Connection) -> None:
     """Give a few free pages back to the file system."""
     # On Python 3.11 `execute` frees a single page, whatever the number.
-    db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+    db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_BYTES // page_size(db)})")
+
+
+def page_size(db: sqlite3.Connection) -> int:
+    """Return the bytes of a page in the open file."""
+    return int(db.execute("PRAGMA page_size").fetchone()[0])

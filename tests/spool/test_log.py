@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolCorruptError
-from alignai.spool.log import committed, unseen
+from alignai.spool.log import unseen
 from alignai.spool.salvage import salvage
+from alignai.spool.wal import committed
 from tests.spool.look import ask, payloads, wal
 from tests.spool.processes import process
 
@@ -35,7 +36,7 @@ def killed(path: Path) -> Path:
 def frames(path: Path) -> int:
     log = os.open(wal(path), os.O_RDONLY)
     try:
-        return len(committed(log))
+        return len(committed(log, 4096))
     finally:
         os.close(log)
 
@@ -110,7 +111,7 @@ def test_nothing_is_told_of_a_log_that_is_whole(killed: Path, open_spool: Callab
     for _ in range(3):
         spool = open_spool()
         spool.append(b"more")
-        assert unseen(killed) == []
+        assert unseen(killed, 4096) == []
         assert list(spool.notices()) == []
     assert aside(killed) == []
     assert list(killed.parent.glob(".log-*")) == []

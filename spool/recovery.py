@@ -1,0 +1,105 @@
+"""What is done with a write-ahead log that SQLite does not see whole when a spool is opened."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from .aside import name_aside
+from .inspection import check
+from .log import copy_whole, is_illegible, may_be_cut_off, rescue, unseen
+from .records import Notice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .links import Links
+    from .wal import Frame
+
+
+def repair_log(path: Path, links: Links, project_id: str, tell: Callable[[Notice], object]) -> bool:
+    """
+    Keep the commits of the log that SQLite does not see: it takes the first damaged frame for the end of the log.
+
+    If the rest fits together without them, as after a power cut, they alone are set aside. Nothing is done while
+    another process writes: the process that opened the spool first has repaired the log.
+
+    Args:
+        path: The spool.
+        links: The connections, which no other thread uses.
+        project_id: The project that the spool belongs to.
+        tell: Takes what belongs in a log.
+
+    Returns:
+        Whether the spool is damaged without those commits, and must be set aside whole.
+    """
+    with suppress(sqlite3.OperationalError):
+        if is_illegible(path):
+            return _replace_illegible(path, links, project_id, tell)
+        return _rescue_unseen(path, links, project_id, tell)
+    return False
+
+
+def _rescue_unseen(path: Path, links: Links, project_id: str, tell: Callable[[Notice], object]) -> bool:
+    with links.alone(0.0):
+        frames: list[Frame] = []
+        with suppress(OSError, sqlite3.OperationalError):  # there is no room for a copy of the log
+            frames = unseen(path, links.page_size)
+        damaged = bool(frames and check(links.ledger))
+        if frames and not damaged:
+            aside = name_aside(path)
+            by_power_cut = may_be_cut_off(path)
+            rescue(path, frames, aside)
+            commits = sum(1 for frame in frames if frame.pages)
+            tell(_rescued(path, aside, commits, project_id, by_power_cut=by_power_cut))
+    return damaged
+
+
+def _replace_illegible(path: Path, links: Links, project_id: str, tell: Callable[[Notice], object]) -> bool:
+    """
+    Have a log whose header is damaged begun anew; what SQLite does not see of it is copied before.
+
+    If other processes have it open, SQLite still knows what is in it, and moves that into the file.
+    """
+    with links.alone(0.0):
+        if not is_illegible(path):
+            return False
+        if not links.move_log():
+            if check(links.ledger):
+                return True
+            aside = name_aside(path)
+            copy_whole(path, aside)
+            tell(
+                Notice(
+                    f"spool {path}: the header of its write-ahead log was damaged, so that SQLite took the log for "
+                    f"empty. A copy of it was kept as {aside}-wal. {salvage_hint(aside, project_id)}"
+                )
+            )
+    links.restart_log()
+    return False
+
+
+def _rescued(path: Path, aside: Path, commits: int, project_id: str, *, by_power_cut: bool) -> Notice:
+    if by_power_cut:
+        what = (
+            f"this machine has stopped, and not all that had been written to the write-ahead log of spool {path} was "
+            f"on its disk by then: the last {commits} commits in it were out of reach"
+        )
+    else:
+        what = (
+            f"the write-ahead log of spool {path} was damaged, so that the last {commits} commits in it were out of "
+            "reach"
+        )
+    return Notice(f"{what}; they were set aside as {aside}. {salvage_hint(aside, project_id)}", allowed=by_power_cut)
+
+
+def salvage_hint(aside: Path, project_id: str | None = None) -> str:
+    """Say how to read out what was set aside; with its project if it may not name that itself."""
+    hint = (
+        "Events in it that were not sent can be read out of it: "
+        f"python -m alignai.spool salvage {shlex.quote(str(aside))} NEW"
+    )
+    return f"{hint} --project-id {shlex.quote(project_id)}" if project_id else hint
