@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 MAX_RETRY_AFTER: Final = 600.0
 """Seconds; a server that asks for more is asked again then all the same."""
 
+MAX_BODY: Final = 64 * 1024
+"""The most that is read of an answer's body, after decompression."""
+
 
 class Ending(Enum):
     """How far the body of an answer could be read."""

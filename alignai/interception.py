@@ -1,106 +1,104 @@
 """
-What stands between the SDK and the network: test tools and instrumentation that have replaced parts of `requests`.
+What test tools and instrumentation have replaced of `requests` and urllib3, and uploading through it.
 
 The transport calls urllib3's pools itself, which is faster. A tool that replaces a layer above them would be bypassed,
-and the events of a test would reach the real server. So the transport asks before each upload what has been replaced,
-and if anything has, uploads through every layer.
+and the events of a test would reach the real server. So the transport looks at the layers before each upload. If one
+has been replaced, it uploads through all of them.
 """
 
 from __future__ import annotations
 
-from types import FunctionType, ModuleType
-from typing import Any, Final
+from functools import partial
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import requests
-from urllib3 import connection, connectionpool, poolmanager
+from requests import adapters, sessions
+from urllib3 import connectionpool
 
-from alignai.answer import Answer, Ending
+from alignai.answer import MAX_BODY, Answer, Ending
 
-Layers = tuple[object, ...]
-"""What an upload would meet on its way, by identity."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-_FIRST_SESSION: Final = 3
-_FIRST_CONNECTION: Final = 10
+_JSON: Final = {"content-type": "application/json"}
+
+
+class Layers(NamedTuple):
+    """What an upload by `requests.post` runs through, from the caller to the network."""
+
+    calls: tuple[object, ...]
+    sessions: tuple[object, ...]
+    connections: tuple[object, ...]
+
+    def replaced_call(self) -> Any:
+        """Return what to call if no session can be used, because its caller is replaced; None if that is not so."""
+        if not replaced(self.calls):
+            return None
+        return requests.post if _is_original(requests.request) else partial(requests.request, "POST")
 
 
 def layers() -> Layers:
-    """Return what `requests` and urllib3 consist of at this moment: calls, then sessions, then connections."""
-    session, adapter = requests.Session, requests.adapters.HTTPAdapter
+    """Return what the layers consist of at this moment."""
+    session = requests.Session
     plain, secure = connectionpool.HTTPConnectionPool, connectionpool.HTTPSConnectionPool
-    return (
-        requests.post,
-        requests.api.post,
-        requests.api.request,
-        session,
-        requests.sessions.Session,
-        session.post,
-        session.request,
-        session.send,
-        session.get_adapter,
-        adapter.send,
-        requests.adapters.PoolManager,
-        plain.urlopen,
-        plain.ConnectionCls,
-        secure.ConnectionCls,
+    return Layers(
+        (requests.post, requests.api.post, requests.request, requests.api.request),
+        (
+            session,
+            sessions.Session,
+            session.post,
+            session.request,
+            session.send,
+            session.get_adapter,
+            adapters.HTTPAdapter,
+            adapters.HTTPAdapter.send,
+        ),
+        (adapters.PoolManager, plain.urlopen, plain.ConnectionCls, secure.ConnectionCls),
     )
 
 
-_HOMES: Final[tuple[ModuleType, ...]] = (
-    *[requests.api] * _FIRST_SESSION,
-    *[requests.sessions] * 6,
-    requests.adapters,
-    poolmanager,
-    connectionpool,
-    connection,
-    connection,
-)
-"""The module that each layer comes from, unless it has been replaced."""
+def replaced(found: tuple[object, ...]) -> bool:
+    """Whether any of *found* is not what its library has defined."""
+    return not all(_is_original(layer) for layer in found)
 
 
-class Interception:
-    """
-    What has been replaced.
-
-    Attributes:
-        layers: What was found.
-        calls: Whether a function such as `requests.post` is replaced, so that nothing else can be called.
-        connections: Whether what makes the connections is replaced.
-        anything: Whether anything is.
-    """
-
-    def __init__(self, found: Layers) -> None:
-        self.layers = found
-        replaced = [not _is_original(layer, home) for layer, home in zip(found, _HOMES, strict=True)]
-        self.calls = any(replaced[:_FIRST_SESSION])
-        self.connections = any(replaced[_FIRST_CONNECTION:])
-        self.anything = any(replaced)
-
-
-def _is_original(layer: object, home: ModuleType) -> bool:
-    # Not compared with what was there when this module was loaded: that may have been replaced already. Wrappers pass
-    # on the attributes of what they wrap, but not its type.
+def _is_original(layer: object) -> bool:
+    # Not compared with what was there when this module was loaded: that may have been replaced already. A wrapper may
+    # show the attributes of what it wraps, but not its type.
     if type(layer) is FunctionType:
-        return layer.__globals__ is vars(home)
-    return type(layer) is type and layer.__module__ == home.__name__
+        home = layer.__globals__.get("__name__")
+    else:
+        home = layer.__module__ if type(layer) is type else None
+    return isinstance(home, str) and home.partition(".")[0] in {"requests", "urllib3"}
 
 
-def post(session: requests.Session | None, url: str, body: bytes, headers: dict[str, str], timeout: float) -> Answer:
+def post(send: Any, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Answer:
     """
-    Send *body* and read the answer, through every layer.
+    Send *body* through every layer, and read the answer.
 
     Args:
-        session: What to send it by; None for `requests.post`.
+        send: What is called like `requests.post`.
         url: The address.
         body: What is sent.
         headers: All that the request needs.
         timeout: Seconds for each operation.
+
+    Raises:
+        OSError: There was no answer, or whatever has replaced a layer raised something.
     """
-    send: Any = requests.post if session is None else session.post
-    response = send(url, data=body, headers=headers, timeout=timeout, allow_redirects=False, stream=True)
-    if not isinstance(response, requests.Response):  # a mock: its status is all that it says for certain
-        return Answer(int(response.status_code), "", {"content-type": "application/json"}, b"{}")
-    with response:
-        return _read(response)
+    try:
+        response = send(url, data=body, headers=dict(headers), timeout=timeout, allow_redirects=False, stream=True)
+        if not isinstance(response, requests.Response):  # a mock: its status is all that it says for certain
+            return Answer(int(response.status_code), "", _JSON, b"{}")
+        if response.raw is None:  # made by hand
+            return _answer(response, response.content or b"", Ending.WHOLE)
+        with response:
+            return _read(response)
+    except (OSError, ValueError):  # all of the errors of requests are
+        raise
+    except Exception as error:  # a test tool raises what it likes
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _read(response: requests.Response) -> Answer:
@@ -112,6 +110,11 @@ def _read(response: requests.Response) -> Answer:
             if len(body) > MAX_BODY:
                 ending = Ending.TOO_LARGE
                 break
-    except (requests.RequestException, OSError):
+    except OSError:
         ending = Ending.CUT_OFF
-    return Answer(response.status_code, response.reason or "", response.headers, body[:MAX_BODY], ending)
+    return _answer(response, body[:MAX_BODY], ending)
+
+
+def _answer(response: requests.Response, body: bytes, ending: Ending) -> Answer:
+    headers = _JSON | {name.lower(): value for name, value in response.headers.items()}  # mocks may omit the type
+    return Answer(response.status_code, response.reason or "", headers, body, ending)

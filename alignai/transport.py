@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from functools import partial
 from http.client import HTTPException, HTTPResponse, RemoteDisconnected
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import requests
@@ -13,7 +14,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError, NewConnectionError
 
-from alignai.answer import Answer, Ending
+from alignai import interception
+from alignai.answer import MAX_BODY, Answer, Ending
 from alignai.line import Line
 
 if TYPE_CHECKING:
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from alignai.deadline import Deadline
-
-MAX_BODY: Final = 64 * 1024
-"""The most that is read of an answer's body, after decompression."""
 
 _MAX_RAW: Final = 4 * MAX_BODY  # the whole answer with its head: an endless one must end before its deadline too
 
@@ -58,13 +57,21 @@ class Transport:
 
     def __init__(self, api_key: str) -> None:
         self._line = Line()
+        self._headers = {"Accept": "*/*", "Connection": "keep-alive", "Authorization": f"Bearer {api_key}"}
+        self._begin_anew(interception.layers())
+
+    def _begin_anew(self, layers: interception.Layers) -> None:
+        """Make what is kept between requests of *layers*: nothing may stay bound to what is replaced for a while."""
+        self._layers = layers
+        self._intercepted = any(interception.replaced(found) for found in layers)
         self._session = requests.Session()
         self._session.auth = _nobody  # or it would look for passwords in .netrc
-        self._adapter = _Adapter(self._line)
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, self._adapter)
-        self._headers = {**self._session.headers, "Authorization": f"Bearer {api_key}"}
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._ways: dict[str, _Way] = {}
+        if not interception.replaced(layers.connections):
+            self._adapter = _Adapter(self._line)
+            for scheme in ("https://", "http://"):
+                self._session.mount(scheme, self._adapter)
 
     def until(self, deadline: Deadline) -> AbstractContextManager[None]:
         """What is posted within is over by *deadline*, or when `abort` is called."""
@@ -93,7 +100,13 @@ class Transport:
         self._session.close()
 
     def _exchange(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        # Not Session.send: that reads a redirect's whole body, however large, and keeps cookies.
+        if (layers := interception.layers()) != self._layers:
+            self.close()
+            self._begin_anew(layers)
+        if self._intercepted:
+            send = layers.replaced_call() or self._session.post
+            return interception.post(send, url, body, {**self._headers, **headers}, self._line.remaining())
+        # Not Session.send: that reads a redirect's whole body, however large, and takes longer.
         pool, target, retries = self._way(url)
         response = pool.urlopen(
             "POST",
