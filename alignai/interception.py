@@ -8,6 +8,7 @@ has been replaced, it uploads through all of them.
 
 from __future__ import annotations
 
+import socket
 from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -30,6 +31,12 @@ class Layers(NamedTuple):
     calls: tuple[object, ...]
     sessions: tuple[object, ...]
     connections: tuple[object, ...]
+    sockets: tuple[object, ...]
+
+    @property
+    def intercepted(self) -> bool:
+        """Whether an upload must go through every layer; sockets do not count, as each connection is made of them."""
+        return any(replaced(found) for found in (self.calls, self.sessions, self.connections))
 
     def replaced_call(self) -> Any:
         """Return what to call if no session can be used, because its caller is replaced; None if that is not so."""
@@ -55,6 +62,7 @@ def layers() -> Layers:
             adapters.HTTPAdapter.send,
         ),
         (adapters.PoolManager, plain.urlopen, plain.ConnectionCls, secure.ConnectionCls),
+        (socket.socket, socket.create_connection, socket.getaddrinfo),
     )
 
 

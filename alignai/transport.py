@@ -63,7 +63,7 @@ class Transport:
     def _begin_anew(self, layers: interception.Layers) -> None:
         """Make what is kept between requests of *layers*: nothing may stay bound to what is replaced for a while."""
         self._layers = layers
-        self._intercepted = any(interception.replaced(found) for found in layers)
+        self._intercepted = layers.intercepted
         self._session = requests.Session()
         self._session.auth = _nobody  # or it would look for passwords in .netrc
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))

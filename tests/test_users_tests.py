@@ -181,3 +181,17 @@ def test_whatever_a_mock_raises_ends_the_attempt(
         assert "no network in tests" in caplog.text
         assert sdk.flush()
     assert connect_server.ids() == ids
+
+
+def test_a_connection_from_before_sockets_are_replaced_is_not_used(
+    connect_server: ConnectServer, spool_path: Path
+) -> None:
+    with client(connect_server.url, spool_path) as sdk:
+        before = record(sdk, 1)
+        assert sdk.flush()
+        with patch("socket.getaddrinfo", side_effect=OSError("no network in tests")):
+            after = record(sdk, 1)
+            assert sdk.flush(0.5).remaining == 1
+        assert connect_server.ids() == before
+        assert sdk.flush()
+    assert connect_server.ids() == before + after
