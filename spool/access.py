@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 from collections import deque
 from contextlib import contextmanager
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from . import forks, ledger, sql
 from .aside import is_damaged, set_aside
-from .connection import patiently
-from .errors import MISREAD, SpoolBusyError, SpoolClosedError, SpoolCorruptError, from_os, misread, translated
+from .connection import patiently, roll_back
+from .errors import SpoolClosedError, SpoolCorruptError, own_error
 from .filesystem import identity
 from .format import prepare
+from .holding import Exclusive, Reading, Transaction, give_back, is_held
 from .links import Links
 from .recent import Recent
 from .records import Notice
@@ -62,16 +62,17 @@ class Access:
         self._closed = False
         self.begin_anew()
         try:
-            self._open()
+            self.open()
             self._repair_log()
         except SpoolCorruptError:
             self.replace_damaged()
-            self._open()
+            self.open()
         forks.register(self)
 
-    def _open(self) -> None:
-        with self.writing:
-            self.links()
+    def open(self) -> None:
+        """Open the connections if they are not."""
+        with self.exclusive():
+            pass
 
     @property
     def opened(self) -> Links | None:
@@ -87,12 +88,37 @@ class Access:
         if self._links is None:
             with self.translating():
                 prepare(self.path, self._project_id, self._notice_damage)
-                self._links = self._restored(Links(self.path, self._synchronous, self._space))
                 self.dirty = True  # what others wrote before, and died, may not be on stable storage
+                self._links = self._restored(Links(self.path, self._synchronous, self._space))
         return self._links
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    @property
+    def held(self) -> bool:
+        """Whether the calling thread holds any of this, and so interrupts a call of its own."""
+        return is_held(self.writing) or is_held(self.reader)
+
+    def release(self) -> None:
+        """Give back all that the calling thread holds, with nothing left open on it."""
+        links = self._links
+        if is_held(self.reader):
+            if links:
+                roll_back(links.reader)
+            give_back(self.reader)
+        if is_held(self.writing):
+            if links:
+                roll_back(links.ledger)
+            give_back(self.writing)
+
+    def exclusive(self) -> Exclusive:
+        """
+        The connections that write, for the calling thread alone, opened if need be.
+
+        Raises:
+            SpoolError: As SQLite says.
+        """
+        return Exclusive(self)
+
+    def reading(self) -> Reading:
         """
         One consistent look at the spool, which waits for no writer.
 
@@ -101,30 +127,9 @@ class Access:
         """
         self.notice_fork()
         self._mend()
-        with self._replacing_damaged(), self._holding_reader() as db, self.translating():
-            if db.in_transaction:  # this call interrupts another of the same thread: one look serves both
-                yield db
-                return
-            db.execute("BEGIN")
-            try:
-                yield db
-            finally:
-                if db.in_transaction:  # some errors end it by themselves
-                    db.execute("ROLLBACK")
+        return Reading(self)
 
-    @contextmanager
-    def _holding_reader(self) -> Iterator[sqlite3.Connection]:
-        """The connection that reads; `writing` is never waited for with `reader` held."""
-        while True:
-            if self._links is None:
-                self._open()
-            with self.reader:
-                if self._links is not None:
-                    yield self._links.reader
-                    return
-
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Transaction:
         """
         Write to the ledger, all or nothing.
 
@@ -134,44 +139,32 @@ class Access:
         """
         self.notice_fork()
         self._mend()
-        with self._replacing_damaged(), self.writing, self.translating():
-            links = self.links()
-            db = links.ledger
-            if db.in_transaction:
-                raise SpoolBusyError(f"spool {self.path}: {INTERRUPTING}")
-            patiently(lambda: db.execute("BEGIN IMMEDIATE"))
-            try:
-                yield db
-                db.execute("COMMIT")
-                self.dirty = True
-                self.recent.verified_at = 0.0  # how much the log has grown by is not known: the next append has a look
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-        if links.lost:  # or a batch would be uploaded whose request id nobody remembers
-            self.recover()
-            raise SpoolBusyError(f"spool {self.path}: its log was deleted while it was written to - try again")
-
-    @contextmanager
-    def _replacing_damaged(self) -> Iterator[None]:
-        try:
-            yield
-        except SpoolCorruptError:
-            self.replace_damaged()
-            raise
+        return Transaction(self)
 
     @contextmanager
     def translating(self) -> Iterator[None]:
         """Turn what SQLite and the system raise into the spool's own errors."""
         try:
             yield
-        except sqlite3.Error as error:
-            raise translated(error, str(self.path)) from error
-        except MISREAD as error:
-            raise misread(str(self.path)) from error
-        except OSError as error:
-            raise from_os(error, str(self.path)) from error
+        except BaseException as error:
+            self.raise_own(error)
+            raise
+
+    def raise_own(self, error: BaseException) -> None:
+        """Raise the spool's own error for what SQLite or the system has raised; nothing happens for another."""
+        own = own_error(error, str(self.path))
+        if own:
+            raise own from error
+
+    def fail(self, error: BaseException) -> None:
+        """Do the same once the file, if *error* says that it is damaged, has been set aside."""
+        try:
+            self.raise_own(error)
+            if isinstance(error, SpoolCorruptError):
+                raise error
+        except SpoolCorruptError:
+            self.replace_damaged()
+            raise
 
     # -- a log that is no longer the spool's ---------------------------------------------------------------------------
 
@@ -259,8 +252,8 @@ class Access:
         )
 
     def _repair_log(self) -> None:
-        with self.writing, self.translating():
-            damaged = repair_log(self.path, self.links(), self._project_id, self.notices.append)
+        with self.exclusive() as links:
+            damaged = repair_log(self.path, links, self._project_id, self.notices.append)
         if damaged:
             self.replace_damaged(sure=True)
 
@@ -311,9 +304,3 @@ class Access:
         self.dirty = False
         self.log_is_long = False
         self._pid = os.getpid()  # last: another thread that sees it goes on
-
-
-INTERRUPTING = (
-    "this call interrupts the spool's own work on the same thread (a signal handler or a finaliser), and cannot wait "
-    "for it - call again from elsewhere"
-)

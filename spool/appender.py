@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import ledger, sql
-from .access import INTERRUPTING, LogLostError
+from .access import LogLostError
 from .clock import monotonic
-from .connection import patiently
-from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_busy, translated
+from .connection import patiently, refuse_nested
+from .errors import SpoolCorruptError, SpoolFullError, is_busy, translated
 from .recent import VERIFY_ROWS, VERIFY_SECONDS
 from .space import LogFullError, in_the_log
 
@@ -83,8 +83,8 @@ class Appender:
         damages = 0
         while True:
             try:
-                with self._access.writing:
-                    return self._insert(rows, size)
+                with self._access.exclusive() as links:
+                    return self._insert(links, rows, size)
             except LogLostError:
                 self._access.recover()
             except SpoolCorruptError:
@@ -99,10 +99,9 @@ class Appender:
                 if len(rows) > 1 or not self._make_room(size):
                     raise
 
-    def _insert(self, rows: list[Row], size: int) -> int:
+    def _insert(self, links: Links, rows: list[Row], size: int) -> int:
         """One statement, so that no call that interrupts us finds a transaction half way."""
         access = self._access
-        links = access.links()
         growth = in_the_log(size, links.page_size)
         if self._verification_due(growth):
             access.verify(links)
@@ -138,8 +137,7 @@ class Appender:
         except sqlite3.OperationalError as error:
             if not is_busy(error):
                 raise
-            if links.ledger.in_transaction:  # ours: no other thread can be in here
-                raise SpoolBusyError(f"spool {self._access.path}: {INTERRUPTING}") from error
+            refuse_nested(links.ledger, self._access.path)
         return patiently(lambda: links.append.execute(statement, values).lastrowid or 0)
 
     def _keep_log_short(self, links: Links, growth: int) -> None:

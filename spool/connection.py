@@ -6,13 +6,13 @@ import os
 import random
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from .clock import monotonic
-from .errors import is_busy
+from .errors import SpoolBusyError, is_busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,11 @@ PATIENCE = 10.0
 
 _SHORTEST_WAIT = 50e-6
 _LONGEST_WAIT = 2e-3
+
+INTERRUPTING = (
+    "this call interrupts the spool's own work on the same thread (a signal handler or a finaliser), and cannot wait "
+    "for it - call again from elsewhere"
+)
 
 PRAGMAS = (
     # We wait ourselves, in finer steps: SQLite's own handler sleeps up to 100 ms at a time.
@@ -99,6 +104,24 @@ def patiently(statement: Callable[[], T], patience: float = PATIENCE) -> T:
                 raise
         time.sleep(random.uniform(_SHORTEST_WAIT / 2, longest))  # noqa: S311 - jitter is no secret
         longest = min(longest * 2, _LONGEST_WAIT)
+
+
+def refuse_nested(db: sqlite3.Connection, path: Path) -> None:
+    """
+    Refuse to begin a transaction inside another one.
+
+    Raises:
+        SpoolBusyError: One is open: the calling thread's, since no other may use *db* now.
+    """
+    if db.in_transaction:
+        raise SpoolBusyError(f"spool {path}: {INTERRUPTING}")
+
+
+def roll_back(db: sqlite3.Connection) -> None:
+    """End the transaction that is open on *db*, if any. A connection that was closed meanwhile has none."""
+    with suppress(sqlite3.Error):
+        if db.in_transaction:
+            db.execute("ROLLBACK")
 
 
 def wal_of(path: Path) -> Path:

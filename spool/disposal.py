@@ -167,8 +167,7 @@ class Disposal:
     def _keep_log_short(self, size: int) -> None:
         """Upkeep may not run here, or not keep up."""
         access = self._access
-        with access.writing, access.translating():
-            links = access.links()
+        with access.exclusive() as links:
             growth = in_the_log(size, links.page_size)
             if links.log_bytes + growth > self._space.checkpoint_at:
                 links.sync_log()  # before the write lock is taken, so that it is held for less

@@ -15,6 +15,7 @@ from .disposal import Disposal
 from .errors import SpoolError
 from .filesystem import refuse_planted
 from .group import GroupCommit
+from .holding import interruptible
 from .inspection import check, stats
 from .space import Space
 from .upkeep import Upkeep
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .records import Backlog, Batch, Notice, Requeued, Selection, Stats
 
 
+@interruptible
 class Spool:
     """
     A spool file, opened by one process; any number of threads may use it.
@@ -87,8 +89,17 @@ class Spool:
         if self._pid != os.getpid():
             self._access.notice_fork()
             self._begin_group()
-        row = self._appender.row(payload)
-        return self._group.append(row) if self._group else self._appender.append_one(row)
+        access = self._access
+        nested = access.held
+        try:
+            row = self._appender.row(payload)
+            if self._group and not nested:  # in the queue it could wait for what it interrupts
+                return self._group.append(row)
+            return self._appender.append_one(row)
+        except BaseException:
+            if not nested:
+                access.release()
+            raise
 
     # -- batches -------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from pathlib import Path
 
 
 class SpoolError(Exception):
@@ -89,3 +90,26 @@ def from_os(error: OSError, path: str) -> SpoolError:
     """The spool's own error for what the operating system refused."""
     kind = SpoolFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else SpoolError
     return kind(f"spool {path}: {error.strerror or error} - check the path, its modes and the free space")
+
+
+def own_error(error: BaseException, path: str) -> SpoolError | None:
+    """
+    The spool's own error for what SQLite, the system or our code raised over the file; None for any other.
+
+    Signal handlers raise TimeoutError or ValueError, too: what the system raises has a number, and what our own code
+    raises comes out of this package.
+    """
+    if isinstance(error, sqlite3.Error):
+        return translated(error, path)
+    if isinstance(error, OSError) and error.errno is not None:
+        return from_os(error, path)
+    if isinstance(error, MISREAD) and _raised_here(error):
+        return misread(path)
+    return None
+
+
+def _raised_here(error: BaseException) -> bool:
+    last = error.__traceback__
+    while last and last.tb_next:
+        last = last.tb_next
+    return last is not None and Path(last.tb_frame.f_code.co_filename).parent == Path(__file__).parent

@@ -178,7 +178,9 @@ def size_of(path: Path) -> int:
     """Bytes of the file, 0 where there is none; by `stat`, since opening it could cost SQLite its locks."""
     try:
         return os.stat(path).st_size  # noqa: PTH116 - as below
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise  # not the system's: a signal handler's TimeoutError
         return 0
 
 
@@ -186,7 +188,9 @@ def identity(path: Path | str) -> tuple[int, int] | None:
     """What tells this file from another of the same name; None where there is none."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - on the way of every append, and half the price of Path.stat
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise  # as above: else the log would be taken for lost
         return None
     return stat.st_dev, stat.st_ino
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import sql
-from .connection import PATIENCE, connect, patiently, shm_of, wal_of
+from .connection import PATIENCE, connect, patiently, refuse_nested, roll_back, shm_of, wal_of
+from .errors import SpoolBusyError
 from .filesystem import identity, size_of, sync_wal
 from .space import page_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from .space import Space
@@ -89,15 +89,9 @@ class Links:
         ((_, frames, _),) = self.append.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         return int(frames)
 
-    @contextmanager
-    def alone(self, patience: float = PATIENCE) -> Iterator[None]:
+    def alone(self, patience: float = PATIENCE) -> _WriteLock:
         """Hold the write lock, once it is free, for which *patience* seconds are waited."""
-        patiently(lambda: self.ledger.execute("BEGIN IMMEDIATE"), patience)
-        try:
-            yield
-        finally:
-            if self.ledger.in_transaction:  # some errors end it by themselves
-                self.ledger.execute("ROLLBACK")
+        return _WriteLock(self.ledger, self._path, patience)
 
     def save_log(self) -> None:
         """
@@ -107,7 +101,7 @@ class Links:
         Who still has this log open notices it by that. Where the index is no longer the spool's, or there is another
         log, others have gone on without us.
         """
-        with suppress(sqlite3.DatabaseError, OSError):
+        with suppress(sqlite3.DatabaseError, SpoolBusyError, OSError):
             if self._log_is_deleted():
                 with self.alone():
                     if self._log_is_deleted():  # nobody has been faster
@@ -141,3 +135,23 @@ class Links:
         """Close all, the reader last."""
         for connection in reversed(self._opened):
             connection.close()
+
+
+class _WriteLock:
+    """SQLite's write lock, held by a transaction that writes nothing."""
+
+    def __init__(self, ledger: sqlite3.Connection, path: Path, patience: float) -> None:
+        self._ledger = ledger
+        self._path = path
+        self._patience = patience
+
+    def __enter__(self) -> None:
+        refuse_nested(self._ledger, self._path)
+        try:
+            patiently(lambda: self._ledger.execute("BEGIN IMMEDIATE"), self._patience)
+        except BaseException:
+            roll_back(self._ledger)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        roll_back(self._ledger)

@@ -48,34 +48,33 @@ class Upkeep:
 
     def cut_log(self) -> None:
         """Leave a short log to whoever opens the spool next, and would read all of it; to be called after `finish`."""
-        with self._access.writing, self._access.translating():
-            self._access.links().cut_log()
+        with self._access.exclusive() as links:
+            links.cut_log()
 
     def _verify_and_sync(self) -> bool:
         """See the log in its place, and what was written since the last time on stable storage: if there was any."""
         access = self._access
+        dirty = False
         try:
-            with access.writing:
-                links = access.links()
-                access.verify(links)
-                dirty, access.dirty = access.dirty, False
-        except LogLostError:
-            access.recover()
-            with access.writing:
-                links = access.links()
-                dirty, access.dirty = True, False
-        if dirty and self._syncs:
             try:
+                with access.exclusive() as links:
+                    access.verify(links)
+                    dirty, access.dirty = access.dirty, False
+            except LogLostError:
+                access.recover()
+                with access.exclusive() as links:
+                    dirty, access.dirty = True, False
+            if dirty and self._syncs:
                 with access.translating():
                     links.sync_log()
-            except BaseException:
-                access.dirty = True
-                raise
+        except BaseException:
+            access.dirty = True
+            raise
         return dirty
 
     def _checkpoint(self) -> None:
-        with self._access.writing, self._access.translating():
-            self._access.links().checkpoint()
+        with self._access.exclusive() as links:
+            links.checkpoint()
 
     def _prune_one(self) -> bool:
         with self._access.reading() as db:
@@ -86,8 +85,7 @@ class Upkeep:
 
     def _checkpoint_where_long(self) -> None:
         """The log has just been synced: that is the greater part of a checkpoint, and nobody has waited for it."""
-        with self._access.writing, self._access.translating():
-            links = self._access.links()
+        with self._access.exclusive() as links:
             self._access.log_is_long = False
             if links.log_bytes > self._space.checkpoint_at:
                 links.checkpoint()
@@ -96,7 +94,6 @@ class Upkeep:
         with self._access.reading() as db:
             if not is_sparse(db):
                 return False
-        with self._access.writing, self._access.translating():
-            ledger_db = self._access.links().ledger
-            patiently(lambda: vacuum(ledger_db))
+        with self._access.exclusive() as links:
+            patiently(lambda: vacuum(links.ledger))
         return True

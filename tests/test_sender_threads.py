@@ -12,7 +12,7 @@ import pytest
 from connectrpc.code import Code
 
 from alignai.spool import Lease
-from tests.clients import client, finished, record, worker
+from tests.clients import client, finished, record
 from tests.servers.connect import refuse
 from tests.test_sender import LONG, OURS, holder, lease_held_elsewhere, threads
 from tests.waiting import wait_until

@@ -1,0 +1,69 @@
+"""Exceptions that come out of any line of the spool, as those do that a signal handler raises."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import alignai.spool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+_HERE = str(Path(alignai.spool.__file__).parent)
+
+
+class TimeLimitError(Exception):
+    """What a soft time limit raises."""
+
+
+class Interrupter:
+    """
+    Raises *error* in the calling thread at the line number *at*, counted over all lines that run in the spool.
+
+    Attributes:
+        lines: How many lines have run.
+        where: The line that was interrupted, empty if there was none.
+    """
+
+    def __init__(self, at: int, error: type[BaseException] = TimeLimitError) -> None:
+        self.lines = 0
+        self.where = ""
+        self._at = at
+        self._error = error
+
+    def __enter__(self) -> Self:
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Callable[..., object] | None:
+        if not frame.f_code.co_filename.startswith(_HERE):
+            return None
+        if event == "line":
+            self.lines += 1
+            if self.lines == self._at:
+                self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+                raise self._error(self.where)
+        return self._trace
+
+
+def interrupt(call: Callable[[], object], at: int, error: type[BaseException] = TimeLimitError) -> str:
+    """
+    Interrupt *call* at its line number *at*, and see that the exception comes out of it.
+
+    Returns:
+        Where that was; empty if the call has no such line and has come to its end.
+    """
+    with Interrupter(at, error) as interrupter:
+        try:
+            call()
+        except error:
+            return interrupter.where
+    assert not interrupter.where, f"{error.__name__} was swallowed at {interrupter.where}"
+    return ""
