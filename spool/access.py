@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from . import forks, ledger, sql
+from . import forks, queries, sql
 from .aside import is_damaged, set_aside
 from .connection import patiently, roll_back
 from .errors import SpoolClosedError, SpoolCorruptError, own_error
@@ -210,7 +210,7 @@ class Access:
             return links
         try:
             # What is there is where it was; what is appended again, by an earlier try too, is behind the rest.
-            behind = min(rows[0][0], ledger.last_seq(links.reader) + 1)
+            behind = min(rows[0][0], queries.last_seq(links.reader) + 1)
             for seq, row in rows:
                 if not self._holds(links, seq, seq, row) and not self._holds(links, behind, MOST_SEQ, row):
                     patiently(lambda row=row: links.append.execute(sql.APPEND, row))  # type: ignore[misc]

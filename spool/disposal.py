@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import ledger, sql
+from . import ledger, queries, sql
 from .clock import monotonic
 from .errors import SpoolFullError
 from .records import Requeued
@@ -108,13 +108,13 @@ class Disposal:
         """From the oldest on, up to the first that is too young: what waits behind it keeps its place."""
 
         def purge_some(db: sqlite3.Connection) -> int | None:
-            tail = ledger.tail(db)
+            tail = queries.tail(db)
             found = db.execute(sql.WAITING_SIZES, (tail, selection.upto, _MOST_ROWS))
             chunk = _chunk(found.fetchall(), tail, self._most_bytes)
             if not chunk:
                 return None
             if chunk.selected != chunk.last - tail:
-                ledger.refuse_gap(chunk.first, chunk.last)
+                queries.refuse_gap(chunk.first, chunk.last)
             return ledger.give_up(db, chunk.last)
 
         return self._repeated(purge_some)
@@ -210,7 +210,7 @@ def _requeue(db: sqlite3.Connection, before: float | None, chunk: _Chunk) -> Req
     """Append the sound ones again, as of now."""
     meant = (chunk.first, chunk.last, before, before)
     rows = db.execute(sql.REJECTED_ROWS, meant).fetchall()
-    sound = [row for row in rows if not ledger.is_damaged(row)]
+    sound = [row for row in rows if not queries.is_damaged(row)]
     now = time.time()
     for seq, _, _ in sound:
         db.execute(sql.TAKE_REJECTED, (seq,))

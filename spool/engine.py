@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import ledger, sql
+from . import ledger, queries, sql
 from .access import Access
 from .appender import Appender
 from .disposal import Disposal
@@ -116,17 +116,17 @@ class Spool:
         """
         while True:
             with self._access.reading() as seen:
-                start = ledger.tail(seen)
-                rows = [] if ledger.first_open(seen, after) else ledger.waiting(seen, start, max_events, max_bytes)
-            sound = ledger.intact(rows)
+                start = queries.tail(seen)
+                rows = [] if queries.first_open(seen, after) else queries.waiting(seen, start, max_events, max_bytes)
+            sound = queries.intact(rows)
             batch = None
             with self._access.transaction() as db:
-                unfinished = ledger.first_open(db, after)
+                unfinished = queries.first_open(db, after)
                 if unfinished:
                     batch = ledger.resume(db, unfinished)
                 elif not rows:
                     return None
-                elif ledger.tail(db) != start or self._access.links().reader is not seen:
+                elif queries.tail(db) != start or self._access.links().reader is not seen:
                     continue  # another process dropped these to make room, or they were read from a lost log
                 elif sound:
                     batch = ledger.open_next(db, sound)
@@ -209,22 +209,22 @@ class Spool:
     def last_seq(self) -> int:
         """The number of the newest row: what is committed by now, by whichever process."""
         with self._access.reading() as db:
-            return ledger.last_seq(db)
+            return queries.last_seq(db)
 
     def unsettled(self, upto: int) -> int:
         """How many events up to row *upto* have no outcome yet."""
         with self._access.reading() as db:
-            return ledger.unsettled(db, upto)
+            return queries.unsettled(db, upto)
 
     def backlog(self) -> Backlog:
         """What waits for a batch."""
         with self._access.reading() as db:
-            return ledger.backlog(db)
+            return queries.backlog(db)
 
-    def totals(self) -> ledger.Totals:
+    def totals(self) -> queries.Totals:
         """The spool's counters."""
         with self._access.reading() as db:
-            return ledger.totals(db)
+            return queries.totals(db)
 
     def stats(self) -> Stats:
         """The spool at this moment; what it costs does not grow with the number of events."""

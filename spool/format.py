@@ -7,7 +7,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from . import ledger, sql
+from . import queries, sql
 from .aside import set_aside
 from .connection import connect, page_size_in_file, patiently, wal_of
 from .errors import (
@@ -136,7 +136,7 @@ def verify_numbers(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         SpoolCorruptError: They are not.
     """
-    if ledger.last_seq(connection) < ledger.tail(connection):
+    if queries.last_seq(connection) < queries.tail(connection):
         raise SpoolCorruptError(f"spool {path}: its newest events are missing - keep the file")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from . import ledger, sql
+from . import queries, sql
 from .connection import shm_of, wal_of
 from .filesystem import size_of
 from .records import Stats
@@ -19,16 +19,16 @@ _NO_BOUND = (1 << 63) - 1
 
 def stats(db: sqlite3.Connection, path: Path) -> Stats:
     """The spool at this moment, at a price that does not grow with the number of events."""
-    totals = ledger.totals(db)
-    tail = ledger.tail(db)
+    totals = queries.totals(db)
+    tail = queries.tail(db)
     (_, in_flight, first_open) = db.execute(sql.IN_FLIGHT, (_NO_BOUND,)).fetchone()
-    oldest_at = ledger.appended_at(db, first_open or tail + 1)
+    oldest_at = queries.appended_at(db, first_open or tail + 1)
     wal_bytes = size_of(wal_of(path))
     return Stats(
         path=str(path),
         bytes=size_of(path) + wal_bytes + size_of(shm_of(path)),
         wal_bytes=wal_bytes,
-        pending=max(0, ledger.last_seq(db) - tail),
+        pending=max(0, queries.last_seq(db) - tail),
         in_flight=int(in_flight),
         sent=totals.sent,
         rejected=totals.rejected,
@@ -72,7 +72,7 @@ def _check_ledger(db: sqlite3.Connection) -> list[str]:
 
 
 def _check_numbers(db: sqlite3.Connection) -> list[str]:
-    tail, newest = ledger.tail(db), ledger.last_seq(db)
+    tail, newest = queries.tail(db), queries.last_seq(db)
     if newest < tail:
         return [f"the ledger covers the rows up to {tail}, but the newest is {newest}"]
     if _count(db, tail + 1, newest) != newest - tail:
@@ -81,12 +81,12 @@ def _check_numbers(db: sqlite3.Connection) -> list[str]:
 
 
 def _check_checksums(db: sqlite3.Connection) -> list[str]:
-    return [f"the checksum of row {row[0]} does not match" for row in db.execute(sql.EVERY) if ledger.is_damaged(row)]
+    return [f"the checksum of row {row[0]} does not match" for row in db.execute(sql.EVERY) if queries.is_damaged(row)]
 
 
 def _check_rejected(db: sqlite3.Connection) -> list[str]:
     (kept,) = db.execute("SELECT count(*) FROM rejected").fetchone()
-    counted = ledger.totals(db).rejected
+    counted = queries.totals(db).rejected
     return [] if kept == counted else [f"{counted} rejected events are counted, {kept} are kept"]
 
 

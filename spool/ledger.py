@@ -1,7 +1,7 @@
 """
 The ledger of batches: what became of which events.
 
-Functions over a connection. Those that write run inside a transaction of the caller's, so that an event never ends
+Functions over a connection. They run inside a transaction of the caller's, so that an event never ends
 half way from one state to another.
 
     waits -> open -> sent | rejected | dropped -> pruned
@@ -12,12 +12,11 @@ from __future__ import annotations
 import re
 import time
 import uuid
-import zlib
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING
 
-from . import sql
+from . import queries, sql
 from .errors import SpoolCorruptError
-from .records import Backlog, Batch, LeaseHolder
+from .records import Batch
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,110 +34,34 @@ DEADLY = f"{MOST_DEATHS} processes in a row died while they uploaded this event"
 _REQUEST_ID = re.compile("[0-9a-f]{32}")
 
 
-Row = tuple[int, int, bytes]
-"""An event as it is stored: its number, its checksum, its payload; as SQLite hands it out, since all are so fetched."""
-
-
-class Open(NamedTuple):
-    """An open row of the ledger."""
-
-    first: int
-    last: int
-    events: int
-    request_id: str
-    attempts: int
-    faults: int
-    deaths: int
-    uploading: int
-
-
-class Totals(NamedTuple):
-    """What the spool has counted since it was made, and what it remembers of its sender."""
-
-    sent: int
-    rejected: int
-    dropped: int
-    flush_to: int
-    last_sent_at: float | None
-    last_error: str | None
-    lease: LeaseHolder | None
-
-
-def tail(db: sqlite3.Connection) -> int:
-    """The last row that has been given to a batch, 0 where none has."""
-    found = db.execute(sql.TAIL).fetchone()
-    return int(found[0]) if found else 0
-
-
-def last_seq(db: sqlite3.Connection) -> int:
-    """The newest row, 0 where there is none."""
-    return int(db.execute(sql.LAST_SEQ).fetchone()[0] or 0)
-
-
-def is_damaged(row: Row) -> bool:
-    """Whether the payload is not the one that was appended."""
-    _, crc, payload = row
-    return zlib.crc32(payload) != crc
-
-
-def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int) -> list[Row]:
-    """
-    The next rows beyond *after*: at least one if there is any, and no more than both limits allow.
-
-    Raises:
-        SpoolCorruptError: There are gaps between them.
-    """
-    rows: list[Row] = []
-    size = 0
-    for row in db.execute(sql.WAITING, (after, max_events)):
-        size += len(row[2])
-        if rows and size > max_bytes:
-            break
-        rows.append(row)
-    _refuse_gaps(rows, after + 1, after + len(rows))
-    return rows
-
-
-def first_open(db: sqlite3.Connection, after: int) -> Open | None:
-    """The oldest batch beyond row *after* whose outcome is not known."""
-    found = db.execute(sql.FIRST_OPEN, (after,)).fetchone()
-    return Open(*found) if found else None
-
-
-def intact(rows: list[Row]) -> list[Row]:
-    """The *rows* before the first that is damaged."""
-    are_intact = [zlib.crc32(payload) == crc for _, crc, payload in rows]
-    return rows if all(are_intact) else rows[: are_intact.index(False)]
-
-
-def open_next(db: sqlite3.Connection, rows: list[Row]) -> Batch:
+def open_next(db: sqlite3.Connection, rows: list[queries.Row]) -> Batch:
     """Make waiting *rows*, all intact, a batch."""
-    batch = Batch(tail(db) + 1, rows[-1][0], uuid.uuid4().hex, tuple([payload for _, _, payload in rows]), 1, 0)
+    batch = Batch(queries.tail(db) + 1, rows[-1][0], uuid.uuid4().hex, tuple([payload for _, _, payload in rows]), 1, 0)
     db.execute(sql.OPEN_BATCH, (batch.first, batch.last, len(batch), batch.request_id, 1, 0, 1))
     return batch
 
 
-def set_apart(db: sqlite3.Connection, row: Row) -> None:
+def set_apart(db: sqlite3.Connection, row: queries.Row) -> None:
     """Reject the first waiting *row*, which is damaged; rows that are missing before it are covered with it."""
     seq, _, _ = row
-    db.execute(sql.SETTLED_AT_ONCE, (tail(db) + 1, seq, 1, "rejected", time.time()))
+    db.execute(sql.SETTLED_AT_ONCE, (queries.tail(db) + 1, seq, 1, "rejected", time.time()))
     _keep_damaged(db, seq)
 
 
-def resume(db: sqlite3.Connection, row: Open) -> Batch | None:
+def resume(db: sqlite3.Connection, row: queries.Open) -> Batch | None:
     """Begin another upload of an open batch; None where it could not stay as it was and the ledger was changed."""
     _refuse_senseless(row)
     deaths = row.deaths + row.uploading
     rows = db.execute(sql.COVERED, (row.first, row.last)).fetchall()
     if rows:
-        _refuse_gaps(rows, row.first, row.last)
+        queries.refuse_gaps(rows, row.first, row.last)
     batch = Batch(
         row.first, row.last, row.request_id, tuple(payload for _, _, payload in rows), row.attempts + 1, row.faults
     )
     if not rows:
         settle(db, batch, "dropped")
         db.execute(sql.COUNT_DROPPED, (row.events,))
-    elif any(map(is_damaged, rows)):
+    elif any(map(queries.is_damaged, rows)):
         _take_out_damaged(db, batch, rows)
     elif deaths >= MOST_DEATHS and len(rows) == 1:
         reject(db, batch, DEADLY, DEADLY)
@@ -197,7 +120,7 @@ def take_out(db: sqlite3.Connection, batch: Batch, index: int) -> None:
 
 def drop(db: sqlite3.Connection, max_bytes: int) -> int:
     """Give up about *max_bytes* of the oldest waiting events, in favour of newer ones; how many that was."""
-    rows = waiting(db, tail(db), MOST_DROPPED, max_bytes)
+    rows = queries.waiting(db, queries.tail(db), MOST_DROPPED, max_bytes)
     if rows:
         give_up(db, rows[-1][0])
     return len(rows)
@@ -205,7 +128,7 @@ def drop(db: sqlite3.Connection, max_bytes: int) -> int:
 
 def give_up(db: sqlite3.Connection, last: int) -> int:
     """Delete the waiting events up to row *last*, none of which is missing; how many that was."""
-    start = tail(db)
+    start = queries.tail(db)
     db.execute(sql.SETTLED_AT_ONCE, (start + 1, last, last - start, "dropped", time.time()))
     _delete(db, start + 1, last)
     db.execute(sql.COUNT_DROPPED, (last - start,))
@@ -235,58 +158,10 @@ def prune(db: sqlite3.Connection, retention: float) -> bool:
     return True
 
 
-def unsettled(db: sqlite3.Connection, upto: int) -> int:
-    """How many events up to row *upto* have no outcome yet."""
-    (_, in_flight, _) = db.execute(sql.IN_FLIGHT, (upto,)).fetchone()
-    return max(0, upto - tail(db)) + int(in_flight)
-
-
-def backlog(db: sqlite3.Connection) -> Backlog:
-    """What waits for a batch."""
-    start = tail(db)
-    (open_batches, _, _) = db.execute(sql.IN_FLIGHT, (start,)).fetchone()
-    return Backlog(
-        waiting=max(0, last_seq(db) - start),
-        oldest_at=appended_at(db, start + 1),
-        open_batches=open_batches,
-        flush_to=totals(db).flush_to,
-        tail=start,
-    )
-
-
-def appended_at(db: sqlite3.Connection, seq: int) -> float | None:
-    """When the row was appended, by the wall clock; None where it is not there."""
-    found = db.execute(sql.APPENDED_AT, (seq,)).fetchone()
-    return float(found[0]) if found else None
-
-
-def totals(db: sqlite3.Connection) -> Totals:
-    """The spool's counters."""
-    sent, rejected, dropped, flush_to, last_sent_at, last_error, *lease = db.execute(sql.SUMMARY).fetchone()
-    holder = LeaseHolder(*lease) if lease[0] else None
-    return Totals(int(sent), int(rejected), int(dropped), int(flush_to), last_sent_at, last_error, holder)
-
-
-def _refuse_senseless(row: Open) -> None:
+def _refuse_senseless(row: queries.Open) -> None:
     """No checksum covers the ledger, and what it says of a batch may be a request of any size under any id."""
     if row.last - row.first + 1 != row.events or not _REQUEST_ID.fullmatch(row.request_id):
         raise SpoolCorruptError(f"the ledger says what makes no sense of the batch from row {row.first} on - keep it")
-
-
-def _refuse_gaps(rows: list[Row], first: int, last: int) -> None:
-    """What damage has taken out of the tree may still be on the disk, for as long as nothing is written there."""
-    if len(rows) != last - first + 1 or [seq for seq, _, _ in rows] != list(range(first, last + 1)):
-        refuse_gap(first, last)
-
-
-def refuse_gap(first: int, last: int) -> NoReturn:
-    """
-    Say that of these rows not all are there, though nobody took them away.
-
-    Raises:
-        SpoolCorruptError: Always.
-    """
-    raise SpoolCorruptError(f"events have vanished from among rows {first} to {last} of the spool - keep the file")
 
 
 def _covered(db: sqlite3.Connection, batch: Batch) -> list[int]:
@@ -326,12 +201,12 @@ def _delete(db: sqlite3.Connection, first: int, last: int) -> None:
     db.execute(sql.BLANK_EVENT, (first, last))
 
 
-def _take_out_damaged(db: sqlite3.Connection, batch: Batch, rows: list[Row]) -> None:
+def _take_out_damaged(db: sqlite3.Connection, batch: Batch, rows: list[queries.Row]) -> None:
     """Replace an open batch by its sound parts, and reject what is damaged."""
     db.execute(sql.FORGET_BATCH, (batch.first, batch.request_id))
     start, sound = batch.first, 0
     for row in rows:
-        if not is_damaged(row):
+        if not queries.is_damaged(row):
             sound += 1
             continue
         seq, _, _ = row

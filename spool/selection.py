@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from . import ledger, sql
+from . import queries, sql
 from .records import Selection
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ def selected(db: sqlite3.Connection, state: str, before: float | None) -> Select
 def _count_rejected(db: sqlite3.Connection, before: float | None) -> tuple[int, int]:
     (upto,) = db.execute(sql.LAST_REJECTED).fetchone()
     if before is None:
-        return upto, ledger.totals(db).rejected
+        return upto, queries.totals(db).rejected
     (events,) = db.execute(sql.COUNT_REJECTED_BEFORE, (before, upto)).fetchone()
     return upto, events
 
 
 def _count_pending(db: sqlite3.Connection, before: float | None) -> tuple[int, int]:
-    tail, upto = ledger.tail(db), ledger.last_seq(db)
+    tail, upto = queries.tail(db), queries.last_seq(db)
     if before is not None:
         young = db.execute(sql.FIRST_WAITING_SINCE, (tail, before)).fetchone()
         upto = young[0] - 1 if young else upto

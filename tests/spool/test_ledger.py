@@ -483,7 +483,7 @@ def test_a_read_error_is_told_as_what_it_is(spool: Spool, monkeypatch: pytest.Mo
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR
         raise error
 
-    monkeypatch.setattr("alignai.spool.ledger.last_seq", fails)
+    monkeypatch.setattr("alignai.spool.queries.last_seq", fails)
     with pytest.raises(SpoolError, match="the disk reports an error"):
         spool.last_seq()
     monkeypatch.undo()
