@@ -29,13 +29,18 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer, its body read as far as *ending* says; *headers* are looked up in lower case."""
+    """
+    An HTTP answer, its body read as far as *ending* says; *headers* are looked up in lower case.
+
+    It is *premature* if it came before the whole request was sent.
+    """
 
     status: int
     reason: str
     headers: Mapping[str, str]
     body: bytes
     ending: Ending = Ending.WHOLE
+    premature: bool = False
 
     @property
     def is_json(self) -> bool:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 from alignai._version import __version__
 from alignai.clock import monotonic
 from alignai.compression import Compression, compress
+from alignai.gzip_support import GzipSupport
 from alignai.line import LONGEST_WAIT
-from alignai.outcome import Outcome, Verdict, judge, refuses_compression, unanswered
+from alignai.outcome import Outcome, Verdict, judge, names_method, refuses_compression, unanswered
 from alignai.transport import NoAnswerError, Transport
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ _HEADERS: Final = {
     "User-Agent": f"alignai/{__version__} Python/{sys.version_info.major}.{sys.version_info.minor}",
 }
 _COMPRESSED: Final = {"Content-Encoding": "gzip"}
+_MAX_ATTEMPTS: Final = 4
+"""Requests in one upload. What is left to be tried otherwise comes with the next uploads."""
 
 
 class APIClient:
@@ -48,8 +51,7 @@ class APIClient:
     def __init__(self, api_host: str, api_key: str) -> None:
         self._api_host = api_host.rstrip("/")
         self._api_key = api_key
-        self._compresses = True
-        self._compression_proven = False
+        self._gzip = GzipSupport()
         self._compression = Compression()
         self._open()
 
@@ -76,9 +78,6 @@ class APIClient:
         try:
             with self._transport.until(deadline):
                 return self._send(_body(request_id, events), deadline)
-        except NoAnswerError as error:
-            verdict = Verdict.HOLD if error.misconfigured else Verdict.RETRY
-            return unanswered(verdict, f"no answer from {self._api_host}: {error}", self._api_key)
         finally:
             self._turn.release()
 
@@ -98,46 +97,71 @@ class APIClient:
         self._transport = Transport(self._api_key)
 
     def _send(self, body: bytes, deadline: Deadline) -> Outcome:
+        """Send *body*, and again while the failure may be due to a choice that can be made otherwise."""
+        for _ in range(_MAX_ATTEMPTS):
+            outcome, may_differ = self._attempt(body, deadline)
+            if not may_differ or outcome.retry_after or deadline.expired:
+                break
+        return outcome
+
+    def _attempt(self, body: bytes, deadline: Deadline) -> tuple[Outcome, bool]:
+        """
+        Send *body* once.
+
+        Nothing of what made an upload fail is held on to: the next one is made on a new connection, to another address
+        if there are several, and not compressed if this one was.
+
+        Returns:
+            The outcome, and whether another attempt at once may have a different one.
+        """
         begin = monotonic()
-        if not self._compresses or not self._compression.wanted(len(body)):
-            outcome = self._judge(self._post(body, deadline))
-            self._note_time(outcome, len(body), begin, begin)
-            return outcome
-        compressed = compress(body)
-        compressed_at = monotonic()
-        answer = self._post(compressed, deadline, _COMPRESSED)
-        outcome = self._judge(answer)
-        if refuses_compression(answer):
-            self._compresses = False
-            return self._judge(self._post(body, deadline))
-        if outcome.verdict is Verdict.ISOLATE and not self._compression_proven:
-            return self._send_unproven(body, deadline)
-        self._compression_proven |= outcome.verdict is Verdict.SENT
-        self._note_time(outcome, len(body), begin, compressed_at)
-        return outcome
-
-    def _note_time(self, outcome: Outcome, size: int, begin: float, compressed_at: float) -> None:
+        compressed = self._gzip.expected and self._compression.wanted(len(body))
+        content = compress(body) if compressed else body
+        compressing = monotonic() - begin if compressed else 0.0
+        try:
+            answer = self._post(content, deadline, _COMPRESSED if compressed else {})
+        except NoAnswerError as error:
+            outcome = self._no_answer(error)
+            may_differ = self._failed(outcome, compressed=compressed)
+            return outcome, may_differ
+        outcome = judge(answer, self._api_key)
         if outcome.verdict is Verdict.SENT:
-            self._compression.took(size, compressed_at - begin, monotonic() - begin)
+            self._transport.succeeded()
+            self._gzip.succeeded(compressed=compressed)
+            self._compression.took(len(body), compressing, monotonic() - begin)
+            return outcome, False
+        if compressed and refuses_compression(answer):
+            self._gzip.refused()
+        return outcome, self._failed(outcome, compressed=compressed) and not names_method(answer)
 
-    def _send_unproven(self, body: bytes, deadline: Deadline) -> Outcome:
-        """
-        Send a refused batch once more, uncompressed.
+    def _failed(self, outcome: Outcome, *, compressed: bool) -> bool:
+        """Prepare for the next attempt; whether it is worth making at once."""
+        progress = self._transport.progress
+        other_address = self._transport.failed()
+        if not progress.reached or outcome.too_slow or outcome.verdict is Verdict.SPLIT:
+            return False  # sent to nobody, or too large, and plain it is larger still
+        if outcome.verdict is Verdict.ISOLATE and self._gzip.proven:
+            return False  # due to the events
+        other_form = self._gzip.failed(compressed=compressed)
+        if outcome.verdict is Verdict.ISOLATE:
+            return other_form
+        # A server that asks for patience is given it: the next attempt comes soon, on a new connection.
+        is_busy = outcome.verdict is Verdict.RETRY and outcome.error is not None and outcome.error.status_code != 0
+        return other_form or other_address or (progress.reused and not is_busy)
 
-        A server, or a proxy, that doesn't know compression may take the body for bad JSON: before anything has got
-        through compressed, that refusal says nothing about the events.
-        """
-        outcome = self._judge(self._post(body, deadline))
-        self._compresses = outcome.verdict is not Verdict.SENT
-        return outcome
+    def _no_answer(self, error: NoAnswerError) -> Outcome:
+        return unanswered(
+            Verdict.HOLD if error.misconfigured else Verdict.RETRY,
+            f"no answer from {self._api_host}: {error}",
+            self._api_key,
+            too_slow=error.too_slow,
+            unsent=error.unsent,
+        )
 
-    def _post(self, body: bytes, deadline: Deadline, headers: Mapping[str, str] | None = None) -> Answer:
+    def _post(self, body: bytes, deadline: Deadline, headers: Mapping[str, str]) -> Answer:
         milliseconds = int(min(deadline.remaining, LONGEST_WAIT) * 1000)
         timeout = {"Connect-Timeout-Ms": str(max(1, milliseconds))}
-        return self._transport.post(self._api_host + PATH, body, {**_HEADERS, **timeout, **(headers or {})})
-
-    def _judge(self, answer: Answer) -> Outcome:
-        return judge(answer, self._api_key)
+        return self._transport.post(self._api_host + PATH, body, {**_HEADERS, **timeout, **headers})
 
 
 def _body(request_id: str, events: Sequence[bytes]) -> bytes:

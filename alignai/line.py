@@ -7,16 +7,15 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
 
 from alignai.deadline import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_Found = list[tuple[Any, ...]]
-_Options = Iterable[tuple[int, int, int | bytes]]
+    from alignai.resolver import Inbox
 
 LONGEST_WAIT: Final = 86_400.0
 """Seconds; what an endless deadline comes down to, since the operating system's timers do not take infinity."""
@@ -32,6 +31,36 @@ class SocketLike(Protocol):
         """How long the next operation may take."""
 
 
+@dataclass(slots=True)
+class Progress:
+    """
+    How far a request has got.
+
+    Attributes:
+        began_at: When it was begun, on the monotonic clock.
+        reached: Whether it was begun on a connection, so that the server, or something before it, may know of it.
+        reused: Whether that connection had been used before.
+        unsent: The bytes of it that the system has not taken yet: without them the server cannot have all of it.
+        moved_at: When the system last took some, on the monotonic clock.
+    """
+
+    began_at: float
+    reached: bool = False
+    reused: bool = False
+    unsent: int = 0
+    moved_at: float = 0.0
+
+    def is_too_slow(self, now: float) -> bool:
+        """
+        Return True if the time until *now* went into sending.
+
+        A line that took nothing in the second half of the time is not slow but dead, and so is a server that has
+        stopped to read.
+        """
+        half = (now - self.began_at) / 2
+        return now - self.moved_at < half if self.unsent else self.moved_at - self.began_at > half
+
+
 class Line:
     """
     The connection in use.
@@ -45,13 +74,14 @@ class Line:
         self._deadline = Deadline.never()
         self._cut = False
         self._held: socket.socket | None = None
-        self._found: queue.SimpleQueue[_Found | Exception] = queue.SimpleQueue()
+        self.inbox: Inbox = queue.SimpleQueue()
+        self.progress = Progress(began_at=0.0)
 
     @contextlib.contextmanager
     def until(self, deadline: Deadline) -> Iterator[None]:
         """Everything within is over by *deadline*, or when `abort` is called."""
         with self._lock:
-            self._deadline, self._cut, self._found = deadline, False, queue.SimpleQueue()
+            self._deadline, self._cut, self.inbox = deadline, False, queue.SimpleQueue()
         try:
             yield
         finally:
@@ -61,10 +91,15 @@ class Line:
         """Break the connection in use, from any thread or a signal handler."""
         with self._lock:
             self._cut = True
-            self._found.put(_called_off())
+            self.inbox.put(_called_off())
             if self._held is not None:
                 with contextlib.suppress(OSError):
                     self._held.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def ran_out(self) -> bool:
+        """Whether the deadline has passed, and `abort` was not called."""
+        return self._deadline.expired and not self._cut
 
     def remaining(self) -> float:
         """
@@ -81,66 +116,25 @@ class Line:
             raise TimeoutError("timed out")
         return min(seconds, LONGEST_WAIT)
 
-    def arm(self, sock: SocketLike, share: int = 1) -> None:
-        """Give the next operation on *sock* what is left of the time, divided by *share*; raises as `remaining`."""
-        sock.settimeout(self.remaining() / share)
+    def arm(self, sock: SocketLike) -> None:
+        """Give the next operation on *sock* what is left of the time; raises as `remaining`."""
+        sock.settimeout(self.remaining())
 
-    def hold(self, sock: SocketLike) -> None:
-        """Make *sock* the one that `abort` breaks."""
+    def hold(self, sock: SocketLike, *, dead_after: float | None = None) -> None:
+        """
+        Make *sock* the one that `abort` breaks.
+
+        Args:
+            sock: The socket.
+            dead_after: Seconds after which it is broken if the other side does not say that it has got what was sent.
+        """
         # A copy of the descriptor: TLS takes the descriptor away from the socket that it wraps, and shutting an
         # SSLSocket down while another thread reads from it breaks that thread.
-        self._keep(socket.socket(fileno=os.dup(sock.fileno())))
-
-    def connect(self, host: str, port: int, options: _Options) -> socket.socket:
-        """
-        A connection to *host*, by whichever of its addresses answers first in turn.
-
-        Raises:
-            OSError: There is none within the time.
-
-        """
-        addresses = self._resolve(host, port)
-        failure = OSError(f"{host} has no address")
-        for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            sock = socket.socket(family, kind, protocol)
-            try:
-                self._dial(sock, address, options, share=left)
-            except OSError as error:
-                sock.close()
-                failure = error
-            else:
-                return sock
-        raise failure
-
-    def _dial(self, sock: socket.socket, address: Any, options: _Options, share: int) -> None:
-        for option in options:
-            sock.setsockopt(*option)
-        self.hold(sock)
-        self.arm(sock, share)
-        sock.connect(address)
-        self.arm(sock)  # for a TLS handshake, which comes next and is one operation
-
-    def _resolve(self, host: str, port: int) -> _Found:
-        """The addresses of *host*, asked for on a thread of its own: a resolver that hangs can't be interrupted."""
-        found = self._found
-
-        def ask() -> None:
-            try:
-                found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-            except (OSError, UnicodeError) as error:
-                found.put(error)
-
-        try:
-            threading.Thread(target=ask, name="alignai-resolver", daemon=True).start()
-        except RuntimeError:  # no thread starts any more while the interpreter exits
-            ask()
-        try:
-            answer = found.get(timeout=self.remaining())
-        except queue.Empty:
-            raise TimeoutError(f"the name {host} was not resolved in time") from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        held = socket.socket(fileno=os.dup(sock.fileno()))
+        self._keep(held)
+        if dead_after is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            with contextlib.suppress(OSError):  # some containers do not know it; then the deadline has to do
+                held.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(dead_after * 1000)))
 
     def _keep(self, sock: socket.socket | None) -> None:
         with self._lock:

@@ -44,6 +44,8 @@ class Outcome:
         error: What went wrong, fit to be logged and shown; None where the batch is sent.
         retry_after: The seconds that the server asked to be left alone, 0 to 600.
         fault: Whether the server itself failed on this very request, as it would where one event makes it fail.
+        too_slow: Whether the time ran out because the line takes so long for a request of this size.
+        unsent: Whether the server cannot have all of the request.
 
     """
 
@@ -51,6 +53,8 @@ class Outcome:
     error: APIError | None
     retry_after: float = 0.0
     fault: bool = False
+    too_slow: bool = False
+    unsent: bool = False
 
 
 _BY_CODE: Final = {
@@ -123,9 +127,14 @@ def judge(answer: Answer, secret: str) -> Outcome:
     return Outcome(verdict, APIError(answer.status, _text(answer, secret)), answer.retry_after, _is_fault(answer))
 
 
-def unanswered(verdict: Verdict, why: str, secret: str) -> Outcome:
-    """The outcome where there was no HTTP answer."""
-    return Outcome(verdict, APIError(0, _tidy(why, secret, _TEXT_LENGTH)))
+def unanswered(verdict: Verdict, why: str, secret: str, *, too_slow: bool = False, unsent: bool = False) -> Outcome:
+    """Return the outcome when there was no HTTP answer."""
+    return Outcome(verdict, APIError(0, _tidy(why, secret, _TEXT_LENGTH)), too_slow=too_slow, unsent=unsent)
+
+
+def names_method(answer: Answer) -> bool:
+    """Return True if the service itself says that it has no such method."""
+    return _code(answer) == "unimplemented" and not refuses_compression(answer)
 
 
 def refuses_compression(answer: Answer) -> bool:
@@ -139,6 +148,8 @@ def refuses_compression(answer: Answer) -> bool:
 def _verdict(answer: Answer) -> Verdict:
     if answer.ending is Ending.CUT_OFF:
         return Verdict.RETRY
+    if answer.status == _OK and answer.premature:
+        return Verdict.RETRY  # it cannot be about this request, of which the server lacks a part
     if answer.status == _OK:
         return _verdict_of_ok(answer)
     if _is_too_large(answer):

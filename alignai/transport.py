@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import io
-from functools import partial
-from http.client import HTTPException, HTTPResponse, RemoteDisconnected
+from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import HTTPError
 
 from alignai import interception
 from alignai.answer import MAX_BODY, Answer, Ending
-from alignai.line import Line
+from alignai.clock import monotonic
+from alignai.connector import Connector
+from alignai.line import Line, Progress
+from alignai.urllib3_adapter import Adapter
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from alignai.deadline import Deadline
 
-_MAX_RAW: Final = 4 * MAX_BODY  # the whole answer with its head: an endless one must end before its deadline too
+MAX_IDLE_SECONDS: Final = 15.0
+"""
+How long an unused connection is trusted. Firewalls and address translators forget a connection that idles, the
+strictest after half a minute, and drop what comes on it later without a word. A new one costs a few round trips.
+"""
 
 
 class NoAnswerError(Exception):
@@ -35,12 +36,16 @@ class NoAnswerError(Exception):
     Args:
         why: The reason, for people.
         misconfigured: Whether the address or a proxy is such that no request can be made at all.
+        too_slow: Whether the time ran out because the line takes so long for a request of this size.
+        unsent: Whether the server cannot have all of the request.
 
     """
 
-    def __init__(self, why: str, *, misconfigured: bool) -> None:
+    def __init__(self, why: str, *, misconfigured: bool = False, too_slow: bool = False, unsent: bool = False) -> None:
         super().__init__(why)
         self.misconfigured = misconfigured
+        self.too_slow = too_slow
+        self.unsent = unsent
 
 
 class Transport:
@@ -57,6 +62,8 @@ class Transport:
 
     def __init__(self, api_key: str) -> None:
         self._line = Line()
+        self._connector = Connector(self._line)
+        self._used_at = monotonic()
         self._headers = {"Accept": "*/*", "Connection": "keep-alive", "Authorization": f"Bearer {api_key}"}
         self._begin_anew(interception.layers())
 
@@ -69,9 +76,14 @@ class Transport:
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._ways: dict[str, _Way] = {}
         if not interception.replaced(layers.connections):
-            self._adapter = _Adapter(self._line)
+            self._adapter = Adapter(self._line, self._connector)
             for scheme in ("https://", "http://"):
                 self._session.mount(scheme, self._adapter)
+
+    @property
+    def progress(self) -> Progress:
+        """How far the last request has got."""
+        return self._line.progress
 
     def until(self, deadline: Deadline) -> AbstractContextManager[None]:
         """What is posted within is over by *deadline*, or when `abort` is called."""
@@ -85,10 +97,35 @@ class Transport:
             NoAnswerError: There was none.
 
         """
+        progress = self._line.progress = Progress(began_at=monotonic())
+        if progress.began_at - self._used_at > MAX_IDLE_SECONDS:
+            self.close()
         try:
             return self._exchange(url, body, headers)
-        except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
-            raise NoAnswerError(_why(error), misconfigured=isinstance(error, ValueError)) from error
+        except Exception as error:
+            # Whatever it is: tools that guard tests, and patched sockets, raise errors of their own.
+            raise NoAnswerError(
+                _why(error),
+                misconfigured=isinstance(error, ValueError),
+                too_slow=self._line.ran_out and progress.is_too_slow(monotonic()),
+                unsent=progress.unsent > 0,
+            ) from error
+        finally:
+            self._used_at = monotonic()
+
+    def succeeded(self) -> None:
+        """Note that the last request got through, so that the next one is made in the same way."""
+        self._connector.succeeded()
+
+    def failed(self) -> bool:
+        """
+        Note that the last request did not get through: the next one is made on a new connection, to another address.
+
+        Returns:
+            Whether that address has not been tried since a request got through.
+        """
+        self.close()
+        return self.progress.reached and self._connector.failed()
 
     def abort(self) -> None:
         """Make what is under way end at once, from any thread or a signal handler."""
@@ -104,6 +141,7 @@ class Transport:
             self.close()
             self._begin_anew(layers)
         if self._intercepted:
+            self.progress.reached = True
             send = layers.replaced_call() or self._session.post
             return interception.post(send, url, body, {**self._headers, **headers}, self._line.remaining())
         # Not Session.send: that reads a redirect's whole body, however large, and takes longer.
@@ -122,7 +160,8 @@ class Transport:
         )
         try:
             received, ending = _read(response)
-            return Answer(response.status, response.reason or "", response.headers, received, ending)
+            premature = self._line.progress.unsent > 0
+            return Answer(response.status, response.reason or "", response.headers, received, ending, premature)
         finally:
             response.close()
             response.release_conn()
@@ -173,118 +212,3 @@ def _why(error: BaseException) -> str:
 def _inner(error: BaseException) -> BaseException | None:
     candidates = [getattr(error, "reason", None), *reversed(error.args), error.__cause__]
     return next((candidate for candidate in candidates if isinstance(candidate, BaseException)), None)
-
-
-class _Adapter(HTTPAdapter):
-    """Connections that keep to the line's deadline, directly and through HTTP proxies."""
-
-    def __init__(self, line: Line) -> None:
-        self._pools = _pool_classes(line)
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pools
-
-    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        if not proxy.lower().startswith("socks"):  # those pools make connections of their own
-            manager.pool_classes_by_scheme = self._pools
-        return manager
-
-
-class _OnLine(HTTPConnection):
-    """A connection whose every operation on the socket keeps to the line's deadline."""
-
-    _line: Line
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.response_class = partial(_Response, line=self._line)  # type: ignore[assignment] # it is only called
-
-    def _new_conn(self) -> socket.socket:
-        try:
-            # For a proxy urllib3 leaves them out, and each request then waits 40 ms for Nagle's algorithm.
-            options = self.socket_options or self.default_socket_options
-            return self._line.connect(self._dns_host, self.port, options)
-        except OSError as error:
-            raise NewConnectionError(self, f"no connection: {error}") from error
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:
-            self._line.hold(self.sock)
-        super().request(*args, **kwargs)
-
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()
-        view = memoryview(data)
-        # Not sendall: over TLS that gives each record a time of its own.
-        while view:
-            self._line.arm(self.sock)
-            view = view[self.sock.send(view) :]
-
-
-class _Response(HTTPResponse):
-    """An answer that is read through the line."""
-
-    def __init__(self, sock: Any, *args: Any, line: Line, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self._reader = _Reader(self.fp.detach(), sock, line)
-        self.fp = io.BufferedReader(self._reader)
-
-    def begin(self) -> None:
-        super().begin()
-        if self._reader.ended:  # http.client takes the end of the stream for the end of the head
-            raise RemoteDisconnected("the head of the answer is cut off")
-        # What of the head cannot be parsed, urllib3 would log: the API key, where the server echoes it there.
-        self.msg.defects.clear()
-        self.msg.set_payload("")
-
-
-class _Reader(io.RawIOBase):
-    """The bytes of one answer: each read keeps to the line's deadline, all together to a limit."""
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, line: Line) -> None:
-        super().__init__()
-        self._raw = raw
-        self._sock = sock
-        self._line = line
-        self._left = _MAX_RAW
-        self.ended = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        if self._left <= 0:
-            raise OSError(f"the answer goes on after {_MAX_RAW} bytes")
-        self._line.arm(self._sock)
-        count = self._raw.readinto(buffer)
-        if not count:
-            self._line.remaining()  # raises where this is no end of the answer, but abort's doing
-            self.ended = True
-        self._left -= count or 0
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-def _pool_classes(line: Line) -> dict[str, Any]:
-    """The pools by scheme, whose connections know *line*: urllib3 hands its connections nothing but its own."""
-
-    class Plain(_OnLine):
-        _line = line
-
-    class Secure(_OnLine, HTTPSConnection):
-        _line = line
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = Plain
-
-    class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = Secure
-
-    return {"http": PlainPool, "https": SecurePool}

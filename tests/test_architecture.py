@@ -16,8 +16,8 @@ SPOOL = sorted((ROOT / "spool").glob("*.py"))
 
 DOORS = {
     "marshmallow": {"alignai/schemas.py"},
-    "requests": {"alignai/interception.py", "alignai/transport.py"},
-    "urllib3": {"alignai/interception.py", "alignai/transport.py"},
+    "requests": {"alignai/interception.py", "alignai/transport.py", "alignai/urllib3_adapter.py"},
+    "urllib3": {"alignai/interception.py", "alignai/transport.py", "alignai/urllib3_adapter.py"},
     "filelock": {"spool/lease.py"},
     "platformdirs": {"alignai/_settings.py"},
     "rich": {"alignai/demo.py", "alignai/rehearsal.py", "spool/cli.py"},

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai import transport
 from alignai.api_client import APIClient, Verdict
+from alignai.connector import Connector
 from alignai.deadline import Deadline
 from alignai.line import Line
+from alignai.urllib3_adapter import _pool_classes
 from tests.servers.raw import OK, RawServer, Script, answer, http, is_whole, silence, trickle
 from tests.uploads import ONE, SOON, aborted, huge, timed, upload, upload_to, wait_until
 
@@ -128,7 +129,7 @@ def test_abort_ends_an_upload_to_a_server_that_reads_slowly(slow_reader: RawServ
 
 def test_each_byte_that_a_server_reads_does_not_buy_more_time() -> None:
     line = Line()
-    connection = transport._pool_classes(line)["http"].ConnectionCls("127.0.0.1")
+    connection = _pool_classes(line, Connector(line))["http"].ConnectionCls("127.0.0.1")
     over = threading.Event()
     with ExitStack() as stack:
         ours, theirs = map(stack.enter_context, socket.socketpair())

@@ -5,10 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import itertools
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -20,6 +17,7 @@ from tests.servers.raw import OK, RawServer, answer, header, http, is_whole, sil
 from tests.uploads import KEY, MANY, aborted, huge, timed, upload, upload_to, wait_until
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
 Start = Callable[..., RawServer]
@@ -138,32 +136,6 @@ def test_a_cookie_is_not_kept(raw_server: Start, make_client: Callable[[str], AP
     client = make_client(server.url)
     verdicts = [upload(client).verdict for _ in range(2)]
     assert (verdicts, header(server.requests[1], "cookie")) == ([Verdict.SENT] * 2, None)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1, with its key in the same file."""
-    openssl = shutil.which("openssl") or pytest.skip("there is no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("certificate")
-    key, both = folder / "key.pem", folder / "both.pem"
-    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    usage = ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
-    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(key), "-out", str(both)]
-    subprocess.run([openssl, *made, *names, *usage], check=True, capture_output=True)
-    both.write_bytes(both.read_bytes() + key.read_bytes())
-    return both
-
-
-@pytest.fixture
-def tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
-@pytest.fixture
-def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
 
 
 def test_a_certificate_that_nobody_vouches_for_is_retried(raw_server: Start, tls: ssl.SSLContext) -> None:
