@@ -6,17 +6,18 @@ The errors of the SDK.
     * `ConfigError` (also a ValueError)
     * `ClosedError` (also a RuntimeError)
     * `APIError`
+    * `alignai.spool.SpoolError`, and its kinds
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from alignai.spool import AlignAIError
+
+__all__ = ["APIError", "AlignAIError", "ClosedError", "ConfigError", "shown"]
+
 _SHOWN_LENGTH: Final = 40
-
-
-class AlignAIError(Exception):
-    """Whatever the SDK raises by itself; catch it to catch all of them."""
 
 
 class ConfigError(AlignAIError, ValueError):

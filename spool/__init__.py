@@ -2,6 +2,7 @@
 
 from .engine import Spool
 from .errors import (
+    AlignAIError,
     SpoolBusyError,
     SpoolClosedError,
     SpoolCorruptError,
@@ -14,6 +15,7 @@ from .lease import Lease
 from .records import Backlog, Batch, LeaseHolder, Stats
 
 __all__ = [
+    "AlignAIError",
     "Backlog",
     "Batch",
     "Lease",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from alignai._settings import spool_path_from_environment
+from alignai._settings import absolute, spool_path_from_environment
 from alignai.exception import ConfigError
 
 from .arguments import parser
@@ -117,8 +117,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], Shown]] = {
 
 
 def _path(given: argparse.Namespace) -> Path:
-    path: Path = given.path or spool_path_from_environment(os.environ)
-    return path
+    return absolute(given.path) if given.path else spool_path_from_environment(os.environ)
 
 
 @contextmanager

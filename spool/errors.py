@@ -1,13 +1,14 @@
 """
 What can go wrong with a spool.
 
-* SpoolError
-    * SpoolFullError
-    * SpoolBusyError
-    * SpoolCorruptError
-    * SpoolVersionError
-    * SpoolMismatchError
-    * SpoolClosedError
+* AlignAIError
+    * SpoolError
+        * SpoolFullError
+        * SpoolBusyError
+        * SpoolCorruptError
+        * SpoolVersionError
+        * SpoolMismatchError
+        * SpoolClosedError
 
 Every message ends with what to do about it. An append that raises any of these has spooled nothing.
 """
@@ -19,7 +20,14 @@ import sqlite3
 from pathlib import Path
 
 
-class SpoolError(Exception):
+class AlignAIError(Exception):
+    """Whatever the SDK raises by itself; catch it to catch all of them."""
+
+    # `alignai.exception` is where users find it. It is defined here because this package imports nothing of the SDK,
+    # and `except` catches by real base classes only.
+
+
+class SpoolError(AlignAIError):
     """The spool could not do what was asked; the message says why and what to do."""
 
 
@@ -47,6 +55,8 @@ class SpoolClosedError(SpoolError):
     """The spool has been closed in this process."""
 
 
+_MODES = "check the modes of the file and its folder"
+_OR_MOVE = "or name another path by spool_path or ALIGNAI_SPOOL_PATH"
 _HINTS: dict[int, tuple[type[SpoolError], str]] = {
     sqlite3.SQLITE_BUSY: (SpoolBusyError, "another process holds its write lock: see who has it open, then try again"),
     sqlite3.SQLITE_LOCKED: (SpoolBusyError, "another call holds its write lock: try again"),
@@ -58,9 +68,15 @@ _HINTS: dict[int, tuple[type[SpoolError], str]] = {
         "it contradicts itself: keep the file",
     ),
     sqlite3.SQLITE_NOTADB: (SpoolCorruptError, "it is not a database, or its head is damaged: keep the file"),
-    sqlite3.SQLITE_READONLY: (SpoolError, "it cannot be written: check the modes of the file and its folder"),
-    sqlite3.SQLITE_PERM: (SpoolError, "access is denied: check the modes of the file and its folder"),
-    sqlite3.SQLITE_CANTOPEN: (SpoolError, "it cannot be opened: check that its folder exists and may be written"),
+    sqlite3.SQLITE_READONLY: (
+        SpoolError,
+        f"it cannot be written: {_MODES}, {_OR_MOVE}",
+    ),
+    sqlite3.SQLITE_PERM: (SpoolError, f"access is denied: {_MODES}, {_OR_MOVE}"),
+    sqlite3.SQLITE_CANTOPEN: (
+        SpoolError,
+        f"it cannot be opened: see that its folder can be written, {_OR_MOVE}",
+    ),
     sqlite3.SQLITE_IOERR: (SpoolError, "the disk reports an error: check the volume and its free space"),
 }
 _OTHERWISE = (SpoolError, "this is not expected: please report it")
@@ -89,7 +105,7 @@ def misread(path: str) -> SpoolCorruptError:
 def from_os(error: OSError, path: str) -> SpoolError:
     """The spool's own error for what the operating system refused."""
     kind = SpoolFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else SpoolError
-    return kind(f"spool {path}: {error.strerror or error} - check the path, its modes and the free space")
+    return kind(f"spool {path}: {error.strerror or error} - check the path, its modes and the free space, {_OR_MOVE}")
 
 
 def own_error(error: BaseException, path: str) -> SpoolError | None:
