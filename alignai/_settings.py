@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,6 +25,12 @@ _HOST: Final = re.compile(
     r"https?://(?:[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_.])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?\Z", re.IGNORECASE
 )
 _MAX_PORT: Final = 65_535
+_IN_HOME: Final = {".local", "Library"}  # what the default is in; at the root, the home folder of nobody
+
+NOWHERE: Final = Path(os.devnull)
+"""The spool's path if the SDK is disabled."""
+_NAME_ANOTHER: Final = f"Pass Config(spool_path=...), or set {constants.ENV_SPOOL_PATH} to an absolute path"
+
 _SWITCHES: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off", ""), False),
@@ -55,32 +63,69 @@ def resolve(
     The settings that follow from arguments, environment and defaults; the first that is there wins.
 
     Args:
-        project_id: 1 to 64 characters of valid Unicode; None for the environment's.
-        api_key: Printable ASCII without a space; None for the environment's.
-        api_host: http(s)://host[:port]; None for the environment's, or else the vendor's server.
+        project_id: 1 to 64 characters of valid Unicode; None or "" for the environment's.
+        api_key: Printable ASCII without a space; None or "" for the environment's.
+        api_host: http(s)://host[:port]; None or "" for the environment's, or else the vendor's server.
         config: None for the defaults.
         environ: The environment; a variable that is empty counts as missing.
 
     Raises:
-        ConfigError: Something is missing or cannot be used; all that is wrong is listed. A project id and a key are
-            not missed where the SDK is disabled (both are "" then).
+        ConfigError: Something is missing or cannot be used; all that is wrong is listed. If the SDK is disabled, a
+            project id and a key are not missed, and no path is looked up. Without a sender no key is missed.
 
     """
     if config is not None and not isinstance(config, Config):
         raise ConfigError(f"config must be an alignai.config.Config, not {type(config).__name__}")
     config = config or Config()
     disabled = _switched_off(environ) if config.disabled is None else config.disabled
+    needed = {"project_id": not disabled, "api_key": config.sender and not disabled, "api_host": True}
     texts = {}
     wrong = []
     for name, given in (("project_id", project_id), ("api_key", api_key), ("api_host", api_host)):
         try:
-            texts[name] = _text(name, given, environ, needed=not disabled)
+            texts[name] = _text(name, given, environ, needed=needed[name])
         except AlignAIError as error:
             wrong.append(str(error))
     if wrong:
         raise ConfigError("; ".join(wrong))
-    path = config.spool_path or environ.get(constants.ENV_SPOOL_PATH) or default_spool_path(texts["project_id"])
-    return Settings(**texts, spool_path=_absolute(Path(path)), config=config, disabled=disabled)
+    path = NOWHERE if disabled else _spool_path(config.spool_path, texts["project_id"], environ)
+    return Settings(**texts, spool_path=path, config=config, disabled=disabled)
+
+
+def spool_path_from_environment(environ: Mapping[str, str]) -> Path:
+    """
+    The spool that the environment names: by its path, or by its project.
+
+    Raises:
+        ConfigError: It names neither, or what it names cannot be used.
+
+    """
+    project_id = environ.get(constants.ENV_PROJECT_ID)
+    if not project_id and not environ.get(constants.ENV_SPOOL_PATH):
+        raise ConfigError(f"no spool is named: give its path, or set {constants.ENV_SPOOL_PATH}")
+    return _spool_path(None, project_id or "", environ)
+
+
+def _spool_path(given: str | os.PathLike[str] | None, project_id: str, environ: Mapping[str, str]) -> Path:
+    path = given or environ.get(constants.ENV_SPOOL_PATH)
+    return absolute(Path(path)) if path else default_spool_path(project_id)
+
+
+def absolute(path: Path) -> Path:
+    """
+    Return *path* as an absolute one, with the home folder in place of `~`.
+
+    Raises:
+        ConfigError: There is no such home folder, or the working directory is gone.
+
+    """
+    try:
+        return path.expanduser().absolute()
+    except (RuntimeError, OSError) as error:
+        reason = str(error).rstrip(".")
+        raise ConfigError(
+            f"spool_path {shown(str(path))} cannot be made absolute: {reason}. {_NAME_ANOTHER}"
+        ) from error
 
 
 def default_spool_path(project_id: str) -> Path:
@@ -93,30 +138,31 @@ def default_spool_path(project_id: str) -> Path:
     if not safe or safe != project_id:
         digest = hashlib.sha256(project_id.encode("utf-8", "surrogatepass")).hexdigest()
         safe = f"{safe}.{digest[:_HASH_LENGTH]}"  # with a dot, which no id that is left as it is contains
-    return user_state_path("alignai") / f"{safe}.db"
+    return _state_folder() / f"{safe}.db"
 
 
-def spool_path_from_environment(environ: Mapping[str, str]) -> Path:
+def _state_folder() -> Path:
     """
-    The spool that the environment names: by its path, or by its project.
+    Return the user's folder for what programs keep between runs.
 
     Raises:
-        ConfigError: It names neither, or what it names cannot be used.
+        ConfigError: It would be in a home folder, and there is none.
 
     """
-    path = environ.get(constants.ENV_SPOOL_PATH)
-    project_id = environ.get(constants.ENV_PROJECT_ID)
-    if not path and not project_id:
-        raise ConfigError(f"no spool is named: give its path, or set {constants.ENV_SPOOL_PATH}")
-    return _absolute(Path(path) if path else default_spool_path(project_id or ""))
+    with suppress(RuntimeError):  # raised by newer versions of platformdirs, older ones leave the ~ as it is
+        folder = user_state_path("alignai")
+        if folder.parts[0] != "~" and folder.parts[1] not in _IN_HOME:
+            return absolute(folder)
+    raise ConfigError(f"spool_path is missing, and there is no home folder for its default. {_NAME_ANOTHER}")
 
 
 def _text(name: str, given: object, environ: Mapping[str, str], *, needed: bool) -> str:
     variable, default, check = _SOURCES[name]
-    text = (environ.get(variable) or default) if given is None else given
-    if not issubclass(type(text), str):  # `type()`, since mocks answer to isinstance for what they are not
-        raise ConfigError(f"{name} must be a str, not {type(text).__name__}")
-    text = str.__str__(text)
+    if given is None:
+        given = ""
+    if not issubclass(type(given), str):  # `type()`, since mocks answer to isinstance for what they are not
+        raise ConfigError(f"{name} must be a str, not {type(given).__name__}")
+    text = str.__str__(given) or environ.get(variable) or default
     if text:
         return check(text)
     if needed:
@@ -151,13 +197,6 @@ def _switched_off(environ: Mapping[str, str]) -> bool:
         allowed = ", ".join(filter(None, _SWITCHES))
         raise ConfigError(f"{constants.ENV_DISABLED} must be one of {allowed}, or empty, not {shown(text)}")
     return switch
-
-
-def _absolute(path: Path) -> Path:
-    try:
-        return path.expanduser().absolute()
-    except (RuntimeError, OSError) as error:
-        raise ConfigError(f"spool_path {shown(str(path))} cannot be made absolute: {error}") from error
 
 
 _SOURCES: Final[dict[str, tuple[str, str, Callable[[str], str]]]] = {

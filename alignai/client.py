@@ -10,6 +10,7 @@ from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Self
 
 from alignai import lifecycle
+from alignai._plain import number
 from alignai._recorder import Recorder, closed_error
 from alignai._settings import resolve
 from alignai.constants import DEFAULT_ASSISTANT_ID
@@ -36,9 +37,11 @@ class AlignAI:
     is there. What is unsent survives the process, however it ends, and is sent by the next that opens the spool.
 
     Args:
-        project_id: The project, 1 to 64 characters; None for `ALIGNAI_PROJECT_ID`.
-        api_key: The project's API key; None for `ALIGNAI_API_KEY`. It is kept in memory only.
-        api_host: Where to send, http(s)://host[:port]; None for `ALIGNAI_HOST`, or else https://api.impaction.ai.
+        project_id: The project, 1 to 64 characters; None or "" for `ALIGNAI_PROJECT_ID`.
+        api_key: The project's API key; None or "" for `ALIGNAI_API_KEY`. It is kept in memory only. A client that
+            uploads nothing (`Config(sender=False)`, or disabled) needs none.
+        api_host: Where to send, http(s)://host[:port]; None or "" for `ALIGNAI_HOST`, or else
+            https://api.impaction.ai.
         config: How to behave; None for the defaults.
 
     Raises:
@@ -317,9 +320,14 @@ class AlignAI:
             self._share.close(deadline)
 
     def _deadline(self, timeout_seconds: float | None) -> Deadline:
-        seconds = self.config.flush_timeout_seconds if timeout_seconds is None else timeout_seconds
-        if type(seconds) not in (int, float) or not seconds >= 0:
-            raise ValidationError(f"timeout_seconds must be a number of at least 0, not {shown(seconds)}")
+        if timeout_seconds is None:
+            timeout_seconds = self.config.flush_timeout_seconds
+        try:
+            seconds = number(timeout_seconds)
+        except Exception:  # noqa: BLE001 - a number may be of the caller's own type
+            seconds = -1
+        if not seconds >= 0:
+            raise ValidationError(f"timeout_seconds must be a number of at least 0, not {shown(timeout_seconds)}")
         return Deadline.after(min(seconds, TIMEOUT_MAX))
 
     def stats(self) -> ClientStats:

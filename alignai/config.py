@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final, Literal
 
 from alignai import constants
+from alignai._plain import number, whole_number
 from alignai.exception import ConfigError, shown
 
 BeforeSpool = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -18,51 +19,69 @@ _KIB: Final = 2**10
 _MIB: Final = 2**20
 _TIB: Final = 2**40
 
-# What a setting may be: in words, and as a test.
-_Rule = tuple[str, Callable[[Any], bool]]
+# What a setting may be: in words, and as a function from what was given to the plain value, which raises
+# anything at all for what is not allowed.
+_Rule = tuple[str, Callable[[Any], Any]]
 
 
-def _number(least: float, most: float, *kinds: type) -> _Rule:
-    # By exact type, since a bool is an int to isinstance. NaN lies between no two numbers.
-    called = "a whole number" if kinds == (int,) else "a number"
-    return f"{called} from {least} to {most}", lambda value: type(value) in kinds and least <= value <= most
+def _number(least: float, most: float, convert: Callable[[object], float]) -> _Rule:
+    def take(value: Any) -> float:
+        number = convert(value)
+        if not least <= number <= most:  # NaN lies between no two numbers
+            raise ValueError
+        return number
+
+    return f"{'a whole number' if convert is whole_number else 'a number'} from {least} to {most}", take
 
 
 def _choice(*choices: str) -> _Rule:
-    # By exact type too: SQL is made of some, and an enum's member may write itself in another way.
-    return f"one of: {', '.join(choices)}", lambda value: type(value) is str and value in choices
+    def take(value: Any) -> str:
+        # `type()`, since mocks answer to isinstance for what they are not. Plain, since SQL is made of some, and an
+        # enum's member may write itself in another way.
+        text = str.__str__(value) if issubclass(type(value), str) else ""
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return f"one of: {', '.join(choices)}", take
 
 
-def _or_none(allowed: str, accepts: Callable[[Any], bool]) -> _Rule:
-    return f"{allowed} or None", lambda value: value is None or accepts(value)
+def _or_none(allowed: str, take: Callable[[Any], Any]) -> _Rule:
+    return f"{allowed} or None", lambda value: None if value is None else take(value)
+
+
+def _if(accepts: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    def take(value: Any) -> Any:
+        if not accepts(value):
+            raise ValueError
+        return value
+
+    return take
 
 
 def _is_path(value: Any) -> bool:
-    try:
-        path = os.fspath(value)
-    except Exception:  # noqa: BLE001 - a path-like object is the caller's code
-        return False
+    path = os.fspath(value)
     return isinstance(path, str) and path != "" and "\0" not in path
 
 
-_SWITCH: Final[_Rule] = ("True or False", lambda value: type(value) is bool)
+_SWITCH: Final[_Rule] = ("True or False", _if(lambda value: type(value) is bool))
 _RULES: Final[dict[str, _Rule]] = {
-    "flush_interval_ms": _number(0.001, _MONTH * 1000, int, float),
-    "flush_batch_size": _number(1, 100_000, int),
-    "flush_timeout_seconds": _number(0, _MONTH, int, float),
-    "max_buffer_size": _number(0, _TIB, int),
-    "api_max_retries": _number(0, _TIB, int),
-    "spool_path": _or_none("a path", _is_path),
+    "flush_interval_ms": _number(0.001, _MONTH * 1000, number),
+    "flush_batch_size": _number(1, 100_000, whole_number),
+    "flush_timeout_seconds": _number(0, _MONTH, number),
+    "max_buffer_size": _number(0, _TIB, whole_number),
+    "api_max_retries": _number(0, _TIB, whole_number),
+    "spool_path": _or_none("a path", _if(_is_path)),
     "synchronous": _choice("normal", "full"),
-    "max_spool_bytes": _number(_MIB, _TIB, int),
+    "max_spool_bytes": _number(_MIB, _TIB, whole_number),
     "on_full": _choice("raise", "block", "drop_oldest"),
-    "max_event_bytes": _number(_KIB, 512 * _MIB, int),
-    "max_batch_bytes": _number(_KIB, 512 * _MIB, int),
-    "sent_retention_seconds": _number(0, _CENTURY, int, float),
-    "request_timeout_seconds": _number(0.1, 600, int, float),
+    "max_event_bytes": _number(_KIB, 512 * _MIB, whole_number),
+    "max_batch_bytes": _number(_KIB, 512 * _MIB, whole_number),
+    "sent_retention_seconds": _number(0, _CENTURY, number),
+    "request_timeout_seconds": _number(0.1, 600, number),
     "sender": _SWITCH,
     "on_spool_error": _choice("raise", "log"),
-    "before_spool": _or_none("a function", callable),
+    "before_spool": _or_none("a function", _if(callable)),
     "disabled": _or_none(*_SWITCH),
 }
 
@@ -121,10 +140,12 @@ class Config:
     disabled: bool | None = None
 
     def __post_init__(self) -> None:
-        wrong = [
-            f"{name} must be {allowed}, not {shown(value)}"
-            for name, (allowed, accepts) in _RULES.items()
-            if not accepts(value := getattr(self, name))
-        ]
+        wrong = []
+        for name, (allowed, take) in _RULES.items():
+            given = getattr(self, name)
+            try:
+                object.__setattr__(self, name, take(given))  # frozen for everyone else
+            except Exception:  # noqa: BLE001 - what was given may be of the caller's own types
+                wrong.append(f"{name} must be {allowed}, not {shown(given)}")
         if wrong:
             raise ConfigError("; ".join(wrong))

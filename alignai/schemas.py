@@ -7,7 +7,9 @@ Limits are data on the fields (`Length`, `Range`, `Regexp`, `OneOf`), so that ot
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 from marshmallow import Schema, fields, post_load
@@ -15,6 +17,7 @@ from marshmallow import ValidationError as Refusal
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from alignai import constants
+from alignai._plain import whole_number
 from alignai.exception import shown
 from alignai.validate import ValidationError, summary
 
@@ -51,10 +54,13 @@ class Exact(fields.Raw):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Any:
         del attr, data
-        # `type()`, since mocks and proxies answer to isinstance for what they are not; and a bool is an int only there.
-        if not issubclass(type(value), self.accepts) or type(value) is bool:
-            raise Refusal(f"must be {self.called}, not {type(value).__name__:.40}")
+        # `type()`, since mocks and proxies answer to isinstance for what they are not.
+        if not issubclass(type(value), self.accepts):
+            raise self._of_another_type(value)
         return self._plain(value)
+
+    def _of_another_type(self, value: object) -> Refusal:
+        return Refusal(f"must be {self.called}, not {type(value).__name__:.40}")
 
     def _plain(self, value: Any) -> Any:
         """*value*, which may be of a subclass, as one of the type itself."""
@@ -78,13 +84,16 @@ class Text(Exact):
 
 
 class WholeNumber(Exact):
-    """An int of at most 64 bits."""
+    """An int of at most 64 bits, or what Python takes for an index; a bool is none."""
 
-    accepts = int
+    accepts = object
     called = "an int"
 
-    def _plain(self, value: int) -> int:
-        number = int.__int__(value)
+    def _plain(self, value: object) -> int:
+        try:
+            number = whole_number(value)
+        except Exception:  # noqa: BLE001 - `__index__` is the caller's code
+            raise self._of_another_type(value) from None
         # `Range` shows the number, and Python refuses to print one of more than 4300 digits.
         if number.bit_length() > 64:  # noqa: PLR2004 - the error says what it is
             raise Refusal("must be a number of at most 64 bits")
@@ -109,9 +118,9 @@ class Time(Exact):
 
 
 class Properties(Exact):
-    """A dict of at most *most* entries, their keys and values by the fields given; an empty one counts as None."""
+    """A mapping of at most *most* entries, their keys and values by the fields given; an empty one counts as None."""
 
-    accepts = dict
+    accepts = Mapping
     called = "a dict"
 
     def __init__(self, keys: Text, values: Text, *, most: int, **kwargs: Any) -> None:
@@ -120,10 +129,13 @@ class Properties(Exact):
         self.values = values
         self.most = most
 
-    def _plain(self, value: dict[Any, Any]) -> dict[str, str] | None:
-        entries = list(dict.items(value))
+    def _plain(self, value: Mapping[Any, Any]) -> dict[str, str] | None:
+        try:
+            entries = _entries(value, self.most + 1)
+        except Exception:  # noqa: BLE001 - a mapping is the caller's code
+            raise Refusal("must be a dict, not a mapping that cannot be read") from None
         if len(entries) > self.most:
-            raise Refusal(f"must have at most {self.most} entries, not {len(entries)}")
+            raise Refusal(f"must have at most {self.most} entries")
         if wrong := [text for entry in entries for text in self._wrong(*entry)]:
             raise Refusal(wrong)
         return {str.__str__(key): str.__str__(text) for key, text in entries} or None
@@ -132,6 +144,13 @@ class Properties(Exact):
         named = f"key {shown(key) if issubclass(type(key), str) else ''}".rstrip()
         in_value = [f"value of {named} {wrong}" for wrong in _wrong(self.values, text)]
         return [f"{named} {wrong}" for wrong in _wrong(self.keys, key)] + in_value
+
+
+def _entries(mapping: Mapping[Any, Any], most: int) -> list[tuple[Any, Any]]:
+    """Return the first entries of *mapping*, *most* at most."""
+    # A dict is read at once, since another thread may change it. Another mapping may be large, or without end.
+    items = list(dict.items(mapping)) if isinstance(mapping, dict) else mapping.items()
+    return [(key, text) for key, text in islice(items, most)]
 
 
 def _wrong(field: Text, value: object) -> list[str]:

@@ -108,3 +108,13 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers(), inner, max_size=12),
     max_leaves=8,
 )
+
+
+class Index:
+    """What Python takes for an index, such as a `numpy.int64`."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __index__(self) -> Any:
+        return self.value

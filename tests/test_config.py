@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,8 @@ def test_the_environment_wins_over_defaults() -> None:
         ALIGNAI_DISABLED="1",
     )
 
-    assert settings == Settings("p", "k", "http://a", Path("/a.db"), Config(), disabled=True)
+    assert settled(None, ALIGNAI_PROJECT_ID="p", ALIGNAI_SPOOL_PATH="/a.db").spool_path == Path("/a.db")
+    assert settings == Settings("p", "k", "http://a", Path(os.devnull), Config(), disabled=True)
 
 
 def test_defaults_fill_in_what_nobody_gave() -> None:
