@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import socket
@@ -163,23 +164,40 @@ class _Response(HTTPResponse):
         self.msg.defects.clear()
         self.msg.set_payload("")
 
+    def _close_conn(self) -> None:
+        """End the connection if more than this answer has come: the rest would be taken for the next one."""
+        self._reader.over = True
+        if self.fp.peek(1):
+            with contextlib.suppress(OSError):
+                self._reader.sock.shutdown(socket.SHUT_RDWR)
+        super()._close_conn()  # type: ignore[misc] # http.client's own name for it, in every version
+
 
 class _Reader(io.RawIOBase):
-    """The bytes of one answer, *early* ones first: each read keeps to the line's deadline, all together to a limit."""
+    """
+    The bytes of one answer, *early* ones first: each read keeps to the line's deadline, all together to a limit.
+
+    Attributes:
+        ended: Whether the server has ended the stream.
+        over: Set once the answer is whole, after which nothing more is read.
+    """
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, line: Line, early: bytes) -> None:
         super().__init__()
         self._raw = raw
-        self._sock = sock
+        self.sock = sock
         self._line = line
         self._early = early
         self._left = MAX_RAW
         self.ended = False
+        self.over = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        if self.over:
+            return 0
         if self._left <= 0:
             raise OSError(f"the answer goes on after {MAX_RAW} bytes")
         count = self._read_early(buffer) if self._early else self._read(buffer)
@@ -193,7 +211,7 @@ class _Reader(io.RawIOBase):
         return count
 
     def _read(self, buffer: Any) -> int | None:
-        self._line.arm(self._sock)
+        self._line.arm(self.sock)
         count = self._raw.readinto(buffer)
         if not count:
             self._line.remaining()  # raises if this is no end of the answer, but abort's doing

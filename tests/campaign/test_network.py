@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+import pytest
+
 from alignai.api_client import Verdict
 from tests.campaign import network
 from tests.campaign.point import Run
@@ -13,8 +15,6 @@ from tests.uploads import upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     from alignai.api_client import APIClient
     from tests.servers.raw import RawServer
@@ -28,10 +28,11 @@ def test_what_was_acknowledged_arrives_through_bad_weather() -> None:
     assert run.figures["faults"] > 5
 
 
+@pytest.mark.parametrize("surplus", [OK, OK[:20], OK * 1000], ids=["one", "a part", "many"])
 def test_more_than_one_answer_to_a_request_is_no_answer_to_the_next(
-    raw_server: Callable[..., RawServer], make_client: Callable[[str], APIClient]
+    raw_server: Callable[..., RawServer], make_client: Callable[[str], APIClient], surplus: bytes
 ) -> None:
-    server = raw_server(answer(OK + OK * 1000, http(503, b"{}")))
+    server = raw_server(answer(OK + surplus, http(503, b"{}")))
     client = make_client(server.url)
     assert [upload(client).verdict for _ in range(2)] == [Verdict.SENT, Verdict.RETRY]
     assert server.connections == 2
