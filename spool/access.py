@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections import deque
 from contextlib import contextmanager
@@ -10,15 +11,18 @@ from typing import TYPE_CHECKING
 
 from . import forks, queries, sql
 from .aside import is_damaged, set_aside
+from .clock import monotonic
 from .connection import patiently, roll_back
-from .errors import SpoolClosedError, SpoolCorruptError, own_error
+from .errors import SpoolClosedError, SpoolCorruptError, SpoolError, is_lasting, own_error
 from .filesystem import identity
 from .format import prepare
 from .holding import Exclusive, Reading, Transaction, give_back, is_held
 from .links import Links
 from .recent import Recent
 from .records import Notice
-from .recovery import repair_log, salvage_hint
+from .recovery import cut_short, refuse_cut, repair_log, salvage_hint
+from .renewal import renew_wal
+from .space import PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +33,17 @@ if TYPE_CHECKING:
 
 MOST_SEQ = (1 << 63) - 1
 
+RECONNECT_SECONDS = 1.0
+"""How long connections are used, at least, although SQLite reports errors of the disk or of its locks."""
+
 _immortal: list[Links] = []
 _beginning = threading.Lock()
+
+
+LOST_AGAIN = (
+    "its write-ahead log is lost or cut short again and again. Find the program that deletes or writes to the files of "
+    "the spool (lsof), and end it."
+)
 
 
 class LogLostError(Exception):
@@ -50,6 +63,7 @@ class Access:
         recent: What was acknowledged a moment ago.
         dirty: Whether anything was written since the log was last synced.
         log_is_long: Whether the log has been seen to be so long that upkeep should come at once.
+        broken: Whether SQLite has reported an error that may last as long as its connections.
     """
 
     def __init__(self, path: Path, project_id: str, synchronous: str, space: Space) -> None:
@@ -60,6 +74,7 @@ class Access:
         self._space = space
         self._links: Links | None = None
         self._closed = False
+        self.broken = False
         self.begin_anew()
         try:
             self.open()
@@ -87,10 +102,18 @@ class Access:
             raise SpoolClosedError(f"spool {self.path}: it has been closed in this process")
         if self._links is None:
             with self.translating():
-                prepare(self.path, self._project_id, self._notice_damage)
-                self.dirty = True  # what others wrote before, and died, may not be on stable storage
-                self._links = self._restored(Links(self.path, self._synchronous, self._space))
-        return self._links
+                try:
+                    self._connect()
+                except (sqlite3.Error, SpoolError) as error:
+                    if not self._renewed_after(error):
+                        raise
+                    self._connect()
+        return self._links  # type: ignore[return-value]
+
+    def _connect(self) -> None:
+        prepare(self.path, self._project_id, self._notice_damage)
+        self.dirty = True  # what others wrote before, and died, may not be on stable storage
+        self._links = self._restored(Links(self.path, self._synchronous, self._space))
 
     @property
     def held(self) -> bool:
@@ -154,6 +177,7 @@ class Access:
         """Raise the spool's own error for what SQLite or the system has raised; nothing happens for another."""
         own = own_error(error, str(self.path))
         if own:
+            self.broken |= is_lasting(error)
             raise own from error
 
     def fail(self, error: BaseException) -> None:
@@ -174,34 +198,63 @@ class Access:
 
         Raises:
             LogLostError: It is not.
+            SpoolCorruptError: The file has been cut short.
         """
         if links.lost:
             raise LogLostError
+        refuse_cut(self.path, links)
         self.recent.verified()
 
     def _mend(self) -> None:
         links = self._links  # a fork may take it away at any moment
-        if links and links.lost:
+        if links and (links.lost or self.reconnect_due()):
             self.recover()
 
-    def recover(self) -> None:
-        """Let go of a lost log, in the whole process at once: SQLite shares its index between connections."""
-        self._notice(
-            f"the write-ahead log of spool {self.path} was deleted or replaced by something else on this machine; "
-            "it was opened anew, and what was missing is appended again. Only ever open, copy or delete a spool "
-            "through SQLite or this package"
-        )
-        with self.writing:
-            if self._links:
-                self._links.save_log()
-        self._let_go()
+    def reconnect_due(self) -> bool:
+        """Whether SQLite has reported an error that may last as long as its connections, and none was made lately."""
+        return self.broken and monotonic() - self._recovered_at > RECONNECT_SECONDS
 
-    def _let_go(self) -> None:
+    def recover(self) -> None:
+        """Make new connections, in the whole process at once: SQLite shares the wal-index between connections."""
+        self._recovered_at = monotonic()
+        links = self._links
+        replaced, index_was_cut = links is not None and links.watch.replaced, False
+        with self.writing, self.translating():
+            if links:
+                index_was_cut = links.watch.restore_index()
+                links.save_log()
+        if replaced:
+            self._notice(
+                f"the write-ahead log of spool {self.path} was deleted or replaced by something else on this machine; "
+                "it was opened anew, and what was missing is appended again. Only ever open, copy or delete a spool "
+                "through SQLite or this package"
+            )
+        self._let_go(None if replaced else links, index_was_cut=index_was_cut)
+
+    def _let_go(self, renewing: Links | None = None, *, index_was_cut: bool = False) -> None:
         spools = forks.sharing(self.path) or [self]
         for spool in spools:
             spool.suspend()
-        for spool in reversed(spools):
-            spool.resume()
+        try:
+            if renewing:
+                self._renew(renewing.page_size, renewing.watch.header, index_was_cut=index_was_cut)
+        finally:
+            for spool in reversed(spools):
+                spool.resume()
+
+    def _renew(self, page_size: int, header: bytes, *, index_was_cut: bool) -> None:
+        with self.translating():
+            missing, aside = renew_wal(self.path, page_size, header, index_was_cut=index_was_cut)
+        if missing:
+            self.notices.append(cut_short(self.path, aside, self._project_id))
+        self.broken = False
+
+    def _renewed_after(self, error: BaseException) -> bool:
+        """Whether *error* may come from a WAL that was cut short, which no other spool of this process has open."""
+        if not is_lasting(error, error.__cause__) or any(spool.opened for spool in forks.sharing(self.path)):
+            return False
+        self._renew(PAGE_SIZE, b"", index_was_cut=False)
+        return True
 
     def _restored(self, links: Links) -> Links:
         """The same, after what was acknowledged and did not reach the file has been appended again."""
@@ -235,7 +288,7 @@ class Access:
         ones reads like damage.
         """
         links = self._links
-        found = links.file if links else identity(self.path)
+        found = links.watch.file if links else identity(self.path)
         self._let_go()
         if (links and sure) or is_damaged(self.path):
             aside = set_aside(self.path, found)
@@ -276,7 +329,7 @@ class Access:
         self.reader.acquire()
         links, self._links = self._links, None
         if links:
-            if not links.lost:
+            if not links.lost and not self.broken:
                 self.recent.forget()  # or what has been sent and deleted by now would be appended again
             links.close()
 
@@ -303,4 +356,6 @@ class Access:
         self.recent = Recent()
         self.dirty = False
         self.log_is_long = False
+        self.broken = False
+        self._recovered_at = 0.0
         self._pid = os.getpid()  # last: another thread that sees it goes on

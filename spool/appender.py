@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import ledger, sql
-from .access import LogLostError
+from .access import LOST_AGAIN, LogLostError
 from .clock import monotonic
 from .connection import patiently, refuse_nested
-from .errors import SpoolCorruptError, SpoolFullError, is_busy, translated
+from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_busy, is_lasting, translated
 from .recent import VERIFY_ROWS, VERIFY_SECONDS
 from .space import LogFullError, in_the_log
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .space import Space
 
 _FULL_POLL_SECONDS = 0.05
+_MOST_LOSSES = 5
 
 
 class Appender:
@@ -80,12 +81,15 @@ class Appender:
         """
         size = sum(len(row[2]) for row in rows)
         self._space.refuse_oversize(size, self._access.path)
-        damages = 0
+        losses = damages = 0
         while True:
             try:
                 with self._access.exclusive() as links:
                     return self._insert(links, rows, size)
-            except LogLostError:
+            except LogLostError as error:
+                losses += 1
+                if losses > _MOST_LOSSES:
+                    raise SpoolBusyError(f"spool {self._access.path}: {LOST_AGAIN}") from error
                 self._access.recover()
             except SpoolCorruptError:
                 if damages > 1:
@@ -115,7 +119,8 @@ class Appender:
         try:
             seq = self._execute(links, statement, values)
         except sqlite3.Error as error:
-            if links.lost:
+            access.broken = access.broken or is_lasting(error)
+            if links.lost or access.reconnect_due():
                 raise LogLostError from error  # whatever SQLite makes of that
             raise translated(error, str(access.path)) from error
         access.recent.unverified += zip(range(seq - len(rows) + 1, seq + 1), rows, strict=True)

@@ -10,15 +10,27 @@ from typing import TYPE_CHECKING
 
 from .connection import connect, journal_of, patiently, shm_of, wal_of
 from .errors import MISREAD, SpoolCorruptError, from_os, translated
-from .filesystem import alone_in, identity, sync_folder
+from .filesystem import alone_in, identity, size_of, sync_folder
 from .inspection import missing
+from .space import PAGE_SIZES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+def is_headless(path: Path) -> bool:
+    """
+    Return whether the file is empty or ends within its header, and its log does not.
+
+    SQLite deletes the log of an empty file when it opens it. A new spool has a header before it has a log.
+    """
+    return bool(size_of(wal_of(path))) and size_of(path) < PAGE_SIZES[0]  # in this order
+
+
 def is_damaged(path: Path) -> bool:
     """Whether SQLite, reading the whole file anew, finds it damaged, or rows have vanished from it."""
+    if size_of(path) < PAGE_SIZES[0]:
+        return True  # there were rows in it, or nobody would ask; SQLite would delete the log of an empty file
     try:
         with closing(connect(path, read_only=True)) as connection:
             (verdict,) = patiently(lambda: connection.execute("PRAGMA quick_check(1)").fetchone())

@@ -12,7 +12,7 @@ from . import ledger, queries, sql
 from .access import Access
 from .appender import Appender
 from .disposal import Disposal
-from .errors import SpoolError
+from .errors import SpoolBusyError, SpoolError
 from .filesystem import refuse_planted
 from .group import GroupCommit
 from .holding import interruptible
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .records import Backlog, Batch, Notice, Requeued, Selection, Stats
+
+_MOST_TRIES = 1000
+"""How often a batch is begun anew because the events that wait have changed meanwhile."""
 
 
 @interruptible
@@ -114,7 +117,8 @@ class Spool:
             max_bytes: Most bytes of payload in a new batch; a single event may be larger.
             after: Pass over the batches up to this row.
         """
-        while True:
+        tries = 0
+        while tries < _MOST_TRIES:
             with self._access.reading() as seen:
                 start = queries.tail(seen)
                 rows = [] if queries.first_open(seen, after) else queries.waiting(seen, start, max_events, max_bytes)
@@ -127,6 +131,7 @@ class Spool:
                 elif not rows:
                     return None
                 elif queries.tail(db) != start or self._access.links().reader is not seen:
+                    tries += 1
                     continue  # another process dropped these to make room, or they were read from a lost log
                 elif sound:
                     batch = ledger.open_next(db, sound)
@@ -134,6 +139,7 @@ class Spool:
                     ledger.set_apart(db, rows[0])
             if batch:
                 return batch
+        raise SpoolBusyError(f"spool {self.path}: what waits in it changes again and again. Try again.")
 
     def mark_sent(self, batch: Batch) -> None:
         """Write down that the server took *batch*."""

@@ -108,6 +108,14 @@ def from_os(error: OSError, path: str) -> SpoolError:
     return kind(f"spool {path}: {error.strerror or error} - check the path, its modes and the free space, {_OR_MOVE}")
 
 
+_LASTING = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_CANTOPEN}
+
+
+def is_lasting(*errors: BaseException | None) -> bool:
+    """Whether one of *errors* is SQLite's and may come as long as its connections are open, and no longer."""
+    return any(getattr(error, "sqlite_errorcode", 0) & 0xFF in _LASTING for error in errors)
+
+
 def own_error(error: BaseException, path: str) -> SpoolError | None:
     """
     The spool's own error for what SQLite, the system or our code raised over the file; None for any other.

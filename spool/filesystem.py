@@ -174,7 +174,7 @@ def _hold(folder: Path) -> int | None:
     return descriptor
 
 
-def size_of(path: Path) -> int:
+def size_of(path: Path | str) -> int:
     """Bytes of the file, 0 where there is none; by `stat`, since opening it could cost SQLite its locks."""
     try:
         return os.stat(path).st_size  # noqa: PTH116 - as below

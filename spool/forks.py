@@ -22,6 +22,10 @@ class Forkable(Protocol):
 
     path: Path
 
+    @property
+    def opened(self) -> object:
+        """The connections, if they are open."""
+
     def suspend(self) -> None:
         """Take every lock and let go of every connection."""
 

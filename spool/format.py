@@ -8,10 +8,11 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from . import queries, sql
-from .aside import set_aside
+from .aside import is_headless, set_aside
 from .connection import connect, page_size_in_file, patiently, wal_of
 from .errors import (
     MISREAD,
+    SpoolBusyError,
     SpoolCorruptError,
     SpoolError,
     SpoolMismatchError,
@@ -33,6 +34,7 @@ MIGRATIONS = (sql.VERSION_1,)
 VERSION = len(MIGRATIONS)
 
 _LOOKS = 2
+_MOST_TRIES = 20
 _MOST_VERSIONS = 1000
 """No version of this package will ever have a format as high: the number is damaged."""
 
@@ -55,11 +57,10 @@ def prepare(path: Path, project_id: str, tell: Callable[[Path], object] = lambda
     """
     refuse_network(path)
     looks = 0
-    while True:
+    for _ in range(_MOST_TRIES):
         create_private(path)
         found = identity(path)
-        # In this order: a new spool has a head before it has a log. SQLite deletes the log of an empty file.
-        headless = bool(size_of(wal_of(path))) and not size_of(path)
+        headless = is_headless(path)
         try:
             if not headless:
                 _bring_up(path, project_id)
@@ -76,6 +77,7 @@ def prepare(path: Path, project_id: str, tell: Callable[[Path], object] = lambda
             aside = set_aside(path, found)
             if aside:
                 tell(aside)
+    raise SpoolBusyError(f"spool {path}: it is replaced again and again. Find the program that does that (lsof).")
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> int:
@@ -142,8 +144,11 @@ def verify_numbers(connection: sqlite3.Connection, path: Path) -> None:
 
 def _bring_up(path: Path, project_id: str) -> None:
     try:
-        while not _is_spool(path, project_id):
+        for _ in range(_MOST_TRIES):
+            if _is_spool(path, project_id):
+                return
             _roll_back(path)
+        raise SpoolBusyError(f"spool {path}: it is left half made again and again. Try again.")
     except sqlite3.Error as error:
         raise translated(error, str(path)) from error
     except MISREAD as error:
@@ -158,7 +163,8 @@ def _is_spool(path: Path, project_id: str) -> bool:
         with closing(connect(path, read_only=True)) as connection:
             connection.execute("BEGIN")  # one look: another process may be making it a spool at this moment
             version = patiently(lambda: verify(connection, path))
-            if version == VERSION:
+            (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+            if version == VERSION and mode == "wal":  # a copy by `VACUUM INTO` is in another mode
                 verify_project(connection, path, project_id)
                 verify_numbers(connection, path)
                 return True

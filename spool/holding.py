@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MOST_TRIES = 1000
+
 
 def is_held(lock: RLock) -> bool:
     """Return whether the calling thread holds *lock*."""
@@ -188,7 +190,7 @@ class Reading:
         self._end(error)
 
     def _connection(self) -> sqlite3.Connection:
-        while True:
+        for _ in range(_MOST_TRIES):
             if self._access.opened is None:
                 self._access.open()  # without `reader` held
             self._reader.take()
@@ -196,6 +198,7 @@ class Reading:
             if links is not None:
                 return links.reader
             self._reader.release()
+        raise SpoolBusyError(f"spool {self._access.path}: its connections are closed as soon as opened. Try again.")
 
     def _end(self, error: BaseException | None) -> None:
         if self._db:

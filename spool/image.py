@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from .pages import HEAD_OF_FILE, Page
-from .space import PAGE_SIZE, PAGE_SIZES
+from .space import PAGE_SIZE, PAGE_SIZES, PENDING_BYTE
 from .wal import committed, page_size_of
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ _OVERFLOWS = (b"\x03", b"\x04")
 _RESERVED = (0, 12)
 """Bytes that builds of SQLite keep for themselves at the end of each page."""
 _SAMPLE = 500
-_PENDING_BYTE = 1 << 30
-"""SQLite locks it and the bytes behind it, and so never uses the page that it is on."""
 
 
 class Image:
@@ -54,7 +52,7 @@ class Image:
         if not self.sizes[0]:
             self._page_size, self._reserved = self._log_page_size, self._find_reserved()
         self._map_step = (self._page_size - self._reserved) // _MAP_ENTRY + 1
-        self._lock_page = _PENDING_BYTE // self._page_size + 1
+        self._lock_page = PENDING_BYTE // self._page_size + 1
         self.page = lru_cache(64)(self._page)
         self.cells = lru_cache(64)(self._cells)
         self._entries = lru_cache(8)(self._read_entries)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from . import sql
 from .connection import PATIENCE, connect, patiently, refuse_nested, roll_back, shm_of, wal_of
 from .errors import SpoolBusyError
-from .filesystem import identity, size_of, sync_wal
+from .filesystem import size_of, sync_wal
 from .space import page_size
+from .watch import Watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,9 +45,7 @@ class Links:
             patiently(lambda: self.append.execute(f"PRAGMA max_page_count = {max_pages}"))
             for writer in (self.append, self.ledger):
                 writer.execute(f"PRAGMA journal_size_limit = {space.checkpoint_at}")
-            self.file = identity(path)
-            # As texts: making those of paths takes longer than asking for the files.
-            self._watched = [(str(each), identity(each)) for each in (path, self._log, shm_of(path))]
+            self.watch = Watch(path)
         except BaseException:
             self.close()
             raise
@@ -60,8 +59,8 @@ class Links:
 
     @property
     def lost(self) -> bool:
-        """Whether the file that these connections write to, its log or the log's index is no longer the spool's."""
-        return any(before is None or identity(each) != before for each, before in self._watched)
+        """Whether what these connections write to is no longer the spool's, or has been cut short."""
+        return self.watch.lost
 
     @property
     def log_bytes(self) -> int:
@@ -81,8 +80,9 @@ class Links:
         meanwhile. PASSIVE is the one mode that does not ask for the lock that is held here.
         """
         with self.alone():
-            if not self.lost:  # or others may have gone on without us
+            if not self.lost and not self.watch.file_shrank:  # or others may have gone on without us
                 self.move_log()
+                self.watch.accept_file_size()
 
     def move_log(self) -> int:
         """Move the log into the file while the write lock is held; return how many frames SQLite sees in it."""
@@ -102,16 +102,11 @@ class Links:
         log, others have gone on without us.
         """
         with suppress(sqlite3.DatabaseError, SpoolBusyError, OSError):
-            if self._log_is_deleted():
+            if self.watch.wal_deleted:
                 with self.alone():
-                    if self._log_is_deleted():  # nobody has been faster
+                    if self.watch.wal_deleted:  # nobody has been faster
                         self.move_log()
                         shm_of(self._path).unlink()
-
-    def _log_is_deleted(self) -> bool:
-        """Whether the log is gone, and all else as it was."""
-        (path, file), (log, _), (index, ours) = self._watched
-        return identity(log) is None and identity(index) == ours and identity(path) == file
 
     def restart_log(self) -> None:
         """

@@ -20,7 +20,7 @@ from .wal import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, WAL_VERSION, committed, hea
 if TYPE_CHECKING:
     from .wal import Frame, Header
 
-_COPIED_AT_ONCE = 1 << 20
+COPIED_AT_ONCE = 1 << 20
 
 
 def unseen(path: Path, page_size: int) -> list[Frame]:
@@ -41,13 +41,13 @@ def unseen(path: Path, page_size: int) -> list[Frame]:
     try:
         page_size = page_size_of(log, page_size)
         frames = committed(log, page_size)
-        return frames[_seen(log, frames[-1].offset + page_size, path, page_size) :] if frames else []
+        return frames[seen(log, frames[-1].offset + page_size, path, page_size) :] if frames else []
     finally:
         os.close(log)
 
 
-def _seen(log: int, end: int, path: Path, page_size: int) -> int:
-    """How many frames SQLite sees; it is asked about a copy, since it only tells when it moves them into the file."""
+def seen(log: int, end: int, path: Path, page_size: int) -> int:
+    """Return how many frames SQLite sees in a copy: it only tells when it moves them into the file."""
     prefix = f".{path.name}.log-"
     for left in [each for each in path.parent.iterdir() if each.name.startswith(prefix)]:
         shutil.rmtree(left, ignore_errors=True)  # of a process that was killed in here: the write lock keeps others out
@@ -58,14 +58,23 @@ def _seen(log: int, end: int, path: Path, page_size: int) -> int:
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("PRAGMA journal_mode = WAL")
         with wal_of(copy).open("xb") as target:
-            for at in range(0, end, _COPIED_AT_ONCE):
-                target.write(os.pread(log, min(end - at, _COPIED_AT_ONCE), at))
+            for at in range(0, end, COPIED_AT_ONCE):
+                target.write(os.pread(log, min(end - at, COPIED_AT_ONCE), at))
         os.truncate(copy, max(page_size, size_of(path)))  # a log that does not suit the file would be refused
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
             connection.execute("PRAGMA writable_schema = ON")  # the schema may be on pages that are not in the log
             connection.execute("PRAGMA synchronous = OFF")
-            _, seen, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    return max(0, int(seen))
+            _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return max(0, int(frames))
+
+
+def pages_in_log(path: Path, page_size: int) -> set[int]:
+    """Return which pages are in the log."""
+    log = os.open(wal_of(path), os.O_RDONLY)
+    try:
+        return {frame.number for frame in committed(log, page_size_of(log, page_size))}
+    finally:
+        os.close(log)
 
 
 def refuse_strange(path: Path, page_size: int | None) -> None:
@@ -111,7 +120,7 @@ def is_illegible(path: Path) -> bool:
     """
     with suppress(FileNotFoundError), wal_of(path).open("rb") as log:
         if not read_header(log.fileno()).sound:
-            return any(any(part) for part in iter(lambda: log.read(_COPIED_AT_ONCE), b""))
+            return any(any(part) for part in iter(lambda: log.read(COPIED_AT_ONCE), b""))
     return False
 
 
@@ -159,7 +168,7 @@ def copy_whole(path: Path, aside: Path) -> None:
     log = os.open(wal_of(path), os.O_RDONLY)
     try:
         size = os.fstat(log).st_size
-        _copy(log, [(at, min(_COPIED_AT_ONCE, size - at)) for at in range(0, size, _COPIED_AT_ONCE)], aside)
+        _copy(log, [(at, min(COPIED_AT_ONCE, size - at)) for at in range(0, size, COPIED_AT_ONCE)], aside)
     finally:
         os.close(log)
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from .aside import is_headless
 from .connection import connect, patiently, wal_of
-from .errors import SpoolError, SpoolMismatchError, from_os, translated
+from .errors import SpoolCorruptError, SpoolError, SpoolMismatchError, from_os, translated
 from .format import verify
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ def looking_at(path: Path) -> Iterator[sqlite3.Connection]:
         raise from_os(error, str(path)) from error
     if not there:
         raise SpoolError(f"spool {path}: there is no such file - name the spool, or set ALIGNAI_SPOOL_PATH")
+    if is_headless(path):
+        raise SpoolCorruptError(
+            f"spool {path}: the file is empty, and its write-ahead log is not. Keep both; a worker sets them aside."
+        )
     try:
         connection = _connect(path)
         try:

@@ -8,9 +8,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .aside import name_aside
+from .errors import SpoolCorruptError
+from .filesystem import size_of
 from .inspection import check
-from .log import copy_whole, is_illegible, may_be_cut_off, rescue, unseen
+from .log import copy_whole, is_illegible, may_be_cut_off, pages_in_log, rescue, unseen
 from .records import Notice
+from .space import PENDING_BYTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +46,45 @@ def repair_log(path: Path, links: Links, project_id: str, tell: Callable[[Notice
     return False
 
 
+def refuse_cut(path: Path, links: Links) -> None:
+    """
+    Compare the length of the file with what belongs in it, if it has become shorter; nothing happens while it may not.
+
+    Raises:
+        SpoolCorruptError: It was cut short: pages are neither in the file nor in the log.
+    """
+    if not links.watch.file_shrank or links.ledger.in_transaction:
+        return
+    with suppress(sqlite3.OperationalError), links.alone():  # another process is writing: next time
+        if is_cut(path, links):
+            raise SpoolCorruptError(f"spool {path}: it was cut short. Keep the file and its log.")
+        links.watch.accept_file_size()
+
+
+def is_cut(path: Path, links: Links) -> bool:
+    """Return whether pages are neither in the file nor in the log; the caller holds the write lock."""
+    (pages,) = links.ledger.execute("PRAGMA page_count").fetchone()
+    in_file = size_of(path) // links.page_size
+    if in_file >= pages:
+        return False
+    lock_page = PENDING_BYTE // links.page_size + 1
+    return not set(range(in_file + 1, pages + 1)) - {lock_page} <= pages_in_log(path, links.page_size)
+
+
+def cut_short(path: Path, aside: Path | None, project_id: str) -> Notice:
+    """Say what has become of a log that was cut short."""
+    kept = f" What was behind the gap was kept as {aside}. {salvage_hint(aside, project_id)}." if aside else ""
+    return Notice(
+        f"spool {path}: its write-ahead log was cut short or overwritten by another program. Events that were only in "
+        f"it are missing, but for the last, which are appended again.{kept} Only ever open, copy or delete a spool "
+        "through SQLite or this package"
+    )
+
+
 def _rescue_unseen(path: Path, links: Links, project_id: str, tell: Callable[[Notice], object]) -> bool:
     with links.alone(0.0):
+        if is_cut(path, links):
+            return True
         frames: list[Frame] = []
         with suppress(OSError, sqlite3.OperationalError):  # there is no room for a copy of the log
             frames = unseen(path, links.page_size)

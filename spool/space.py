@@ -17,6 +17,9 @@ PAGE_SIZE = 4096
 PAGE_SIZES = tuple(512 << power for power in range(8))
 """Every page size that SQLite knows."""
 
+PENDING_BYTE = 1 << 30
+"""SQLite locks it and the bytes behind it, and so never uses the page that it is on."""
+
 _FRAME_HEADER_SIZE = 24
 _FRAMES_OF_A_COMMIT = 4
 _MOST_LOG = 64 << 20

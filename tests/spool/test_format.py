@@ -195,7 +195,7 @@ def test_where_the_system_does_not_tell_its_mounts_nothing_is_refused(
 
 def test_a_link_that_leads_in_a_circle_is_an_error(path: Path) -> None:
     path.symlink_to(path)
-    with pytest.raises(SpoolError, match="check"):
+    with pytest.raises(SpoolError, match="cannot be opened"):
         Spool(path, project_id="project")
 
 

@@ -1,0 +1,106 @@
+"""The files of a spool as they were when they were opened: whether they are the same still, and have lost nothing."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from .connection import shm_of, wal_of
+from .filesystem import identity, size_of
+from .wal import WAL_HEADER_SIZE, header_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Watch:
+    """
+    The file, its WAL and the wal-index, looked at by their names and without SQLite.
+
+    SQLite keeps its locks on the file and the wal-index, never on the WAL: only the WAL may be opened here.
+
+    Attributes:
+        file: The identity of the file.
+        header: The header of the WAL when it was last seen sound.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # As texts: making those of paths takes longer than asking for the files.
+        self._path, self._wal, self._index = str(path), str(wal_of(path)), str(shm_of(path))
+        self.file, self._wal_file, self._index_file = map(identity, (self._path, self._wal, self._index))
+        self.header = b""
+        self._file_size, self._wal_size, self._index_size = size_of(path), 0, size_of(shm_of(path))
+        self._wal_is_cut(size_of(wal_of(path)))
+
+    @property
+    def lost(self) -> bool:
+        """Whether a file has been deleted or replaced, or the WAL or its index was cut short."""
+        if not self.replaced:
+            return size_of(self._index) < self._index_size or self._wal_is_cut(size_of(self._wal))
+        return True
+
+    @property
+    def replaced(self) -> bool:
+        """Whether one of the files has been deleted or replaced."""
+        before = (self.file, self._wal_file, self._index_file)
+        return None in before or before != tuple(map(identity, (self._path, self._wal, self._index)))
+
+    @property
+    def wal_deleted(self) -> bool:
+        """Whether the WAL is gone, and all else as it was."""
+        return (identity(self._path), identity(self._wal), identity(self._index)) == (
+            self.file,
+            None,
+            self._index_file,
+        )
+
+    def _wal_is_cut(self, size: int) -> bool:
+        """
+        Whether the WAL is shorter than it was, or its header is damaged.
+
+        SQLite shortens a WAL only when it begins it anew, under another header, or when it empties it because all of it
+        is in the file. Which of the two an empty one is, the wal-index knows.
+        """
+        header = self._read_header()
+        if header == self.header and size >= self._wal_size:
+            self._wal_size = size
+            return False
+        if header != self.header and header_of(header).sound:
+            self.header, self._wal_size = header, size
+            return False
+        return bool(self._wal_size) and header == self._read_header()  # or it was being written at that moment
+
+    def _read_header(self) -> bytes:
+        """The header of the WAL; the last that was seen if it cannot be read."""
+        try:
+            wal = os.open(self._wal, os.O_RDONLY)
+            try:
+                return os.pread(wal, WAL_HEADER_SIZE, 0)
+            finally:
+                os.close(wal)
+        except OSError:
+            return self.header
+
+    def restore_index(self) -> bool:
+        """
+        Give a wal-index that was cut short its length again; return whether it had been.
+
+        Any access to the part that is missing would kill the process by SIGBUS: it is mapped into memory.
+        """
+        if identity(self._index) != self._index_file or size_of(self._index) >= self._index_size:
+            return False
+        os.truncate(self._index, self._index_size)
+        return True
+
+    @property
+    def file_shrank(self) -> bool:
+        """Whether the file is shorter than it was: a checkpoint has given pages back, or it was cut short."""
+        size = size_of(self._path)
+        if size >= self._file_size:
+            self._file_size = size
+            return False
+        return True
+
+    def accept_file_size(self) -> None:
+        """Take the size of the file for what it should be."""
+        self._file_size = size_of(self._path)
