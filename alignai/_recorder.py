@@ -11,6 +11,7 @@ from alignai.spool import SpoolClosedError, SpoolError
 
 if TYPE_CHECKING:
     from alignai._settings import Settings
+    from alignai.payload import HookFailure
     from alignai.sender import Sender
     from alignai.spool import Spool
 
@@ -23,11 +24,17 @@ class Recorder:
         settings: Whose events they are, and what happens to an event that cannot be recorded.
         spool: Where they are committed; None if the SDK is disabled.
         sender: What is woken then; None if the SDK is disabled.
+
+    Attributes:
+        closed: Whether nothing is recorded any more.
+        lost: Events that could not be recorded, if that is no error.
+        filtered: Events that `before_spool` dropped.
     """
 
     def __init__(self, settings: Settings, spool: Spool | None, sender: Sender | None) -> None:
         self.closed = False
         self.lost = 0
+        self.filtered = 0
         self._raises = settings.config.on_spool_error == "raise"
         self._payloads = Payloads(settings.project_id, settings.config)
         self._spool = spool
@@ -38,7 +45,8 @@ class Recorder:
         if self.closed:
             raise closed_error(method)
         made = self._payloads.make(method, arguments)
-        if made is None:
+        if not isinstance(made, tuple):
+            self._unmade(made)
             return None
         event_id, payload = made
         if self._spool is None or self._sender is None:
@@ -48,17 +56,24 @@ class Recorder:
         except SpoolClosedError as error:  # `close` ran in another thread meanwhile
             raise closed_error(method) from error
         except SpoolError as error:
-            self._lose(error)
+            self._lose(error, str(error))
             return None
         self._sender.appended()
         return event_id
 
-    def _lose(self, error: SpoolError) -> None:
+    def _unmade(self, failure: HookFailure | None) -> None:
+        """`before_spool` has returned None, or has failed."""
+        if failure is None:
+            self.filtered += 1
+        else:
+            self._lose(failure.error, failure.description)
+
+    def _lose(self, error: Exception, reason: str) -> None:
         if self._raises:
             raise error
         self.lost += 1
         if self.lost & (self.lost - 1) == 0:  # 1, 2, 4, 8, …: a full disk may not fill the log as well
-            logger.error("an event could not be recorded and is lost, the %d. so far: %s", self.lost, error)
+            logger.error("an event could not be recorded and is lost, the %d. so far: %s", self.lost, reason)
 
 
 def closed_error(method: str) -> ClosedError:

@@ -7,7 +7,7 @@ import weakref
 from contextlib import contextmanager
 from dataclasses import fields
 from threading import TIMEOUT_MAX
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from alignai import lifecycle
 from alignai._plain import number
@@ -18,7 +18,7 @@ from alignai.deadline import Deadline
 from alignai.exception import shown
 from alignai.results import ClientStats, FlushResult
 from alignai.sharing import Share
-from alignai.spool import SpoolClosedError
+from alignai.spool import SpoolClosedError, Stats
 from alignai.validate import ValidationError
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ class AlignAI:
             event_id: 1 to 64 of `A-Za-z0-9_-`, for callers who repeat their own jobs; None for a new one.
 
         Returns:
-            The event's id; the event is committed. None where `before_spool` dropped it, or where the spool refused
-            it and `on_spool_error` is "log".
+            The event's id; the event is committed. None if `before_spool` dropped it, or if it could not be recorded
+            and `on_spool_error` is "log".
 
         Raises:
             ValidationError: Something is wrong with the arguments; all that is, by argument.
@@ -342,10 +342,11 @@ class AlignAI:
         """
         with self._usable("stats"):
             if self._share is None:
-                return ClientStats(str(self._path), 0, 0, 0, 0, 0, 0, 0, None, None, None, None)
-            stats = self._spool.stats()
+                stats = Stats(str(self._path), 0, 0, 0, 0, 0, 0, 0, None, None, None, None)
+            else:
+                stats = self._spool.stats()
         figures = {field.name: getattr(stats, field.name) for field in fields(stats)}
-        return ClientStats(**figures, lost=self._recorder.lost)
+        return ClientStats(**figures, lost=self._recorder.lost, filtered=self._recorder.filtered)
 
     @contextmanager
     def _usable(self, method: str) -> Iterator[None]:
@@ -364,6 +365,15 @@ class AlignAI:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # what holds a client may be copied: the copies share the client, as threads do
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an AlignAI cannot be pickled: make one in each process, where it will share the spool")
 
     def __repr__(self) -> str:
         return f"<AlignAI project_id={self.project_id!r} spool={str(self._path)!r}>"

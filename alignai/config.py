@@ -109,10 +109,13 @@ class Config:
         sent_retention_seconds: How long sent events are kept; 0 deletes them at once.
         request_timeout_seconds: How long one upload may take; 0.1 to 600.
         sender: Whether this process uploads; if not, something else must.
-        on_spool_error: Whether an event method that cannot record will "raise", or "log", count the loss and return
-            None.
+        on_spool_error: Whether an event method that cannot record, since the spool or `before_spool` fails, will
+            "raise", or "log", count the loss and return None.
         before_spool: Called with each event as a dict before it touches the disk; what it returns is recorded instead,
-            and None drops the event. The place to mask personal data.
+            and None drops the event, which `stats().filtered` counts. The place to mask personal data. A message is
+            `{"id": …, "type": "message_create", "createTime": …, "projectId": …, "properties": {"messageProperties":
+            {"sessionId": …, "messageIndexHint": 1, "messageRole": "ROLE_USER", "messageContent": …},
+            "customProperties": {"plan": {"stringValue": "free"}}}}`; README has them all.
         disabled: True: every method checks its arguments and does no more. None asks `ALIGNAI_DISABLED`.
 
     Raises:

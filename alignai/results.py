@@ -32,7 +32,9 @@ class ClientStats(Stats):
     The spool at one moment, and what this client could not put there.
 
     Attributes:
-        lost: Events not recorded because the spool refused them, where `on_spool_error` is "log".
+        lost: Events not recorded because the spool refused them or `before_spool` failed, if `on_spool_error` is "log".
+        filtered: Events not recorded because `before_spool` returned None.
     """
 
     lost: int = 0
+    filtered: int = 0
