@@ -80,9 +80,9 @@ def worker(script: str, url: str, spool_path: Path, *arguments: str, **options: 
     return subprocess.Popen(command, env={**environment, **pipes.pop("env", {})}, **pipes)
 
 
-def finished(script: str, url: str, spool_path: Path, *arguments: str, timeout: float = 60) -> str:
+def finished(script: str, url: str, spool_path: Path, *arguments: str, timeout: float = 60, **options: Any) -> str:
     """What *script* printed in a process of its own; a failure where it failed or took longer."""
-    with worker(script, url, spool_path, *arguments, stderr=subprocess.PIPE) as process:
+    with worker(script, url, spool_path, *arguments, stderr=subprocess.PIPE, **options) as process:
         try:
             output, errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
