@@ -158,7 +158,7 @@ class Appender:
         """Whether to try again: something was deleted, or this spool waits until something will be."""
         try:
             with self._access.transaction() as db:
-                if ledger.prune(db, 0) or (self._on_full == "drop_oldest" and ledger.drop(db, size)):
+                if ledger.prune(db, 0) is not None or (self._on_full == "drop_oldest" and ledger.drop(db, size)):
                     return True
         except SpoolFullError:
             if self._on_full != "block":

@@ -14,19 +14,18 @@ from .clock import monotonic
 from .errors import SpoolFullError
 from .records import Requeued
 from .selection import cutoff, selected
-from .space import in_the_log, page_size
+from .space import page_size
+from .steps import Steps
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from .access import Access
     from .records import Selection
     from .space import Space
 
 _MOST_ROWS = 250
-_MOST_BYTES = 256 << 10
-_LONGEST_PAUSE = 0.05
 
 
 class _Chunk(NamedTuple):
@@ -50,7 +49,7 @@ class Disposal:
     def __init__(self, access: Access, space: Space) -> None:
         self._access = access
         self._space = space
-        self._most_bytes = min(space.unverified_bytes, _MOST_BYTES)
+        self._steps = Steps(access, space)
 
     def select(self, state: str, older_than: float) -> Selection:
         """
@@ -82,7 +81,7 @@ class Disposal:
                 self._refuse_growth(pages, _pages(db), page_size(db))
         except SpoolFullError:
             with self._access.transaction() as db:
-                if not ledger.prune(db, 0):
+                if ledger.prune(db, 0) is None:
                     raise
             return None
         return done
@@ -110,42 +109,23 @@ class Disposal:
         def purge_some(db: sqlite3.Connection) -> int | None:
             tail = queries.tail(db)
             found = db.execute(sql.WAITING_SIZES, (tail, selection.upto, _MOST_ROWS))
-            chunk = _chunk(found.fetchall(), tail, self._most_bytes)
+            chunk = _chunk(found.fetchall(), tail, self._steps.max_bytes)
             if not chunk:
                 return None
             if chunk.selected != chunk.last - tail:
                 queries.refuse_gap(chunk.first, chunk.last)
             return ledger.give_up(db, chunk.last)
 
-        return self._repeated(purge_some)
+        return self._steps.repeat(purge_some)
 
     def _purge_sent(self, selection: Selection) -> int:
         """Prune earlier than upkeep would; the ledger is pruned from its beginning, up to what is not settled."""
 
-        def purge_batch(db: sqlite3.Connection) -> int | None:
+        def purge_some(db: sqlite3.Connection) -> int | None:
             age = 0.0 if selection.before is None else max(0.0, time.time() - selection.before)
-            found = ledger.prunable(db, age)
-            if not found or found[1] > selection.upto:
-                return None
-            (events,) = db.execute(sql.SENT_EVENTS, found[:1]).fetchone()
-            return int(events) if ledger.prune(db, age) else None
+            return ledger.prune(db, age, selection.upto)
 
-        return self._repeated(purge_batch)
-
-    # -- one small step after the other --------------------------------------------------------------------------------
-
-    def _repeated(self, step: Callable[[sqlite3.Connection], int | None]) -> int:
-        """Make *step* in transactions of its own until it finds nothing to do; the sum of what it returned."""
-        total = 0
-        while True:
-            self._keep_log_short(self._most_bytes)
-            began = monotonic()
-            with self._access.transaction() as db:
-                done = step(db)
-            if done is None:
-                return total
-            total += done
-            _give_way(began)
+        return self._steps.repeat(purge_some)
 
     def _rejected(self, selection: Selection) -> Iterator[_Chunk]:
         """The chunks with selected rows in them; each is looked for without holding anybody up."""
@@ -154,26 +134,15 @@ class Disposal:
             with self._access.reading() as db:
                 meant = (selection.before, selection.before, after, selection.upto, _MOST_ROWS)
                 found = db.execute(sql.REJECTED_SIZES, meant)
-                chunk = _chunk(found.fetchall(), after, self._most_bytes)
+                chunk = _chunk(found.fetchall(), after, self._steps.max_bytes)
             if not chunk:
                 return
             after = chunk.last
             if chunk.selected:
-                self._keep_log_short(chunk.bytes)
+                self._steps.keep_log_short(chunk.bytes)
                 began = monotonic()
                 yield chunk
-                _give_way(began)
-
-    def _keep_log_short(self, size: int) -> None:
-        """Upkeep may not run here, or not keep up."""
-        access = self._access
-        with access.exclusive() as links:
-            growth = in_the_log(size, links.page_size)
-            if links.log_bytes + growth > self._space.checkpoint_at:
-                links.sync_log()  # before the write lock is taken, so that it is held for less
-                links.checkpoint()
-                links.restart_log()
-                self._space.refuse_long_log(links.log_bytes + growth, access.path)
+                self._steps.give_way(began)
 
     def _refuse_growth(self, before: int, after: int, page_size: int) -> None:
         """The ledger's connection may pass the limit of the file, so that deleting works on a full spool."""
@@ -182,11 +151,6 @@ class Disposal:
                 f"spool {self._access.path}: there is no room to requeue more - let what is pending be sent, "
                 "or raise max_spool_bytes"
             )
-
-
-def _give_way(began: float) -> None:
-    """Leave the write lock alone for as long as it was held: who waits for it sleeps, and could be passed for ever."""
-    time.sleep(min(monotonic() - began, _LONGEST_PAUSE))
 
 
 def _chunk(rows: list[tuple[int, int, bool]], after: int, most_bytes: int) -> _Chunk | None:

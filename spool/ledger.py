@@ -27,6 +27,12 @@ MOST_DEATHS = 10
 MOST_DROPPED = 1000
 """Events given up in one transaction where room is made for a newer one."""
 
+MAX_PRUNED = 250
+"""Events, and batches, that are deleted in one transaction at most: other writers wait meanwhile."""
+
+MAX_PRUNED_BYTES = 64 << 10
+"""Bytes of events likewise; a single event may have more."""
+
 DAMAGED = "damaged: the checksum of the stored event does not match; it was never uploaded"
 DEADLY = f"{MOST_DEATHS} processes in a row died while they uploaded this event"
 
@@ -44,7 +50,7 @@ def open_next(db: sqlite3.Connection, rows: list[queries.Row]) -> Batch:
 def set_apart(db: sqlite3.Connection, row: queries.Row) -> None:
     """Reject the first waiting *row*, which is damaged; rows that are missing before it are covered with it."""
     seq, _, _ = row
-    db.execute(sql.SETTLED_AT_ONCE, (queries.tail(db) + 1, seq, 1, "rejected", time.time()))
+    _cover(db, queries.tail(db) + 1, seq, 1, "rejected")
     _keep_damaged(db, seq)
 
 
@@ -129,39 +135,61 @@ def drop(db: sqlite3.Connection, max_bytes: int) -> int:
 def give_up(db: sqlite3.Connection, last: int) -> int:
     """Delete the waiting events up to row *last*, none of which is missing; how many that was."""
     start = queries.tail(db)
-    db.execute(sql.SETTLED_AT_ONCE, (start + 1, last, last - start, "dropped", time.time()))
+    _cover(db, start + 1, last, last - start, "dropped")
     _delete(db, start + 1, last)
     db.execute(sql.COUNT_DROPPED, (last - start,))
     return last - start
 
 
-def prunable(db: sqlite3.Connection, retention: float) -> tuple[int, int] | None:
-    """The oldest batch, first row and last, if it was settled *retention* seconds ago."""
-    found = db.execute(sql.OLDEST_UNPRUNED).fetchone()
-    if not found or found[2] == "open":
+def prune(db: sqlite3.Connection, retention: float, upto: int | None = None) -> int | None:
+    """
+    Delete some of the oldest events that have been settled for *retention* seconds, and the batches that they were in.
+
+    A step is bounded by count and bytes, and may end in the middle of a batch, which then stays until its last event
+    is deleted.
+
+    Returns:
+        How many sent events were in the deleted batches, or None if there was nothing to delete.
+    """
+    batches = queries.prunable(db, retention, upto, MAX_PRUNED)
+    if not batches:
         return None
-    # Either way: where the clock has been put back, what was settled "in the future" is not kept until then.
-    if found[2] == "sent" and abs(time.time() - found[3]) < retention:
-        return None
-    return found[0], found[1]
+    end = _end_of_step(db, batches[-1].last)
+    _delete(db, 0, end)
+    whole = [batch for batch in batches if batch.last <= end]
+    if whole:
+        db.execute(sql.MARK_PRUNED, (whole[-1].first,))
+        db.execute(sql.DELETE_BATCHES)
+    return sum(batch.events for batch in whole if batch.state == "sent")
 
 
-def prune(db: sqlite3.Connection, retention: float) -> bool:
-    """Delete the oldest batch that has been settled for *retention* seconds; false where there is none."""
-    found = prunable(db, retention)
-    if not found:
-        return False
-    first, last = found
-    _delete(db, 0, last)
-    db.execute(sql.MARK_PRUNED, (first,))
-    db.execute(sql.DELETE_BATCHES)
-    return True
+def _end_of_step(db: sqlite3.Connection, last: int) -> int:
+    """Return the row up to which one step deletes: *last*, unless that would be too much at once."""
+    size = 0
+    rows = db.execute(sql.OLDEST_SIZES, (last, MAX_PRUNED + 1)).fetchall()
+    for index, (_, length) in enumerate(rows):
+        size += length
+        if index and (index == MAX_PRUNED or size > MAX_PRUNED_BYTES):
+            return int(rows[index - 1][0])
+    return last
 
 
 def _refuse_senseless(row: queries.Open) -> None:
     """No checksum covers the ledger, and what it says of a batch may be a request of any size under any id."""
     if row.last - row.first + 1 != row.events or not _REQUEST_ID.fullmatch(row.request_id):
         raise SpoolCorruptError(f"the ledger says what makes no sense of the batch from row {row.first} on - keep it")
+
+
+def _cover(db: sqlite3.Connection, first: int, last: int, events: int, state: str) -> None:
+    """
+    Settle rows that were never uploaded.
+
+    If the row before them in the ledger is of the same kind it is extended: in an outage, each event that is dropped
+    for a newer one, or found damaged, would otherwise leave a row that cannot be pruned before the outage ends.
+    """
+    now = time.time()
+    if not db.execute(sql.EXTEND_SETTLED, (last, events, now, first, first - 1, state)).rowcount:
+        db.execute(sql.SETTLED_AT_ONCE, (first, last, events, state, now))
 
 
 def _covered(db: sqlite3.Connection, batch: Batch) -> list[int]:
@@ -213,7 +241,7 @@ def _take_out_damaged(db: sqlite3.Connection, batch: Batch, rows: list[queries.R
         if sound:
             _open(db, start, seq - 1, sound, batch.faults)
             start = seq
-        db.execute(sql.SETTLED_AT_ONCE, (start, seq, 1, "rejected", time.time()))
+        _cover(db, start, seq, 1, "rejected")
         _keep_damaged(db, seq)
         start, sound = seq + 1, 0
     if sound:

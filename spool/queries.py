@@ -6,6 +6,7 @@ Functions over a connection; none of them writes. What changes the ledger is in 
 
 from __future__ import annotations
 
+import time
 import zlib
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -31,6 +32,16 @@ class Open(NamedTuple):
     faults: int
     deaths: int
     uploading: int
+
+
+class Settled(NamedTuple):
+    """A row of the ledger whose outcome is known."""
+
+    first: int
+    last: int
+    events: int
+    state: str
+    settled_at: float
 
 
 class Totals(NamedTuple):
@@ -90,6 +101,18 @@ def intact(rows: list[Row]) -> list[Row]:
     """The *rows* before the first that is damaged."""
     are_intact = [zlib.crc32(payload) == crc for _, crc, payload in rows]
     return rows if all(are_intact) else rows[: are_intact.index(False)]
+
+
+def prunable(db: sqlite3.Connection, retention: float, upto: int | None = None, most: int = 1) -> list[Settled]:
+    """Return up to *most* of the oldest batches, if they were settled *retention* seconds ago and end by row *upto*."""
+    found: list[Settled] = []
+    for row in map(Settled._make, db.execute(sql.OLDEST_UNPRUNED, (most,)).fetchall()):
+        # Either way: where the clock has been put back, what was settled "in the future" is not kept until then.
+        kept = row.state == "sent" and abs(time.time() - row.settled_at) < retention
+        if kept or row.state == "open" or (upto is not None and row.last > upto):
+            break
+        found.append(row)
+    return found
 
 
 def unsettled(db: sqlite3.Connection, upto: int) -> int:

@@ -91,6 +91,10 @@ UPDATE batches SET state = ?, settled_at = ?, uploading = 0 WHERE first = ? AND 
 SETTLED_AT_ONCE = """
 INSERT INTO batches (first, last, events, request_id, state, settled_at) VALUES (?, ?, ?, '', ?, ?)
 """
+EXTEND_SETTLED = """
+UPDATE batches SET last = ?, events = events + ?, settled_at = ?
+WHERE first = (SELECT max(first) FROM batches WHERE first < ?) AND last = ? AND state = ? AND request_id = ''
+"""
 FORGET_BATCH = "DELETE FROM batches WHERE first = ? AND request_id = ? AND state = 'open'"
 REJECT = """
 INSERT OR REPLACE INTO rejected (seq, at, rejected_at, request_id, reason, crc, payload)
@@ -117,12 +121,19 @@ PROJECT = "SELECT project_id FROM spool"
 # -- upkeep ------------------------------------------------------------------------------------------------------------
 # Writes the first page as it is. (An UPDATE that changes nothing writes nothing.)
 COMMIT_NOTHING = f"PRAGMA application_id = {APPLICATION_ID}"
+# The ledger is pruned from its beginning, along an index: a step costs the same however long the ledger is.
 OLDEST_UNPRUNED = """
-SELECT first, last, state, settled_at FROM batches INDEXED BY batches_unpruned
-WHERE state <> 'pruned' ORDER BY first LIMIT 1
+SELECT first, last, events, state, settled_at FROM batches INDEXED BY batches_unpruned
+WHERE state <> 'pruned' ORDER BY first LIMIT ?
 """
-MARK_PRUNED = "UPDATE batches SET state = 'pruned' WHERE first = ?"
-DELETE_BATCHES = "DELETE FROM batches WHERE state = 'pruned' AND first < (SELECT max(first) FROM batches)"
+OLDEST_SIZES = "SELECT seq, coalesce(length(payload), 0) FROM events WHERE seq <= ? ORDER BY seq LIMIT ?"
+MARK_PRUNED = "UPDATE batches SET state = 'pruned' WHERE first <= ? AND state <> 'pruned'"
+DELETE_BATCHES = """
+DELETE FROM batches WHERE first < coalesce(
+    (SELECT first FROM batches INDEXED BY batches_unpruned WHERE state <> 'pruned' ORDER BY first LIMIT 1),
+    (SELECT max(first) FROM batches)
+)
+"""
 
 # -- seeing that all is well -------------------------------------------------------------------------------------------
 SENSELESS_BATCHES = """
@@ -161,7 +172,6 @@ FIRST_WAITING_SINCE = "SELECT seq FROM events WHERE seq > ? AND at > ? ORDER BY 
 UNPRUNED = """
 SELECT last, events, state, settled_at FROM batches INDEXED BY batches_unpruned WHERE state <> 'pruned' ORDER BY first
 """
-SENT_EVENTS = "SELECT coalesce(sum(events), 0) FROM batches WHERE first = ? AND state = 'sent'"
 
 # -- salvage -----------------------------------------------------------------------------------------------------------
 # What a damaged spool still says, in a database of its own: where the rows are, not what is in them.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import ledger
+from . import ledger, queries
 from .access import LogLostError
 from .connection import patiently
 from .space import is_sparse, vacuum
+from .steps import Steps
 
 if TYPE_CHECKING:
     from .access import Access
     from .space import Space
+
+_PRUNE_SECONDS = 0.2
 
 
 class Upkeep:
@@ -30,12 +33,12 @@ class Upkeep:
         self._space = space
         self._syncs = synchronous == "normal"
         self._retention = retention
+        self._steps = Steps(access, space)
 
     def run(self) -> None:
         """Everything, in small steps; to be called about once a second."""
         self._access.notice_fork()
-        while self._prune_one():
-            pass
+        self._prune()
         if self._verify_and_sync():
             self._checkpoint_where_long()
         if self._vacuum():
@@ -76,12 +79,12 @@ class Upkeep:
         with self._access.exclusive() as links:
             links.checkpoint()
 
-    def _prune_one(self) -> bool:
+    def _prune(self) -> None:
+        """Bounded in time: the log is to be synced meanwhile, and closing waits for the run that is under way."""
         with self._access.reading() as db:
-            if not ledger.prunable(db, self._retention):
-                return False
-        with self._access.transaction() as db:
-            return ledger.prune(db, self._retention)
+            if not queries.prunable(db, self._retention):
+                return
+        self._steps.repeat(lambda db: ledger.prune(db, self._retention), _PRUNE_SECONDS)
 
     def _checkpoint_where_long(self) -> None:
         """The log has just been synced: that is the greater part of a checkpoint, and nobody has waited for it."""

@@ -214,7 +214,7 @@ def test_a_fork_appends_nothing_twice_that_was_sent_and_deleted_meanwhile(path: 
 s = spool(retention=0)
 for _ in range(10): s.append(b'event')
 s.mark_sent(s.next_batch(100, 1 << 20))
-s._upkeep._prune_one()
+s._upkeep._prune()
 pid = os.fork()
 if not pid: os._exit(0)
 os.waitpid(pid, 0)

@@ -128,7 +128,7 @@ def test_many_events_are_purged_in_small_transactions_with_the_write_lock_free_i
             other.execute("ROLLBACK")
         free.append(spool.stats().dropped)
 
-    monkeypatch.setattr("alignai.spool.disposal._give_way", look)
+    monkeypatch.setattr("alignai.spool.steps.Steps.give_way", staticmethod(look))
 
     assert (purge(spool, "rejected"), purge(spool, "pending")) == (1000, 1000)
     assert free == [*range(250, 2001, 250)]
@@ -282,12 +282,12 @@ KILLED = """
 import signal
 s = spool()
 steps = int(sys.argv[2])
-from alignai.spool import disposal
+from alignai.spool.steps import Steps
 def give_way(began):
     global steps
     steps -= 1
     if not steps: os.kill(os.getpid(), signal.SIGKILL)
-disposal._give_way = give_way
+Steps.give_way = staticmethod(give_way)
 say('up')
 s.purge(s.select(sys.argv[3]))
 """

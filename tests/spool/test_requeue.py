@@ -211,14 +211,14 @@ def test_what_is_rejected_again_meanwhile_is_not_requeued_for_ever(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rejected(spool, [b"%d" % number for number in range(600)])
-    keep_short = spool._disposal._keep_log_short
+    keep_short = spool._disposal._steps.keep_log_short
 
     def reject_meanwhile(size: int) -> None:
         keep_short(size)
         while spool.stats().pending:
             reject_next(spool)
 
-    monkeypatch.setattr(spool._disposal, "_keep_log_short", reject_meanwhile)
+    monkeypatch.setattr(spool._disposal._steps, "keep_log_short", reject_meanwhile)
 
     assert spool.requeue().requeued == 600
 
@@ -409,7 +409,7 @@ def test_the_write_lock_is_free_between_two_steps(spool: Spool, path: Path, monk
             other.execute("ROLLBACK")
         free.append(True)
 
-    monkeypatch.setattr("alignai.spool.disposal._give_way", look)
+    monkeypatch.setattr("alignai.spool.steps.Steps.give_way", staticmethod(look))
     spool.requeue()
 
     assert free == [True] * 3
@@ -419,12 +419,12 @@ KILLED = """
 import signal
 s = spool()
 steps = int(sys.argv[2])
-from alignai.spool import disposal
+from alignai.spool.steps import Steps
 def give_way(began):
     global steps
     steps -= 1
     if not steps: os.kill(os.getpid(), signal.SIGKILL)
-disposal._give_way = give_way
+Steps.give_way = staticmethod(give_way)
 say('up')
 s.requeue()
 """
@@ -445,13 +445,13 @@ def test_who_is_killed_between_two_steps_has_done_those_before(spool: Spool, pat
 
 
 def test_who_waits_for_the_write_lock_is_left_as_long_as_it_was_held() -> None:
-    from alignai.spool.disposal import _give_way
+    from alignai.spool.steps import Steps
 
     began = time.monotonic()
-    _give_way(began - 0.02)
+    Steps.give_way(began - 0.02)
     free = time.monotonic() - began
     began = time.monotonic()
-    _give_way(began - 3600)
+    Steps.give_way(began - 3600)
 
     assert free >= 0.02
     assert time.monotonic() - began < 1800
