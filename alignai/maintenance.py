@@ -63,7 +63,7 @@ class Maintenance:
         if not self._due.expired and not self.spool.needs_upkeep:
             return self._due.remaining  # it was at it already when it was woken
         self.keep_up()
-        return _UPKEEP_SECONDS
+        return 0.0 if self.spool.needs_upkeep else _UPKEEP_SECONDS
 
     def keep_up(self) -> None:
         """Do now what must be done about once a second, and log what has befallen the spool."""

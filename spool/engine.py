@@ -277,8 +277,8 @@ class Spool:
 
     @property
     def needs_upkeep(self) -> bool:
-        """Whether upkeep should come at once: the log has grown long."""
-        return self._access.log_is_long
+        """Whether upkeep should come at once: the log has grown long, or more was sent than one run could delete."""
+        return self._access.log_is_long or self._upkeep.is_behind
 
     def close(self) -> None:
         """Move the log into the file and close it in this process. Closing twice does no harm."""

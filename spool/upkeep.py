@@ -26,6 +26,9 @@ class Upkeep:
         space: The limits.
         synchronous: "normal" or "full"; a full spool's log is synced by every commit.
         retention: Seconds that sent events are kept.
+
+    Attributes:
+        is_behind: Whether the last run has left something to delete.
     """
 
     def __init__(self, access: Access, space: Space, synchronous: str, retention: float) -> None:
@@ -34,6 +37,7 @@ class Upkeep:
         self._syncs = synchronous == "normal"
         self._retention = retention
         self._steps = Steps(access, space)
+        self.is_behind = False
 
     def run(self) -> None:
         """Everything, in small steps; to be called about once a second."""
@@ -81,10 +85,14 @@ class Upkeep:
 
     def _prune(self) -> None:
         """Bounded in time: the log is to be synced meanwhile, and closing waits for the run that is under way."""
+        self.is_behind = self._has_prunable()
+        if self.is_behind:
+            self._steps.repeat(lambda db: ledger.prune(db, self._retention), _PRUNE_SECONDS)
+            self.is_behind = self._has_prunable()
+
+    def _has_prunable(self) -> bool:
         with self._access.reading() as db:
-            if not queries.prunable(db, self._retention):
-                return
-        self._steps.repeat(lambda db: ledger.prune(db, self._retention), _PRUNE_SECONDS)
+            return bool(queries.prunable(db, self._retention))
 
     def _checkpoint_where_long(self) -> None:
         """The log has just been synced: that is the greater part of a checkpoint, and nobody has waited for it."""

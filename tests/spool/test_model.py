@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -254,6 +255,8 @@ class SpoolModel(RuleBasedStateMachine):
         assert [row for row in rows if row in unsettled] == unsettled
         assert ask(self.path, "SELECT seq, payload FROM rejected ORDER BY seq") == sorted(self.rejected)
         assert not [row for row in rows if row[1] and row in self.dropped]
+        states = [state for (state,) in ask(self.path, "SELECT state FROM batches ORDER BY first")]
+        assert ("dropped", "dropped") not in pairwise(states)
         assert self.spool.check() == []
 
 
