@@ -98,6 +98,10 @@ class UploadCycle:
             Seconds until there may be something to do.
         """
         self.idle = False
+        self.uploader.notice_others()
+        if self._steps_aside():
+            self.give_lease_back()
+            return min(self.uploader.not_before.remaining, _TICK_SECONDS)
         if not self._lead():
             self.idle = True
             return self._follow()
@@ -142,6 +146,18 @@ class UploadCycle:
             return self.uploader.upload_next()
         finally:
             self.uploading = False
+
+    def _steps_aside(self) -> bool:
+        """
+        Return True between two attempts of an outage, in which another process may fare better.
+
+        A wait so short that the others would not notice is not worth it.
+        """
+        if not self.uploader.gives_way or self.uploader.not_before.expired:
+            return False
+        self._hasten_for_flush(self._spool.backlog())
+        remaining = self.uploader.not_before.remaining
+        return remaining > (_LEASE_SECONDS if self._lease.held else 0)
 
     def _lead(self) -> bool:
         if not self._lease.held:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import uuid
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from alignai._safe_logging import logger
 from alignai.backoff import Backoff
-from alignai.batch_size import BatchSize
+from alignai.batch_size import SMALLEST_LIMIT, BatchSize
 from alignai.clock import monotonic
 from alignai.deadline import Deadline
+from alignai.outage import Outage
 from alignai.outcome import Verdict
+from alignai.prober import Prober
 from alignai.refusals import Refusals
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from alignai.api_client import APIClient
     from alignai.config import Config
     from alignai.outcome import Outcome
     from alignai.spool import Batch, Spool
 
-HOLD_SECONDS = 60.0
+HOLD_SECONDS: Final = 60.0
 """Between two attempts while a key, an address or a proxy is wrong, or a server refuses everything."""
 
-FAULTS_BEFORE_PROBE = 10
-"""Faults of the server on one batch, or failures of a grown one, before it is found out whether the batch is why."""
+_MAX_STRETCH: Final = 16
+"""Times `request_timeout_seconds` that a request is given if the line takes so long for it."""
+
+_MAX_SHARE: Final = 8
+"""Processes on one spool that share the attempts of an outage; beyond that their attempts add up."""
 
 
 class Uploader:
@@ -42,6 +49,7 @@ class Uploader:
         until: When any upload must be over, besides its own time.
         failures: How often an upload did not get through.
         failing: Whether the last one did not.
+        gives_way: Whether another process may try meanwhile: its key, its address or its network may be better.
     """
 
     def __init__(self, spool: Spool, api: APIClient, config: Config) -> None:
@@ -49,14 +57,18 @@ class Uploader:
         self.until = Deadline.never()
         self.failures = 0
         self.failing = False
+        self.gives_way = False
         self._spool = spool
         self._api = api
         self._config = config
-        self._max_bytes = config.max_batch_bytes
+        self._stretch = 1
+        self._failed_attempt = ("", 0)
+        self._sent_before = 0
         self._batch_size = BatchSize(config)
         self._backoff = Backoff()
         self._refusals = Refusals()
-        self._trouble: Verdict | None = None
+        self._prober = Prober(spool, self._upload)
+        self._outage = Outage(spool.path, lambda: spool.unsettled(spool.last_seq()))
         self._settle = {
             Verdict.SENT: self._sent,
             Verdict.RETRY: self._retry,
@@ -72,7 +84,7 @@ class Uploader:
 
     def upload_next(self) -> int:
         """Upload one batch and settle it; how many events were in it, 0 where there is none."""
-        batch = self._spool.next_batch(self._batch_size.events, self._max_bytes)
+        batch = self._spool.next_batch(self._batch_size.events, self._batch_size.bytes)
         if batch is None:
             return 0
         began = monotonic()
@@ -82,40 +94,59 @@ class Uploader:
         self._settle[outcome.verdict](batch, outcome)
         return len(batch)
 
-    def _upload(self, request_id: str, payloads: tuple[bytes, ...]) -> Outcome:
-        return self._api.upload(request_id, payloads, self.until.sooner(self._config.request_timeout_seconds))
+    def notice_others(self) -> None:
+        """Note that another process has delivered events since the last failure here: the outage is over."""
+        if self.gives_way and self._spool.totals().sent > self._sent_before:
+            self._recover()
+            self.hasten()
+
+    def _upload(self, request_id: str, payloads: Sequence[bytes]) -> Outcome:
+        seconds = self._config.request_timeout_seconds * self._stretch
+        return self._api.upload(request_id, payloads, self.until.sooner(seconds))
 
     def _sent(self, batch: Batch, _: Outcome) -> None:
         self._spool.mark_sent(batch)
-        self.failing = False
-        self._backoff.reset()
+        self._stretch = 1
         self._refusals.accepted()
-        self._end_of_trouble()
+        self._recover()
 
     def _retry(self, batch: Batch, outcome: Outcome) -> None:
-        if self._is_to_blame(batch, outcome):
+        if outcome.too_slow and not self.until.expired and self._is_split_for_line(batch, outcome):
             return
-        self._wait(self._backoff.next(outcome.retry_after))
-        self._begin_of_trouble(
-            Verdict.RETRY, f"events cannot be delivered ({outcome.error}); they are kept and tried again"
-        )
+        if not self._is_to_blame(batch, outcome):
+            seconds = self._backoff.next(outcome.retry_after)
+            problem = f"events cannot be delivered ({outcome.error}); they are kept and tried again"
+            self._fail(batch, Verdict.RETRY, seconds, problem)
 
     def _hold(self, batch: Batch, outcome: Outcome) -> None:
-        if self._is_to_blame(batch, outcome):
-            return
-        self._wait(max(HOLD_SECONDS, outcome.retry_after))
-        self._begin_of_trouble(
-            Verdict.HOLD, f"uploads are on hold ({outcome.error}): check the API key, api_host and any proxy"
-        )
+        if not self._is_to_blame(batch, outcome):
+            seconds = max(HOLD_SECONDS, outcome.retry_after)
+            problem = f"uploads are on hold ({outcome.error}): check the API key, api_host and any proxy"
+            self._fail(batch, Verdict.HOLD, seconds, problem)
+
+    def _is_split_for_line(self, batch: Batch, outcome: Outcome) -> bool:
+        """
+        Send less at a time, or give the next attempt more of it.
+
+        Only a batch that the server cannot have whole is split, since its parts are new requests. Any other is sent
+        again as it is, and so is a single event.
+        """
+        self._batch_size.too_large(batch)
+        if outcome.unsent and len(batch) > 1:
+            self._spool.mark_failed(batch, str(outcome.error))
+            self._spool.split(batch)
+            return True
+        self._stretch = min(2 * self._stretch, _MAX_STRETCH)
+        return False
 
     def _split(self, batch: Batch, outcome: Outcome) -> None:
         """Once all the parts of a batch have gone through, the larger of the last two was half of the last refused."""
-        self._max_bytes = min(self._max_bytes, max(1, batch.size // 2))
-        self._batch_size.refused(batch)
-        if len(batch) > 1:
-            self._spool.split(batch)
-        else:
-            self._reject(batch, outcome)
+        if len(batch) == 1 and batch.size < SMALLEST_LIMIT:
+            self._batch_size.restore()
+            self._hold(batch, replace(outcome, fault=True))
+            return
+        self._batch_size.too_large(batch)
+        self._isolate(batch, outcome)
 
     def _isolate(self, batch: Batch, outcome: Outcome) -> None:
         if not self._batch_size.is_grown(batch):
@@ -148,49 +179,37 @@ class Uploader:
         self._batch_size.reset()
         fault = outcome.fault or self._batch_size.is_grown(batch)
         self._spool.mark_failed(batch, str(outcome.error), fault=fault)
-        if not fault or batch.faults + 1 < FAULTS_BEFORE_PROBE or not self._blames(batch, outcome):
+        if not fault or not self._prober.passes(batch):
             return False
+        if len(batch) == 1:
+            self._isolate(batch, outcome)
         self._batch_size.refused(batch)
         return True
 
-    def _blames(self, batch: Batch, outcome: Outcome) -> bool:
-        """
-        Whether the server takes something else at this moment, so that the fault must lie in *batch*, which is then
-        taken apart.
+    def _fail(self, batch: Batch, kind: Verdict, seconds: float, problem: str) -> None:
+        self._wait(seconds * self._share(batch))
+        self.gives_way = True
+        self._sent_before = self._spool.totals().sent
+        self._outage.failed(kind, problem)
 
-        A batch is tried by its own first events, which keeps the order; an event alone, by what comes behind it.
+    def _share(self, batch: Batch) -> int:
         """
-        if len(batch) == 1:
-            behind = self._spool.next_batch(1, self._max_bytes, after=batch.last)
-            if behind is None or not self._goes_through(behind):
-                return False
-            self._isolate(batch, outcome)
-            return True
-        for index, payload in enumerate(batch.payloads[:2]):
-            if self._upload(uuid.uuid4().hex, (payload,)).verdict is Verdict.SENT:
-                self._spool.take_out(batch, index)
-                return True
-        return False
+        Return how many attempts all processes together have made since the last failure here, this one included.
 
-    def _goes_through(self, batch: Batch) -> bool:
-        outcome = self._upload(batch.request_id, batch.payloads)
-        if outcome.verdict is Verdict.SENT:
-            self._spool.mark_sent(batch)
-            return True
-        self._spool.mark_failed(batch, str(outcome.error), fault=outcome.fault)
-        return False
+        Each of them waits for so many times as long: together they try as often as one would.
+        """
+        request_id, attempts = self._failed_attempt
+        self._failed_attempt = (batch.request_id, batch.attempts)
+        return min(max(1, batch.attempts - attempts), _MAX_SHARE) if request_id == batch.request_id else 1
 
     def _wait(self, seconds: float) -> None:
         self.failures += 1
         self.failing = True
+        self.gives_way = False
         self.not_before = Deadline.after(seconds)
 
-    def _begin_of_trouble(self, kind: Verdict, what: str) -> None:
-        if self._trouble is not kind:
-            self._trouble = kind
-            logger.warning("%s, in %s", what, self._spool.path)
-
-    def _end_of_trouble(self) -> None:
-        if self._trouble is not None:
-            self._trouble = None
-            logger.info("events are delivered again")
+    def _recover(self) -> None:
+        self.failing = self.gives_way = False
+        self._failed_attempt = ("", 0)
+        self._backoff.reset()
+        self._outage.ended()

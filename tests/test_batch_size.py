@@ -116,6 +116,35 @@ def test_a_usual_batch_that_is_refused_says_nothing_of_sizes() -> None:
     assert size.events == 16 * USUAL
 
 
+def test_a_limit_is_doubled_after_many_batches_and_later_if_that_was_too_early() -> None:
+    size = BatchSize(CONFIG)
+    size.too_large(batch(10, size=50_000))
+    limits = []
+    for _ in range(400):
+        limits.append(size.bytes)
+        if size.bytes > 250_000:
+            size.too_large(batch(10, size=50_000))
+        size.sent(batch(1), SOON)
+    assert set(limits) == {250_000, 500_000}
+    raised = [number for number, limit in enumerate(limits) if limit == 500_000]
+    assert raised == [64, 64 + 128]
+
+
+def test_a_limit_is_not_learnt_from_what_is_smaller_than_any_limit() -> None:
+    size = BatchSize(CONFIG)
+    size.too_large(batch(10))
+    assert size.bytes == 4096
+
+
+def test_what_was_learnt_can_be_forgotten() -> None:
+    size = grown(3)
+    size.too_large(batch(80))
+    size.restore()
+    for _ in range(12):
+        size.sent(batch(size.events), SOON)
+    assert (size.bytes, size.events) == (1 << 20, 16 * USUAL)
+
+
 @given(
     st.integers(1, 2000),
     st.lists(st.tuples(st.sampled_from(["sent", "partly", "refused", "reset"]), st.floats(0, 5), st.integers(1, 500))),
@@ -123,8 +152,10 @@ def test_a_usual_batch_that_is_refused_says_nothing_of_sizes() -> None:
 def test_it_is_never_less_than_usual_nor_more_than_was_refused(usual: int, log: list[tuple[str, float, int]]) -> None:
     size = BatchSize(Config(flush_batch_size=usual))
     most = 16 * usual
+    taken = 0
     for what, seconds, length in log:
         before = size.events
+        taken += what in {"sent", "partly"}
         if what == "sent":
             size.sent(batch(before, length), seconds)
         elif what == "partly":
@@ -134,7 +165,7 @@ def test_it_is_never_less_than_usual_nor_more_than_was_refused(usual: int, log: 
             most = max(usual, min(most, before // 2)) if before > usual else most
         else:
             size.reset()
-        assert usual <= size.events <= most
+        assert usual <= size.events <= most << (taken // 64)
         assert size.events <= 2 * before
 
 

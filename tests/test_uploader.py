@@ -12,7 +12,8 @@ from connectrpc.errors import ConnectError
 
 from alignai.api_client import APIClient, Outcome, Verdict
 from alignai.config import Config
-from alignai.uploader import FAULTS_BEFORE_PROBE, HOLD_SECONDS, Uploader
+from alignai.prober import FAULTS_BEFORE_PROBE
+from alignai.uploader import HOLD_SECONDS, Uploader
 from tests.clients import inspect, stored
 from tests.servers.connect import ConnectServer, refuse
 from tests.servers.raw import OK, answer, body, http
@@ -73,7 +74,7 @@ class Uploads:
 
 
 @contextmanager
-def uploads(url: str, spool_path: Path, payloads: Sequence[bytes], **config: int) -> Iterator[Uploads]:
+def uploads(url: str, spool_path: Path, payloads: Sequence[bytes], **config: float) -> Iterator[Uploads]:
     with closing(stored(spool_path, payloads)) as spool, closing(Client(url, KEY)) as client:
         yield Uploads(spool, client, Config(**config))
 
@@ -304,3 +305,42 @@ def test_an_event_alone_that_makes_the_server_fail_blocks_nothing_behind_it(
         up.spool.append(messages(2)[1])
         up.finish()
         assert (up.spool.totals().sent, up.spool.totals().rejected) == (1, 1)
+
+
+def store_and_fail(request: Request) -> None:
+    request.taken = True
+    raise ConnectError(Code.INTERNAL, "stored, and failed")
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_a_server_that_stores_and_fails_sees_few_request_ids_however_often_someone_flushes(
+    connect_server: ConnectServer, spool_path: Path, count: int
+) -> None:
+    connect_server.respond = store_and_fail
+    for _ in range(3):  # as after restarts
+        with uploads(connect_server.url, spool_path, messages(count) if not connect_server.requests else []) as up:
+            for _ in range(40):
+                up.uploader.hasten()
+                up.step()
+            assert up.unsettled == count
+    ids_of_event: dict[str, set[str]] = {}
+    for request in connect_server.requests:
+        for event_id in request.ids:
+            ids_of_event.setdefault(event_id, set()).add(request.request_id)
+    assert max(map(len, ids_of_event.values())) <= 2
+    probes = [request for request in connect_server.requests if len(request.ids) < count]
+    assert len(probes) <= 3 * 2 * 4
+
+
+def test_hurrying_does_not_probe_more_often(
+    connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect_server.respond = refuse(Code.INTERNAL)
+    with uploads(connect_server.url, spool_path, messages(12)) as up:
+        monkeypatch.setattr("alignai.prober._FIRST_INTERVAL", 3600.0)
+        monkeypatch.setattr("alignai.prober._MAX_INTERVAL", 3600.0)
+        up.uploader._prober._interval = 3600.0
+        for _ in range(60):
+            up.uploader.hasten()
+            up.step()
+    assert len([request for request in connect_server.requests if len(request.ids) == 1]) == 2
