@@ -13,6 +13,7 @@ from .access import LOST_AGAIN, LogLostError
 from .clock import monotonic
 from .connection import patiently, refuse_nested
 from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_busy, is_lasting, translated
+from .group import Rows
 from .recent import VERIFY_ROWS, VERIFY_SECONDS
 from .space import LogFullError, in_the_log
 
@@ -79,6 +80,10 @@ class Appender:
         Raises:
             SpoolError: Nothing was committed.
         """
+        return self.commit(Rows(rows))
+
+    def commit(self, rows: Rows[Row]) -> int:
+        """Do the same, and set `rows.last` whatever exception comes after the commit."""
         size = sum(len(row[2]) for row in rows)
         self._space.refuse_oversize(size, self._access.path)
         losses = damages = 0
@@ -103,7 +108,7 @@ class Appender:
                 if len(rows) > 1 or not self._make_room(size):
                     raise
 
-    def _insert(self, links: Links, rows: list[Row], size: int) -> int:
+    def _insert(self, links: Links, rows: Rows[Row], size: int) -> int:
         """One statement, so that no call that interrupts us finds a transaction half way."""
         access = self._access
         growth = in_the_log(size, links.page_size)
@@ -116,17 +121,21 @@ class Appender:
                 self._keep_log_short(links, growth)
         statement = sql.APPEND + sql.APPEND_MORE * (len(rows) - 1)
         values = rows[0] if len(rows) == 1 else tuple(value for row in rows for value in row)
+        before = links.append.total_changes
         try:
-            seq = self._execute(links, statement, values)
+            rows.last = self._execute(links, statement, values)
         except sqlite3.Error as error:
             access.broken = access.broken or is_lasting(error)
             if links.lost or access.reconnect_due():
                 raise LogLostError from error  # whatever SQLite makes of that
             raise translated(error, str(access.path)) from error
-        access.recent.unverified += zip(range(seq - len(rows) + 1, seq + 1), rows, strict=True)
+        finally:
+            if not rows.last and links.append.total_changes != before:  # interrupted right behind the commit
+                (rows.last,) = links.append.execute("SELECT last_insert_rowid()").fetchone()
+        access.recent.unverified += zip(range(rows.last - len(rows) + 1, rows.last + 1), rows, strict=True)
         access.recent.unverified_bytes += growth
         access.dirty = True
-        return seq
+        return rows.last
 
     def _verification_due(self, growth: int) -> bool:
         recent = self._access.recent

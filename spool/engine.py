@@ -72,7 +72,7 @@ class Spool:
         self._begin_group()
 
     def _begin_group(self) -> None:
-        self._group = GroupCommit(self._appender.append) if self._synchronous == "full" else None
+        self._group = GroupCommit(self._appender.commit) if self._synchronous == "full" else None
         self._pid = os.getpid()  # last: another thread that sees it goes on
 
     # -- appending -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .errors import SpoolError, SpoolFullError
@@ -16,34 +17,65 @@ T = TypeVar("T")
 MOST = 128
 """Rows in one commit."""
 
+_POLL_SECONDS = 0.05
+"""How soon a waiting caller notices that a leader was interrupted before it could wake the others."""
+
+
+class Rows(list[T]):
+    """
+    Rows that are committed together.
+
+    Attributes:
+        last: The number of the last row, 0 until they are committed; the others' precede it. It is set in the moment
+            of the commit, so that an exception right behind it hides from nobody what has happened.
+        error: Why they are not committed; None while that is not known.
+    """
+
+    last = 0
+    error: SpoolError | None = None
+
 
 class _Ticket(Generic[T]):
-    """One caller's row, and what became of it."""
+    """One caller's row, and the commit that it is part of."""
 
     def __init__(self, row: T) -> None:
-        self.row = row
-        self.seq = 0
-        self.error: BaseException | None = None
-        self.done = False
-        self.leads = False
+        self._row = row
+        self._group: Rows[T] = Rows()
+        self._place = 0
+        self._calls = threading.Lock()
+        self._calls.acquire()
         self.abandoned = False
-        self._turn = threading.Lock()
-        self._turn.acquire()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the outcome is known. Until then nothing is committed."""
+        return self._group.last > 0 or self._group.error is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the row is yet to be committed."""
+        return not self.settled and not self.abandoned
+
+    def join(self, group: Rows[T]) -> None:
+        """Add the row to *group*."""
+        self._place = len(group)
+        group.append(self._row)
+        self._group = group
 
     def wait(self) -> None:
-        """Until the row is committed, or it is this caller's turn to lead."""
-        self._turn.acquire()
+        """Until somebody calls, or for a moment."""
+        self._calls.acquire(timeout=_POLL_SECONDS)
 
     def call(self) -> None:
-        """Let the caller go on."""
-        self._turn.release()
+        """Have the caller look at its ticket again."""
+        with suppress(RuntimeError):  # it was called before
+            self._calls.release()
 
     def result(self) -> int:
-        if self.error is None:
-            return self.seq
-        if isinstance(self.error, SpoolError):
-            raise type(self.error)(*self.error.args) from self.error
-        raise SpoolError("the commit that this event shared was interrupted - append it again") from self.error
+        group = self._group
+        if group.error and not group.last:
+            raise type(group.error)(*group.error.args) from group.error
+        return group.last - len(group) + 1 + self._place
 
 
 class GroupCommit(Generic[T]):
@@ -52,15 +84,18 @@ class GroupCommit(Generic[T]):
 
     A lone caller commits its own row at once. Who comes while a commit is under way queues; when it ends, the first
     of the queue commits for all of them.
+
+    An exception may come out of any line, and only concerns the call that it ends. So a caller takes the lead whenever
+    it is free, instead of being given it; and what an interrupted leader has not committed, the next leader does.
     """
 
-    def __init__(self, commit: Callable[[list[T]], int]) -> None:
+    def __init__(self, commit: Callable[[Rows[T]], int]) -> None:
         """Take *commit*, which appends consecutive rows in one transaction and returns the number of the last."""
         self._commit = commit
         self._queue: deque[_Ticket[T]] = deque()
-        self._leading = threading.Lock()
-        self._handing = threading.RLock()
-        self._inside: set[int] = set()
+        self._taken: list[_Ticket[T]] = []
+        self._leading = threading.RLock()
+        self._leader = 0
 
     def append(self, row: T) -> int:
         """
@@ -72,90 +107,60 @@ class GroupCommit(Generic[T]):
         Raises:
             SpoolError: What the commit raised; the row is not spooled then.
         """
-        thread = threading.get_ident()
-        if thread in self._inside:
-            # A signal handler or a finaliser on top of our own call: in the queue it would wait for itself.
-            return self._commit([row])
-        self._inside.add(thread)
+        me = threading.get_ident()
+        if self._leader == me:
+            # A signal handler or a finaliser on top of our own commit: in the queue it would wait for itself.
+            return self._commit(Rows([row]))
+        ticket = _Ticket(row)
         try:
-            return self._share(_Ticket(row))
-        finally:
-            self._inside.discard(thread)
-
-    def _share(self, ticket: _Ticket[T]) -> int:
-        self._queue.append(ticket)
-        leads = self._leading.acquire(blocking=False)
-        while not ticket.done:
-            if leads:
-                self._lead()
-            if not ticket.done:  # it is queued behind others, or behind more than one commit holds
-                self._wait(ticket)
-                leads = True
+            self._queue.append(ticket)
+            while not ticket.settled:
+                if not self._leading.acquire(blocking=False):
+                    ticket.wait()
+                    continue
+                self._leader = me
+                if not ticket.settled:  # or another leader has been faster
+                    self._commit_together(self._take())
+                self._leader = 0
+                self._leading.release()
+                with suppress(IndexError):
+                    self._queue[0].call()  # whoever queues from now on finds the lead free
+        except BaseException:
+            # Not in a function of its own: where the stack is full there is no room for its frame.
+            ticket.abandoned = True
+            if self._leader == me:
+                self._leader = 0
+            try:  # noqa: SIM105 - as above
+                self._leading.release()
+            except RuntimeError:  # this thread did not lead
+                pass
+            raise
         return ticket.result()
 
-    def _wait(self, ticket: _Ticket[T]) -> None:
-        try:
-            ticket.wait()
-        except BaseException:
-            self._abandon(ticket)
-            raise
+    def _take(self) -> list[_Ticket[T]]:
+        """Take the next tickets out of the queue, behind those that an interrupted leader has left."""
+        self._taken = taken = [ticket for ticket in self._taken if ticket.waits]
+        while self._queue and len(taken) < MOST:
+            first = self._queue[0]
+            if first.waits and first not in taken[-1:]:  # it is in both if that leader was interrupted right here
+                taken.append(first)
+            self._queue.popleft()
+        return taken
 
-    def _lead(self) -> None:
-        group = [ticket for ticket in self._next_group() if not ticket.abandoned]
+    def _commit_together(self, tickets: list[_Ticket[T]]) -> None:
+        group: Rows[T] = Rows()
+        for ticket in tickets:
+            ticket.join(group)
         try:
-            if group:
-                self._commit_all(group)
-        except BaseException as error:
-            for ticket in group:
-                ticket.error = None if ticket.seq else error
-            if not isinstance(error, SpoolError):
-                raise
-        finally:
-            for ticket in group:
-                ticket.done = True
-                ticket.call()
-            self._hand_over()
-
-    def _commit_all(self, group: list[_Ticket[T]]) -> None:
-        try:
-            last = self._commit([ticket.row for ticket in group])
-        except SpoolFullError:
-            if len(group) == 1:
-                raise
-            for ticket in group:
-                self._commit_alone(ticket)
-        else:
-            for seq, ticket in enumerate(group, start=last - len(group) + 1):
-                ticket.seq = seq
-
-    def _commit_alone(self, ticket: _Ticket[T]) -> None:
-        """Where there is no room for all, there may be for some."""
-        try:
-            ticket.seq = self._commit([ticket.row])
+            group.last = self._commit(group)
+        except SpoolFullError as error:
+            if len(group) > 1:  # where there is no room for all, there may be for some
+                for ticket in tickets:
+                    self._commit_together([ticket])
+            else:
+                group.error = error
         except SpoolError as error:
-            ticket.error = error
-
-    def _next_group(self) -> list[_Ticket[T]]:
-        return [self._queue.popleft() for _ in range(min(len(self._queue), MOST))]
-
-    def _hand_over(self) -> None:
-        """Make the first who still waits the leader; where there is none, the next caller will be."""
-        with self._handing:
-            while self._queue and self._queue[0].abandoned:
-                self._queue.popleft()
-            if self._queue:
-                self._queue[0].leads = True
-                self._queue[0].call()
-                return
-            self._leading.release()
-        # Who queued between the look and the release found the lead taken, and waits.
-        if self._queue and self._leading.acquire(blocking=False):
-            self._hand_over()
-
-    def _abandon(self, ticket: _Ticket[T]) -> None:
-        """The caller was interrupted while it waited: its row is left out, and the lead goes to the next."""
-        with self._handing:
-            ticket.abandoned = True
-            leads = ticket.leads and not ticket.done
-        if leads:
-            self._hand_over()
+            group.error = error
+        finally:
+            for ticket in tickets:
+                ticket.call()

@@ -43,7 +43,7 @@ class Interrupter:
         sys.settrace(self._before)
 
     def _trace(self, frame: FrameType, event: str, _: object) -> Callable[..., object] | None:
-        if not frame.f_code.co_filename.startswith(_HERE):
+        if not frame.f_code.co_filename.startswith(_HERE) or _in_finaliser(frame):
             return None
         if event == "line":
             self.lines += 1
@@ -51,6 +51,13 @@ class Interrupter:
                 self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
                 raise self._error(self.where)
         return self._trace
+
+
+def _in_finaliser(frame: FrameType | None) -> bool:
+    """Python itself swallows what a finaliser raises."""
+    while frame and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
 
 
 def interrupt(call: Callable[[], object], at: int, error: type[BaseException] = TimeLimitError) -> str:

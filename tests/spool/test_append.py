@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignai.spool import Spool, SpoolClosedError, SpoolError, SpoolFullError
+from alignai.spool import Spool, SpoolClosedError, SpoolFullError
 from alignai.spool.group import MOST, GroupCommit
 from tests.spool.look import payloads
 from tests.spool.processes import process, run
@@ -278,15 +278,6 @@ def test_an_error_is_handed_to_everyone_who_shared_the_commit() -> None:
     assert outcomes[0] == 1
     assert [(type(each), str(each)) for each in outcomes[1:]] == [(SpoolFullError, "no room")] * 5
     assert len({id(each) for each in outcomes[1:]}) == 5  # each may add its own traceback
-
-
-def test_followers_of_an_interrupted_leader_are_told_to_try_again() -> None:
-    gate = Gate(ValueError("interrupted"))
-    _, outcomes = queue_behind_a_leader(gate, 5)
-
-    assert isinstance(outcomes[1], ValueError)
-    assert {type(each) for each in outcomes[2:]} == {SpoolError}
-    assert all("again" in str(each) for each in outcomes[2:])
 
 
 def test_after_an_error_the_group_works_again() -> None:
