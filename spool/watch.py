@@ -78,7 +78,9 @@ class Watch:
                 return os.pread(wal, WAL_HEADER_SIZE, 0)
             finally:
                 os.close(wal)
-        except OSError:
+        except OSError as error:
+            if error.errno is None:
+                raise  # not the system's: a signal handler's TimeoutError
             return self.header
 
     def restore_index(self) -> bool:
