@@ -121,6 +121,7 @@ class Spool:
         while tries < _MOST_TRIES:
             with self._access.reading() as seen:
                 start = queries.tail(seen)
+                queries.refuse_missing_newest(seen, self.path)
                 rows = [] if queries.first_open(seen, after) else queries.waiting(seen, start, max_events, max_bytes)
             sound = queries.intact(rows)
             batch = None

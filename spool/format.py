@@ -131,17 +131,6 @@ def verify_project(connection: sqlite3.Connection, path: Path, project_id: str) 
         )
 
 
-def verify_numbers(connection: sqlite3.Connection, path: Path) -> None:
-    """
-    See that the newest rows are there: or new ones would get their numbers, and count as settled.
-
-    Raises:
-        SpoolCorruptError: They are not.
-    """
-    if queries.last_seq(connection) < queries.tail(connection):
-        raise SpoolCorruptError(f"spool {path}: its newest events are missing - keep the file")
-
-
 def _bring_up(path: Path, project_id: str) -> None:
     try:
         for _ in range(_MOST_TRIES):
@@ -166,7 +155,7 @@ def _is_spool(path: Path, project_id: str) -> bool:
             (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
             if version == VERSION and mode == "wal":  # a copy by `VACUUM INTO` is in another mode
                 verify_project(connection, path, project_id)
-                verify_numbers(connection, path)
+                queries.refuse_missing_newest(connection, path)
                 return True
         _migrate(path, project_id)
     except sqlite3.OperationalError as error:

@@ -9,13 +9,11 @@ half way from one state to another.
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from typing import TYPE_CHECKING
 
 from . import queries, sql
-from .errors import SpoolCorruptError
 from .records import Batch
 
 if TYPE_CHECKING:
@@ -37,9 +35,6 @@ DAMAGED = "damaged: the checksum of the stored event does not match; it was neve
 DEADLY = f"{MOST_DEATHS} processes in a row died while they uploaded this event"
 
 
-_REQUEST_ID = re.compile("[0-9a-f]{32}")
-
-
 def open_next(db: sqlite3.Connection, rows: list[queries.Row]) -> Batch:
     """Make waiting *rows*, all intact, a batch."""
     batch = Batch(queries.tail(db) + 1, rows[-1][0], uuid.uuid4().hex, tuple([payload for _, _, payload in rows]), 1, 0)
@@ -56,7 +51,8 @@ def set_apart(db: sqlite3.Connection, row: queries.Row) -> None:
 
 def resume(db: sqlite3.Connection, row: queries.Open) -> Batch | None:
     """Begin another upload of an open batch; None where it could not stay as it was and the ledger was changed."""
-    _refuse_senseless(row)
+    if queries.is_senseless(row):
+        queries.refuse_senseless(row.first)
     deaths = row.deaths + row.uploading
     rows = db.execute(sql.COVERED, (row.first, row.last)).fetchall()
     if rows:
@@ -172,12 +168,6 @@ def _end_of_step(db: sqlite3.Connection, last: int) -> int:
         if index and (index == MAX_PRUNED or size > MAX_PRUNED_BYTES):
             return int(rows[index - 1][0])
     return last
-
-
-def _refuse_senseless(row: queries.Open) -> None:
-    """No checksum covers the ledger, and what it says of a batch may be a request of any size under any id."""
-    if row.last - row.first + 1 != row.events or not _REQUEST_ID.fullmatch(row.request_id):
-        raise SpoolCorruptError(f"the ledger says what makes no sense of the batch from row {row.first} on - keep it")
 
 
 def _cover(db: sqlite3.Connection, first: int, last: int, events: int, state: str) -> None:

@@ -6,6 +6,7 @@ Functions over a connection; none of them writes. What changes the ledger is in 
 
 from __future__ import annotations
 
+import re
 import time
 import zlib
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -16,6 +17,11 @@ from .records import Backlog, LeaseHolder
 
 if TYPE_CHECKING:
     import sqlite3
+    from pathlib import Path
+
+_REQUEST_ID = re.compile("[0-9a-f]{32}")
+_SETTLED_STATES = ("sent", "rejected", "dropped")
+_LOWEST_ROW = -1 << 63
 
 Row = tuple[int, int, bytes]
 """An event as it is stored: its number, its checksum, its payload; as SQLite hands it out, since all are so fetched."""
@@ -42,6 +48,7 @@ class Settled(NamedTuple):
     events: int
     state: str
     settled_at: float
+    next: int | None
 
 
 class Totals(NamedTuple):
@@ -93,7 +100,7 @@ def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int)
 
 def first_open(db: sqlite3.Connection, after: int) -> Open | None:
     """The oldest batch beyond row *after* whose outcome is not known."""
-    found = db.execute(sql.FIRST_OPEN, (after,)).fetchone()
+    found = db.execute(sql.FIRST_OPEN, (after or _LOWEST_ROW,)).fetchone()  # a damaged one may begin before row 1
     return Open(*found) if found else None
 
 
@@ -108,6 +115,7 @@ def prunable(db: sqlite3.Connection, retention: float, upto: int | None = None, 
     found: list[Settled] = []
     for row in map(Settled._make, db.execute(sql.OLDEST_UNPRUNED, (most,)).fetchall()):
         # Either way: where the clock has been put back, what was settled "in the future" is not kept until then.
+        _refuse_senseless_settled(db, row)
         kept = row.state == "sent" and abs(time.time() - row.settled_at) < retention
         if kept or row.state == "open" or (upto is not None and row.last > upto):
             break
@@ -145,6 +153,42 @@ def totals(db: sqlite3.Connection) -> Totals:
     sent, rejected, dropped, flush_to, last_sent_at, last_error, *lease = db.execute(sql.SUMMARY).fetchone()
     holder = LeaseHolder(*lease) if lease[0] else None
     return Totals(int(sent), int(rejected), int(dropped), int(flush_to), last_sent_at, last_error, holder)
+
+
+def is_senseless(row: Open) -> bool:
+    """Whether the ledger says what makes no sense of an open batch: it may be a request of any size under any id."""
+    return not (
+        0 < row.first <= row.last and row.last - row.first + 1 == row.events and _REQUEST_ID.fullmatch(row.request_id)
+    )
+
+
+def _refuse_senseless_settled(db: sqlite3.Connection, row: Settled) -> None:
+    """Delete no event because of a ledger that makes no sense: no checksum covers it."""
+    end = last_seq(db) if row.next is None else row.next - 1
+    bounds_fit = row.last == end or (row.next is None and row.first <= row.last <= end)
+    if row.state != "open" and not (bounds_fit and row.state in _SETTLED_STATES):
+        refuse_senseless(row.first)
+
+
+def refuse_senseless(first: int) -> NoReturn:
+    """
+    Say that the ledger makes no sense.
+
+    Raises:
+        SpoolCorruptError: Always.
+    """
+    raise SpoolCorruptError(f"the ledger says what makes no sense of the batch from row {first} on - keep it")
+
+
+def refuse_missing_newest(db: sqlite3.Connection, path: Path) -> None:
+    """
+    See that the newest rows are there: or new ones would get their numbers, and count as settled.
+
+    Raises:
+        SpoolCorruptError: They are not.
+    """
+    if last_seq(db) < tail(db):
+        raise SpoolCorruptError(f"spool {path}: its newest events are missing - keep the file")
 
 
 def refuse_gaps(rows: list[Row], first: int, last: int) -> None:

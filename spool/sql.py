@@ -72,6 +72,10 @@ FIRST_OPEN = """
 SELECT first, last, events, request_id, attempts, faults, deaths, uploading
 FROM batches INDEXED BY batches_open WHERE state = 'open' AND first > ? ORDER BY first LIMIT 1
 """
+EVERY_OPEN = """
+SELECT first, last, events, request_id, attempts, faults, deaths, uploading
+FROM batches INDEXED BY batches_open WHERE state = 'open'
+"""
 IN_FLIGHT = """
 SELECT count(*), total(events), min(first)
 FROM batches INDEXED BY batches_open WHERE state = 'open' AND first <= ?
@@ -123,7 +127,9 @@ PROJECT = "SELECT project_id FROM spool"
 COMMIT_NOTHING = f"PRAGMA application_id = {APPLICATION_ID}"
 # The ledger is pruned from its beginning, along an index: a step costs the same however long the ledger is.
 OLDEST_UNPRUNED = """
-SELECT first, last, events, state, settled_at FROM batches INDEXED BY batches_unpruned
+SELECT first, last, events, state, settled_at,
+    (SELECT min(behind.first) FROM batches AS behind WHERE behind.first > batches.first)
+FROM batches INDEXED BY batches_unpruned
 WHERE state <> 'pruned' ORDER BY first LIMIT ?
 """
 OLDEST_SIZES = "SELECT seq, coalesce(length(payload), 0) FROM events WHERE seq <= ? ORDER BY seq LIMIT ?"
@@ -140,8 +146,8 @@ SENSELESS_BATCHES = """
 SELECT count(*) FROM batches
 WHERE typeof(last) || typeof(events) || typeof(attempts) || typeof(faults) || typeof(deaths) || typeof(uploading)
     <> 'integerintegerintegerintegerintegerinteger'
-OR state NOT IN ('open', 'sent', 'rejected', 'dropped', 'pruned') OR (state = 'open' AND last - first + 1 <> events)
-OR typeof(request_id) <> 'text' OR length(request_id) NOT IN (0, 32) OR request_id GLOB '*[^0-9a-f]*'
+OR state NOT IN ('open', 'sent', 'rejected', 'dropped', 'pruned') OR first < 1 OR last < first
+OR typeof(request_id) <> 'text' OR length(CAST(request_id AS BLOB)) NOT IN (0, 32) OR request_id GLOB '*[^0-9a-f]*'
 OR typeof(settled_at) NOT IN ('real', 'null') OR (settled_at IS NULL) <> (state = 'open')
 """
 SOUND_SUMMARIES = """

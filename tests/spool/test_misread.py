@@ -85,6 +85,13 @@ def write(path: Path, statement: str) -> None:
         "UPDATE batches SET settled_at = NULL WHERE state = 'sent'",
         "UPDATE batches SET request_id = CAST(x'ff' AS TEXT) || substr(request_id, 2) WHERE state = 'open'",
         "UPDATE batches SET request_id = 'X' || substr(request_id, 2) WHERE state = 'open'",
+        "UPDATE batches SET request_id = '' WHERE state = 'open'",
+        "UPDATE batches SET request_id = ' ' WHERE state = 'open'",
+        "UPDATE batches SET request_id = request_id || char(0) WHERE state = 'open'",
+        "UPDATE batches SET request_id = request_id || char(10) WHERE state = 'open'",
+        "UPDATE batches SET first = 0 WHERE state = 'open'",
+        "UPDATE batches SET first = -5, last = -1 WHERE state = 'open'",
+        "UPDATE batches SET events = 0, last = first - 1 WHERE state = 'open'",
         "UPDATE spool SET sent = 'x'",
         "UPDATE spool SET flush_to = x'00'",
         "DELETE FROM spool",
@@ -100,6 +107,41 @@ def test_a_ledger_that_makes_no_sense_is_damage_and_set_aside(
     (kept,) = aside(filled)
     (notice,) = spool.notices()
     assert str(kept) in notice
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE batches SET state = 'x', settled_at = 0.0 WHERE state = 'open'",
+        "UPDATE batches SET last = 1000 WHERE first = 1",
+        "UPDATE batches SET last = 12 WHERE first = 6",
+    ],
+)
+def test_a_ledger_that_makes_no_sense_deletes_no_event(
+    filled: Path, open_spool: Callable[..., Spool], statement: str
+) -> None:
+    write(filled, statement)
+    spool = open_spool(retention=0)
+    again(spool.upkeep)
+
+    (kept,) = aside(filled)
+    assert ask(kept, "SELECT count(*) FROM events WHERE payload <> x''") == [(20,)]
+    (notice,) = spool.notices()
+    assert str(kept) in notice
+
+
+def test_newest_rows_that_vanish_beside_a_running_worker_are_damage(
+    filled: Path, open_spool: Callable[..., Spool]
+) -> None:
+    spool = open_spool()
+    write(filled, "UPDATE batches SET last = 1000 WHERE state = 'open'")
+    with suppress(SpoolCorruptError):
+        spool.next_batch(10, MUCH)
+    spool.append(b"new")
+    batch = spool.next_batch(10, MUCH)
+    assert batch
+    assert batch.payloads == (b"new",)
+    assert len(aside(filled)) == 1
 
 
 @pytest.mark.parametrize(
