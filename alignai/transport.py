@@ -133,6 +133,10 @@ class Transport:
 
     def close(self) -> None:
         """Close the idle connections."""
+        # The session's `close` leaves them to finalisers of urllib3, of which none runs for a pool made while the
+        # interpreter exits.
+        for way in self._ways.values():
+            way.pool.close()
         self._ways.clear()
         self._session.close()
 
