@@ -6,7 +6,8 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from . import forks, queries, sql
@@ -23,9 +24,10 @@ from .records import Notice
 from .recovery import cut_short, refuse_cut, repair_log, salvage_hint
 from .renewal import renew_wal
 from .space import PAGE_SIZE
+from .write_lock import WriteLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from .recent import Row
@@ -55,8 +57,9 @@ class Access:
     The connections of this process, opened when first needed, and who may use them.
 
     Two locks: `writing` for the connections that write, `reader` for the one that reads. Who takes both takes `writing`
-    first: a flush in a signal handler may need `reader` while the thread below it holds `writing`. Since every write of
-    this process happens under `writing`, its threads never meet at SQLite's own lock.
+    first: a flush in a signal handler may need `reader` while the thread below it holds `writing`. Every write of this
+    process happens under `writing`, and holds the `WriteLock` of all processes. No thread waits for a writer of another
+    process while it holds `writing`, or the other threads would wait for longer than their own calls may take.
 
     Attributes:
         notices: What whoever has a log should put there; the spool itself never logs.
@@ -113,7 +116,10 @@ class Access:
     def _connect(self) -> None:
         prepare(self.path, self._project_id, self._notice_damage)
         self.dirty = True  # what others wrote before, and died, may not be on stable storage
-        self._links = self._restored(Links(self.path, self._synchronous, self._space))
+        lock = WriteLock(self.path)
+        with lock.held_if_free():  # the first connection of all may write to the wal-index
+            links = Links(self.path, self._synchronous, self._space, lock)
+        self._links = self._restored(links)
 
     @property
     def held(self) -> bool:
@@ -130,6 +136,7 @@ class Access:
         if is_held(self.writing):
             if links:
                 roll_back(links.ledger)
+                links.lock.give()
             give_back(self.writing)
 
     def exclusive(self) -> Exclusive:
@@ -152,9 +159,23 @@ class Access:
         self._mend()
         return Reading(self)
 
-    def transaction(self) -> Transaction:
+    def write(self, act: Callable[[Links], object], until: float | None = None) -> None:
         """
-        Write to the ledger, all or nothing.
+        Have *act* write, again and again while another process writes; `Patience` says until when.
+
+        Raises:
+            SpoolError: As SQLite says.
+        """
+
+        def attempt() -> None:
+            with self.exclusive() as links:
+                act(links)
+
+        patiently(attempt, until)
+
+    def transaction(self, until: float | None = None) -> Transaction:
+        """
+        Write to the ledger, all or nothing; `Patience` says until when another process is waited for.
 
         Raises:
             SpoolError: As SQLite says; a damaged file has been set aside by then.
@@ -162,7 +183,7 @@ class Access:
         """
         self.notice_fork()
         self._mend()
-        return Transaction(self)
+        return Transaction(self, until)
 
     @contextmanager
     def translating(self) -> Iterator[None]:
@@ -203,6 +224,8 @@ class Access:
         if links.lost:
             raise LogLostError
         refuse_cut(self.path, links)
+        if links.lock.owner is None:  # or this call interrupts one that holds it
+            links.lock.verify()
         self.recent.verified()
 
     def _mend(self) -> None:
@@ -243,7 +266,7 @@ class Access:
                 spool.resume()
 
     def _renew(self, page_size: int, header: bytes, *, index_was_cut: bool) -> None:
-        with self.translating():
+        with self.translating(), closing(WriteLock(self.path)) as lock, lock.held_if_free():
             missing, aside = renew_wal(self.path, page_size, header, index_was_cut=index_was_cut)
         if missing:
             self.notices.append(cut_short(self.path, aside, self._project_id))
@@ -266,12 +289,16 @@ class Access:
             behind = min(rows[0][0], queries.last_seq(links.reader) + 1)
             for seq, row in rows:
                 if not self._holds(links, seq, seq, row) and not self._holds(links, behind, MOST_SEQ, row):
-                    patiently(lambda row=row: links.append.execute(sql.APPEND, row))  # type: ignore[misc]
-                    self.dirty = True
+                    patiently(partial(self._append_again, links, row))
         except BaseException:
             links.close()
             raise
         return links
+
+    def _append_again(self, links: Links, row: Row) -> None:
+        with links.lock.held():
+            links.append.execute(sql.APPEND, row)
+            self.dirty = True
 
     @staticmethod
     def _holds(links: Links, first: int, last: int, row: Row) -> bool:
@@ -350,6 +377,7 @@ class Access:
         if self._links:
             # These connections are the parent's: never used, closed or collected here.
             _immortal.append(self._links)
+            self._links.lock.close()  # or its lock would outlive the parent
         self._links = None
         self.reader = threading.RLock()
         self.writing = threading.RLock()

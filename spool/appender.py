@@ -5,13 +5,12 @@ from __future__ import annotations
 import sqlite3
 import time
 import zlib
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import ledger, sql
 from .access import LOST_AGAIN, LogLostError
 from .clock import monotonic
-from .connection import patiently, refuse_nested
+from .connection import Patience, patiently, refuse_nested
 from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_busy, is_lasting, translated
 from .group import Rows
 from .recent import VERIFY_ROWS, VERIFY_SECONDS
@@ -58,11 +57,16 @@ class Appender:
         with access.writing:
             links = access.opened
             growth = in_the_log(len(row[2]), links.page_size) if links is not None else 0
-            if links is not None and not self._verification_due(growth):
+            if links is not None and links.lock.owner is None and not self._verification_due(growth):
                 try:
+                    links.lock.take()
                     seq = links.append.execute(sql.APPEND, row).lastrowid or 0
+                    links.lock.give()
                 except sqlite3.Error:
-                    pass  # not from in here: waiting for room with the lock held would keep it from being made
+                    links.lock.give()  # waiting for room with the lock held would keep it from being made
+                except BaseException:
+                    links.lock.give()
+                    raise
                 else:
                     recent = access.recent
                     recent.unverified.append((seq, row))
@@ -87,10 +91,10 @@ class Appender:
         size = sum(len(row[2]) for row in rows)
         self._space.refuse_oversize(size, self._access.path)
         losses = damages = 0
+        until = Patience().until
         while True:
             try:
-                with self._access.exclusive() as links:
-                    return self._insert(links, rows, size)
+                return self._commit(rows, size, until)
             except LogLostError as error:
                 losses += 1
                 if losses > _MOST_LOSSES:
@@ -104,12 +108,23 @@ class Appender:
             except LogFullError:
                 if not self._wait_for_room():
                     raise
+                until = Patience().until
             except SpoolFullError:
                 if len(rows) > 1 or not self._make_room(size):
                     raise
+                until = Patience().until
+
+    def _commit(self, rows: Rows[Row], size: int, until: float) -> int:
+        def attempt() -> tuple[int, Links]:
+            with self._access.exclusive() as links:
+                return self._insert(links, rows, size), links
+
+        seq, links = patiently(attempt, until)
+        links.lock.give_way()
+        return seq
 
     def _insert(self, links: Links, rows: Rows[Row], size: int) -> int:
-        """One statement, so that no call that interrupts us finds a transaction half way."""
+        """Append in one statement, so that no call that interrupts this one finds a transaction half way."""
         access = self._access
         growth = in_the_log(size, links.page_size)
         if self._verification_due(growth):
@@ -146,21 +161,20 @@ class Appender:
         )
 
     def _execute(self, links: Links, statement: str, values: tuple[object, ...]) -> int:
-        try:
+        refuse_nested(links.ledger, self._access.path)
+        with links.lock.held():
             return links.append.execute(statement, values).lastrowid or 0
-        except sqlite3.OperationalError as error:
-            if not is_busy(error):
-                raise
-            refuse_nested(links.ledger, self._access.path)
-        return patiently(lambda: links.append.execute(statement, values).lastrowid or 0)
 
     def _keep_log_short(self, links: Links, growth: int) -> None:
         """Last resort, where upkeep has not kept up: without it the log would outgrow the spool's limit."""
         if links.ledger.in_transaction:  # ours: this call interrupts it
             return
-        with suppress(sqlite3.OperationalError):
+        try:
             links.checkpoint()
             links.restart_log()
+        except sqlite3.OperationalError as error:
+            if is_busy(error) and links.log_bytes + growth > self._space.log_bytes:
+                raise  # another process may be making the log shorter
         self._space.refuse_long_log(links.log_bytes + growth, self._access.path)
 
     def _make_room(self, size: int) -> bool:

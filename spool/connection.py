@@ -87,23 +87,44 @@ def _as_text(stored: bytes) -> str:
     return stored.decode(errors="replace")
 
 
-def patiently(statement: Callable[[], T], patience: float = PATIENCE) -> T:
+class Patience:
     """
-    Run *statement*, again and again while it finds the spool locked, for up to *patience* seconds.
+    The wait of one call for other processes, from one attempt to the next.
+
+    Attributes:
+        until: The moment of the last attempt, by the monotonic clock.
+    """
+
+    def __init__(self, until: float | None = None) -> None:
+        """Wait until the moment *until*, by the monotonic clock, or for `PATIENCE` seconds."""
+        self.until = monotonic() + PATIENCE if until is None else until
+        self._longest = _SHORTEST_WAIT
+
+    def wait(self) -> bool:
+        """Wait a moment; return False at once if the patience is used up."""
+        left = self.until - monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(left, random.uniform(_SHORTEST_WAIT / 2, self._longest)))  # noqa: S311 - jitter is no secret
+        self._longest = min(self._longest * 2, _LONGEST_WAIT)
+        return True
+
+
+def patiently(statement: Callable[[], T], until: float | None = None) -> T:
+    """
+    Run *statement*, again and again while it finds the spool locked; `Patience` says until when.
 
     Raises:
-        sqlite3.Error: What the statement raised, or the last refusal once the patience is used up.
+        Exception: What the statement raised, or the last refusal once the patience is used up.
     """
-    give_up_at = monotonic() + patience
-    longest = _SHORTEST_WAIT
+    patience: Patience | None = None
     while True:
         try:
             return statement()
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or monotonic() >= give_up_at:
+        except (sqlite3.OperationalError, SpoolBusyError) as error:
+            patience = patience or Patience(until)
+            if not is_busy(error) or not patience.wait():
                 raise
-        time.sleep(random.uniform(_SHORTEST_WAIT / 2, longest))  # noqa: S311 - jitter is no secret
-        longest = min(longest * 2, _LONGEST_WAIT)
 
 
 def refuse_nested(db: sqlite3.Connection, path: Path) -> None:

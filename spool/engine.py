@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from . import ledger, queries, sql
 from .access import Access
 from .appender import Appender
+from .connection import Patience
 from .disposal import Disposal
 from .errors import SpoolBusyError, SpoolError
 from .filesystem import refuse_planted
@@ -250,9 +251,18 @@ class Spool:
 
     # -- between processes ---------------------------------------------------------------------------------------------
 
-    def request_flush(self, upto: int) -> None:
-        """Ask the process that uploads not to wait with the events up to row *upto*."""
-        with self._access.transaction() as db:
+    def request_flush(self, upto: int, until: float | None = None) -> None:
+        """
+        Ask the process that uploads not to wait with the events up to row *upto*.
+
+        Args:
+            upto: The row.
+            until: When to give up waiting for another process that writes, by `monotonic`; after some seconds if None.
+
+        Raises:
+            SpoolBusyError: Another process has held the write lock until then.
+        """
+        with self._access.transaction(until) as db:
             db.execute(sql.NOTE_FLUSH, (upto,))
 
     def note_lease(self, host: str) -> None:
@@ -281,12 +291,19 @@ class Spool:
         """Whether upkeep should come at once: the log has grown long, or more was sent than one run could delete."""
         return self._access.log_is_long or self._upkeep.is_behind
 
-    def close(self) -> None:
-        """Move the log into the file and close it in this process. Closing twice does no harm."""
+    def close(self, until: float | None = None) -> None:
+        """
+        Move the log into the file and close it in this process. Closing twice does no harm.
+
+        Args:
+            until: When to give up waiting for another process that writes, by `monotonic`, and leave the log as it is;
+                after some seconds if None.
+        """
         if self._access.closed:
             return
         self._access.notice_fork()
         with suppress(SpoolError):
-            self._upkeep.finish()
-            self._upkeep.cut_log()
+            until = Patience(until).until
+            self._upkeep.finish(until)
+            self._upkeep.cut_log(until)
         self._access.close()

@@ -82,9 +82,18 @@ _HINTS: dict[int, tuple[type[SpoolError], str]] = {
 _OTHERWISE = (SpoolError, "this is not expected: please report it")
 
 
-def is_busy(error: sqlite3.Error) -> bool:
-    """Whether *error* says that another connection holds a lock, so that the statement may be tried again."""
+def is_busy(error: BaseException | None) -> bool:
+    """Whether *error*, or what it was raised from, says that a lock is taken, so that the call may be tried again."""
+    if isinstance(error, SpoolBusyError):
+        error = error.__cause__
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def busy() -> sqlite3.OperationalError:
+    """Return what SQLite raises if another connection holds a lock, for a lock that is not SQLite's."""
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_BUSY, "SQLITE_BUSY"
+    return error
 
 
 def translated(error: sqlite3.Error, path: str) -> SpoolError:

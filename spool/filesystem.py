@@ -25,7 +25,7 @@ _NETWORK = frozenset(
 )
 
 
-_BESIDE = ("", "-wal", "-shm", "-journal", ".lease")
+_BESIDE = ("", "-wal", "-shm", "-journal", ".lease", ".lock")
 
 
 def refuse_planted(path: Path) -> None:
@@ -184,8 +184,10 @@ def size_of(path: Path | str) -> int:
         return 0
 
 
-def identity(path: Path | str) -> tuple[int, int] | None:
-    """What tells this file from another of the same name; None where there is none."""
+def identity(path: Path | str | int | None) -> tuple[int, int] | None:
+    """What tells this file from another of the same name; None where there is none. A descriptor will do, too."""
+    if path is None:
+        return None
     try:
         stat = os.stat(path)  # noqa: PTH116 - on the way of every append, and half the price of Path.stat
     except OSError as error:

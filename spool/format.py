@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from . import queries, sql
@@ -23,6 +23,7 @@ from .errors import (
 from .filesystem import create_private, identity, refuse_network, size_of
 from .log import refuse_strange, unseen
 from .space import PAGE_SIZE, page_size
+from .write_lock import WriteLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,8 @@ def prepare(path: Path, project_id: str, tell: Callable[[Path], object] = lambda
         headless = is_headless(path)
         try:
             if not headless:
-                _bring_up(path, project_id)
+                with closing(WriteLock(path)) as lock:
+                    _bring_up(path, project_id, lock)
                 return
         except SpoolCorruptError:
             looks += 1
@@ -131,12 +133,12 @@ def verify_project(connection: sqlite3.Connection, path: Path, project_id: str) 
         )
 
 
-def _bring_up(path: Path, project_id: str) -> None:
+def _bring_up(path: Path, project_id: str, lock: WriteLock) -> None:
     try:
         for _ in range(_MOST_TRIES):
-            if _is_spool(path, project_id):
+            if _is_spool(path, project_id, lock):
                 return
-            _roll_back(path)
+            patiently(lambda: _roll_back(path, lock))
         raise SpoolBusyError(f"spool {path}: it is left half made again and again. Try again.")
     except sqlite3.Error as error:
         raise translated(error, str(path)) from error
@@ -144,12 +146,12 @@ def _bring_up(path: Path, project_id: str) -> None:
         raise misread(str(path)) from error
 
 
-def _is_spool(path: Path, project_id: str) -> bool:
+def _is_spool(path: Path, project_id: str, lock: WriteLock) -> bool:
     """Make the file a spool where it is none yet; false where a process has died in the midst of that."""
     try:
         if size_of(wal_of(path)):
             refuse_strange(path, page_size_in_file(path))
-        with closing(connect(path, read_only=True)) as connection:
+        with lock.held_if_free(), closing(connect(path, read_only=True)) as connection:
             connection.execute("BEGIN")  # one look: another process may be making it a spool at this moment
             version = patiently(lambda: verify(connection, path))
             (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
@@ -157,7 +159,7 @@ def _is_spool(path: Path, project_id: str) -> bool:
                 verify_project(connection, path, project_id)
                 queries.refuse_missing_newest(connection, path)
                 return True
-        _migrate(path, project_id)
+        patiently(lambda: _migrate(path, project_id, lock))
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
             raise
@@ -165,15 +167,17 @@ def _is_spool(path: Path, project_id: str) -> bool:
     return True
 
 
-def _roll_back(path: Path) -> None:
+def _roll_back(path: Path, lock: WriteLock) -> None:
     """Undo what was cut short while the file was switched to WAL: a connection that only reads may not."""
-    with closing(connect(path)) as writer:
+    with lock.held(), closing(connect(path)) as writer:
         patiently(lambda: writer.execute("SELECT count(*) FROM sqlite_schema").fetchone())
 
 
-def _migrate(path: Path, project_id: str) -> None:
-    # The reader keeps SQLite from deleting the log when the writer closes, as it does wherever the spool is open.
-    with closing(connect(path, read_only=True)) as reader, closing(connect(path, synchronous="full")) as writer:
+def _migrate(path: Path, project_id: str, lock: WriteLock) -> None:
+    with lock.held(), ExitStack() as stack:
+        # The reader keeps SQLite from deleting the log when the writer closes, as it does wherever the spool is open.
+        reader = stack.enter_context(closing(connect(path, read_only=True)))
+        writer = stack.enter_context(closing(connect(path, synchronous="full")))
         if size_of(wal_of(path)):
             _refuse_lost_log(writer, path)
         # Before the first table, or they silently have no effect. SQLite may have been built with another page size.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from threading import RLock
 
     from .access import Access
-    from .links import Links
+    from .links import Alone, Links
 
 T = TypeVar("T")
 
@@ -120,27 +120,37 @@ class Exclusive:
         """Let others have the connections, on which nothing is left open."""
         if self._links and not self._writing.nested:
             roll_back(self._links.ledger)
+            self._links.lock.give()
         self._writing.release()
 
 
 class Transaction:
     """A change of the ledger, all or nothing; see `Access.transaction`."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, until: float | None) -> None:
         self._access = access
+        self._until = until
         self._exclusive = Exclusive(access)
         self._links: Links | None = None
+        self._alone: Alone | None = None
 
     def __enter__(self) -> sqlite3.Connection:
         try:
-            links = self._exclusive.__enter__()
-            refuse_nested(links.ledger, self._access.path)
-            self._links = links  # from here on there is a transaction to end
-            patiently(lambda: links.ledger.execute("BEGIN IMMEDIATE"))
+            return patiently(self._begin, self._until)
         except BaseException as error:
             self._end(error)
             raise
-        return links.ledger
+
+    def _begin(self) -> sqlite3.Connection:
+        """Begin, or leave the connections to the other threads until the next attempt."""
+        links = self._exclusive.__enter__()
+        try:
+            refuse_nested(links.ledger, self._access.path)
+            self._links, self._alone = links, links.alone()  # from here on there is a transaction to end
+            return self._alone.__enter__()
+        except BaseException:
+            self._release()
+            raise
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
@@ -152,15 +162,20 @@ class Transaction:
             self._end(failure)
             raise
         self._end(error)
+        if error is None and self._links:
+            self._links.lock.give_way()
         if error is None and self._links and self._links.lost:
             # Or a batch would be uploaded whose request id nobody remembers.
             self._access.recover()
             raise SpoolBusyError(f"spool {self._access.path}: its log was deleted while it was written to - try again")
 
-    def _end(self, error: BaseException | None) -> None:
-        if self._links:
-            roll_back(self._links.ledger)
+    def _release(self) -> None:
+        if self._alone:
+            self._alone.end()
         self._exclusive.release()
+
+    def _end(self, error: BaseException | None) -> None:
+        self._release()
         if error is not None:
             self._access.fail(error)
 

@@ -8,21 +8,26 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import sql
-from .connection import PATIENCE, connect, patiently, refuse_nested, roll_back, shm_of, wal_of
+from .connection import connect, patiently, refuse_nested, roll_back, shm_of, wal_of
 from .errors import SpoolBusyError
 from .filesystem import size_of, sync_wal
-from .space import page_size
+from .space import page_size, vacuum
 from .watch import Watch
+from .write_lock import Held
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .space import Space
+    from .write_lock import WriteLock
 
 
 class Links:
     """
     Three connections: one appends, one keeps the ledger, one reads.
+
+    Each write holds the write lock. No method that writes waits for another process: `Access.write` and
+    `Access.transaction` try again, and keep no other thread out meanwhile.
 
     The reader has a second duty. SQLite's last connection to close moves the log into the file and deletes it, even
     under another process whose locks were lost, whose later commits then go into a file without a name. While a
@@ -31,7 +36,8 @@ class Links:
 
     _pid = 0
 
-    def __init__(self, path: Path, synchronous: str, space: Space) -> None:
+    def __init__(self, path: Path, synchronous: str, space: Space, lock: WriteLock) -> None:
+        self.lock = lock
         self._opened: list[sqlite3.Connection] = []
         self._pid = os.getpid()  # before this, interrupted by a signal, there is nothing to close
         self._path = path
@@ -89,9 +95,15 @@ class Links:
         ((_, frames, _),) = self.append.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         return int(frames)
 
-    def alone(self, patience: float = PATIENCE) -> _WriteLock:
-        """Hold the write lock, once it is free, for which *patience* seconds are waited."""
-        return _WriteLock(self.ledger, self._path, patience)
+    def alone(self) -> Alone:
+        """
+        Begin a transaction of the ledger, in which no one else can write; it is undone unless it was committed.
+
+        Raises:
+            sqlite3.OperationalError: Another process is writing.
+            SpoolBusyError: This call interrupts another transaction of the same thread.
+        """
+        return Alone(self, self._path)
 
     def save_log(self) -> None:
         """
@@ -114,12 +126,18 @@ class Links:
 
         Nothing happens where a reader still needs the log.
         """
-        patiently(lambda: self.ledger.execute(sql.COMMIT_NOTHING))
+        with self.lock.held():
+            self.ledger.execute(sql.COMMIT_NOTHING)
 
     def cut_log(self) -> None:
         """As `restart_log`, and keep nothing of its length."""
         self.ledger.execute("PRAGMA journal_size_limit = 0")
         self.restart_log()
+
+    def vacuum(self) -> None:
+        """Give a few free pages back to the file system."""
+        with self.lock.held():
+            vacuum(self.ledger)
 
     def __del__(self) -> None:
         """Whoever forgot to close must not delete the log either; after a fork, these are the parent's."""
@@ -130,23 +148,31 @@ class Links:
         """Close all, the reader last."""
         for connection in reversed(self._opened):
             connection.close()
+        self.lock.close()
 
 
-class _WriteLock:
-    """SQLite's write lock, held by a transaction that writes nothing."""
+class Alone:
+    """A transaction of the ledger that holds the write lock; see `Links.alone`."""
 
-    def __init__(self, ledger: sqlite3.Connection, path: Path, patience: float) -> None:
-        self._ledger = ledger
+    def __init__(self, links: Links, path: Path) -> None:
+        self._ledger = links.ledger
         self._path = path
-        self._patience = patience
+        self._lock = Held(links.lock, links.lock.take)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> sqlite3.Connection:
         refuse_nested(self._ledger, self._path)
         try:
-            patiently(lambda: self._ledger.execute("BEGIN IMMEDIATE"), self._patience)
+            self._lock.__enter__()
+            self._ledger.execute("BEGIN IMMEDIATE")
         except BaseException:
-            roll_back(self._ledger)
+            self.end()
             raise
+        return self._ledger
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Undo what was not committed, and give the lock back."""
         roll_back(self._ledger)
+        self._lock.release()

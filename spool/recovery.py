@@ -8,6 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .aside import name_aside
+from .clock import monotonic
+from .connection import patiently
 from .errors import SpoolCorruptError
 from .filesystem import size_of
 from .inspection import check
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
     from .links import Links
     from .wal import Frame
+
+
+_PATIENCE = 1.0
+"""Seconds to wait for the write lock; whoever holds it for longer is no process that writes to the spool."""
 
 
 def repair_log(path: Path, links: Links, project_id: str, tell: Callable[[Notice], object]) -> bool:
@@ -39,10 +45,9 @@ def repair_log(path: Path, links: Links, project_id: str, tell: Callable[[Notice
     Returns:
         Whether the spool is damaged without those commits, and must be set aside whole.
     """
+    act = _replace_illegible if is_illegible(path) else _rescue_unseen
     with suppress(sqlite3.OperationalError):
-        if is_illegible(path):
-            return _replace_illegible(path, links, project_id, tell)
-        return _rescue_unseen(path, links, project_id, tell)
+        return patiently(lambda: act(path, links, project_id, tell), monotonic() + _PATIENCE)
     return False
 
 
@@ -82,7 +87,7 @@ def cut_short(path: Path, aside: Path | None, project_id: str) -> Notice:
 
 
 def _rescue_unseen(path: Path, links: Links, project_id: str, tell: Callable[[Notice], object]) -> bool:
-    with links.alone(0.0):
+    with links.alone():
         if is_cut(path, links):
             return True
         frames: list[Frame] = []
@@ -104,7 +109,7 @@ def _replace_illegible(path: Path, links: Links, project_id: str, tell: Callable
 
     If other processes have it open, SQLite still knows what is in it, and moves that into the file.
     """
-    with links.alone(0.0):
+    with links.alone():
         if not is_illegible(path):
             return False
         if not links.move_log():
@@ -118,7 +123,7 @@ def _replace_illegible(path: Path, links: Links, project_id: str, tell: Callable
                     f"empty. A copy of it was kept as {aside}-wal. {salvage_hint(aside, project_id)}"
                 )
             )
-    links.restart_log()
+    patiently(links.restart_log)
     return False
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .access import Access
+    from .links import Links
     from .space import Space
 
 _MAX_BYTES = 256 << 10
@@ -65,12 +66,16 @@ class Steps:
             growth = in_the_log(size, links.page_size)
             self._written += growth
             is_long = links.log_bytes > self._shortened_to or self._written > self._space.checkpoint_at
-            if is_long and links.log_bytes + growth > self._space.checkpoint_at:
-                links.sync_log()  # before the write lock is taken, so that it is held for less
-                links.checkpoint()
-                links.restart_log()
-                self._shortened_to, self._written = links.log_bytes, growth
-                self._space.refuse_long_log(links.log_bytes + growth, self._access.path)
+            must_shorten = is_long and links.log_bytes + growth > self._space.checkpoint_at
+        if must_shorten:
+            self._access.write(lambda links: self._shorten(links, growth))
+
+    def _shorten(self, links: Links, growth: int) -> None:
+        links.sync_log()  # before the write lock is taken, so that it is held for less
+        links.checkpoint()
+        links.restart_log()
+        self._shortened_to, self._written = links.log_bytes, growth
+        self._space.refuse_long_log(links.log_bytes + growth, self._access.path)
 
     @staticmethod
     def give_way(began: float) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from . import ledger, queries
 from .access import LogLostError
-from .connection import patiently
-from .space import is_sparse, vacuum
+from .links import Links
+from .space import is_sparse
 from .steps import Steps
 
 if TYPE_CHECKING:
@@ -46,17 +46,16 @@ class Upkeep:
         if self._verify_and_sync():
             self._checkpoint_where_long()
         if self._vacuum():
-            self._checkpoint()
+            self._access.write(Links.checkpoint)
 
-    def finish(self) -> None:
-        """All is in the file, as far as no reader needs the log."""
+    def finish(self, until: float | None = None) -> None:
+        """Move the log into the file as far as no reader needs it; *until* as in `Patience`."""
         self._verify_and_sync()
-        self._checkpoint()
+        self._access.write(Links.checkpoint, until)
 
-    def cut_log(self) -> None:
+    def cut_log(self, until: float | None = None) -> None:
         """Leave a short log to whoever opens the spool next, and would read all of it; to be called after `finish`."""
-        with self._access.exclusive() as links:
-            links.cut_log()
+        self._access.write(Links.cut_log, until)
 
     def _verify_and_sync(self) -> bool:
         """See the log in its place, and what was written since the last time on stable storage: if there was any."""
@@ -79,10 +78,6 @@ class Upkeep:
             raise
         return dirty
 
-    def _checkpoint(self) -> None:
-        with self._access.exclusive() as links:
-            links.checkpoint()
-
     def _prune(self) -> None:
         """Bounded in time: the log is to be synced meanwhile, and closing waits for the run that is under way."""
         self.is_behind = self._has_prunable()
@@ -96,15 +91,16 @@ class Upkeep:
 
     def _checkpoint_where_long(self) -> None:
         """The log has just been synced: that is the greater part of a checkpoint, and nobody has waited for it."""
-        with self._access.exclusive() as links:
-            self._access.log_is_long = False
-            if links.log_bytes > self._space.checkpoint_at:
-                links.checkpoint()
+        self._access.log_is_long = False
+        self._access.write(self._checkpoint_if_long)
+
+    def _checkpoint_if_long(self, links: Links) -> None:
+        if links.log_bytes > self._space.checkpoint_at:
+            links.checkpoint()
 
     def _vacuum(self) -> bool:
         with self._access.reading() as db:
             if not is_sparse(db):
                 return False
-        with self._access.exclusive() as links:
-            patiently(lambda: vacuum(links.ledger))
+        self._access.write(Links.vacuum)
         return True
