@@ -89,11 +89,14 @@ class WriteLock:
             return
         try:
             flock(self._descriptor, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
+            if error.errno is None:  # a signal handler's
+                raise
+            if not isinstance(error, BlockingIOError):
+                self.close()  # there are no such locks here
+                return
             self._ask()
             raise busy() from None
-        except OSError:  # there are no such locks here
-            self.close()
         else:
             self._refused_since = 0.0
 
@@ -105,7 +108,7 @@ class WriteLock:
         """Give the lock back; nothing happens if it is not held."""
         self.owner = None  # first: a call that comes in between takes the lock for itself
         if self._descriptor is not None:
-            with suppress(OSError):
+            with _AllowingRefusal():
                 flock(self._descriptor, LOCK_UN)
 
     # -- between processes that want it --------------------------------------------------------------------------------
@@ -119,14 +122,14 @@ class WriteLock:
 
     def give_way(self) -> None:
         """Pause for a moment if another process asks for the lock; to be called now and then without holding it."""
-        with suppress(OSError):
+        with _AllowingRefusal():
             if self._descriptor is not None and os.pread(self._descriptor, 1, 0) == _ASKED:
                 self._write(_NOT_ASKED)
                 time.sleep(_GIVE_WAY_SECONDS)
 
     def _write(self, mark: bytes) -> None:
         """Write through the path: the number of a descriptor that was closed by others may be another file's by now."""
-        with suppress(OSError):
+        with _AllowingRefusal():
             descriptor = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW)
             try:
                 os.write(descriptor, mark)
@@ -140,16 +143,16 @@ class WriteLock:
         if self._file is None or identity(self._path) != self._file or identity(self._descriptor) != self._file:
             self.close()
             if sys.platform != "win32":
-                with suppress(OSError):  # SQLite's own lock remains
-                    self._descriptor = self._opened()
-                    self._file = identity(self._descriptor)
+                with _AllowingRefusal():  # SQLite's own lock remains
+                    descriptor = self._opened()
+                    self._descriptor, self._file = descriptor, identity(descriptor)
 
     def _opened(self) -> int:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except FileExistsError:
             return os.open(self._path, os.O_RDWR | os.O_NOFOLLOW)
-        with suppress(OSError):
+        with _AllowingRefusal():
             os.fchmod(descriptor, 0o600)  # whatever the umask took away
             if not os.geteuid():  # or the service that owns the spool could not open it
                 owner = self._spool.stat()
@@ -192,6 +195,16 @@ class Held:
         """Give the lock back unless this call interrupts another one that holds it."""
         if self._is_first:
             self._lock.give()
+
+
+class _AllowingRefusal:
+    """Go on if the system refuses something. What a signal handler raises may be an OSError, too, without a number."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        return isinstance(error, OSError) and error.errno is not None
 
 
 def lock_of(path: Path) -> Path:
