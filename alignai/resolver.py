@@ -44,11 +44,12 @@ class Resolver:
             if earlier and earlier.thread.is_alive():
                 self._under_way[name] = earlier._replace(inbox=inbox)
                 return
-            thread = threading.Thread(target=self._ask, args=name, name="alignai-resolver", daemon=True)
+            thread = threading.Thread(target=self._ask, args=name, name="alignai-resolver")
             self._under_way[name] = _Lookup(thread, inbox)
         try:
+            thread.daemon = True
             thread.start()
-        except RuntimeError:  # no thread starts any more while the interpreter exits
+        except Exception:  # noqa: BLE001 - the interpreter exits, a limit is reached, or it has no such threads
             self._ask(host, port)
 
     def _ask(self, host: str, port: int) -> None:

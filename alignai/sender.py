@@ -152,7 +152,9 @@ class Sender:
             seconds = self._cycle.step(forgotten=False)
             if not self._maintenance.loop.running:
                 self._maintenance.keep_up()
-        except SpoolError as error:
+        except SpoolClosedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as on the thread: what is on disk is uploaded another time
             logger.error("the calling thread could not upload: %s", error)
             return False
         finally:

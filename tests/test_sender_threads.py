@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -257,4 +258,29 @@ def test_what_goes_wrong_after_the_commit_does_not_fail_the_event(
             trouble.setattr("alignai.sender_threads.SenderThreads.at_work", property(broken))
             ids = record(sdk, 2)
         assert sdk.flush()
+    assert connect_server.ids() == ids
+
+
+SUBINTERPRETER = """
+import os
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+script = '''
+from alignai import AlignAI, Config
+sdk = AlignAI(config=Config(flush_interval_ms=3_600_000))
+print(sdk.close_session("s1"), flush=True)
+assert sdk.flush(20)
+sdk.close()
+'''
+interpreters.run_string(interpreters.create(), script)
+os._exit(0)  # some versions crash while they end with one
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="before, subinterpreters are not isolated")
+def test_in_an_isolated_subinterpreter_flush_uploads(connect_server: ConnectServer, spool_path: Path) -> None:
+    host = connect_server.url.replace("127.0.0.1", "localhost")
+    ids = finished(SUBINTERPRETER, host, spool_path).split()
     assert connect_server.ids() == ids
