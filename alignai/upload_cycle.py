@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from alignai._safe_logging import logger
 from alignai.clock import monotonic
 from alignai.spool import Lease, SpoolError
+from alignai.standstill import Standstill
 from alignai.uploader import Uploader
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class UploadCycle:
         self._requested_to = 0
         self._hastened_to = 0
         self._waiting_since: tuple[int, float] | None = None
+        self._standstill = Standstill(spool.path, config.request_timeout_seconds)
 
     # -- for callers ---------------------------------------------------------------------------------------------------
 
@@ -174,6 +176,8 @@ class UploadCycle:
         if self._flush_to > self._requested_to:
             self._requested_to = self._flush_to
             self._spool.request_flush(self._flush_to)
+        backlog = self._spool.backlog()
+        self._standstill.look(backlog, due=self._is_due(backlog, forgotten=False))
         return _TICK_SECONDS if self._flushers else _LEASE_SECONDS
 
     def _hasten_for_flush(self, backlog: Backlog) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sqlite3
 import time
 from contextlib import contextmanager
@@ -15,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from . import sql
 from .connection import has_wal_reset_bug
 from .engine import Spool
+from .holder import STATES, state_of
 from .inspection import stats
 from .looking import looking_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .records import LeaseHolder, Selection
+    from .records import Selection
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -34,7 +34,10 @@ def inspect(path: Path) -> dict[str, Any]:
     path = Path(os.path.realpath(path))  # the log is beside the file, not beside a link to it
     with looking_at(path) as db:
         figures = asdict(now := stats(db, path))
-    figures["lease"] = None if now.lease is None else asdict(now.lease) | {"alive": is_alive(now.lease)}
+    if now.lease is not None:
+        state = state_of(now.lease, path)
+        alive = None if state == "unknown" else state in {"running", "stopped"}
+        figures["lease"] = {**asdict(now.lease), "alive": alive, "state": state}
     figures["sqlite_version"] = sqlite3.sqlite_version
     figures["sqlite_wal_reset_bug"] = has_wal_reset_bug()
     return figures
@@ -60,19 +63,6 @@ def opened(path: Path) -> Iterator[Spool]:
 
 _NO_LIMIT = 1 << 50
 """Workers keep to the limit that they were given; nothing here adds to what they have."""
-
-
-def is_alive(holder: LeaseHolder) -> bool | None:
-    """Whether the process is there; None where it runs on another machine or in another container."""
-    if holder.host != socket.gethostname():
-        return None
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def as_json(figures: dict[str, Any]) -> str:
@@ -169,7 +159,7 @@ def _age(seconds: float | None) -> str:
 def _lease(lease: dict[str, Any] | None) -> str:
     if lease is None:
         return "none: no process uploads"
-    state = {True: "running", False: "dead: the next worker takes over", None: "on another host"}[lease["alive"]]
+    state = STATES[lease["state"]]
     return f"process {lease['pid']} on {printable(lease['host'])}, since {_moment(lease['since'])} ({state})"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import SpoolError, from_os
+from .ownership import create, give_to_owner
 
 if sys.platform != "win32":
     import fcntl
@@ -57,7 +58,7 @@ def create_private(path: Path) -> None:
     """
     try:
         _make_folders(path.parent)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        descriptor = create(path)
     except FileExistsError:
         _take_over(path)
         return
@@ -90,6 +91,7 @@ def _make_folders(folder: Path) -> None:
     for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
         missing.chmod(0o700)
+        give_to_owner(missing, missing.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,52 +2,135 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from .clock import monotonic
 from .errors import SpoolError
+from .filesystem import identity
+from .ownership import create
+
+if sys.platform != "win32":
+    import fcntl
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_LOOK_SECONDS = 0.002
+"""What a look at the lease by `inspect` may take: whoever finds it taken tries once more after that."""
+
+_TOUCH_SECONDS = 3600.0
+"""How often the holder touches the file, so that whatever deletes old files leaves it alone."""
 
 
 class Lease:
     """
     An exclusive lock beside the spool, freed by the operating system when its holder dies, however it dies.
 
-    The lock is a file of its own: closing any descriptor of the spool's file would drop SQLite's locks on it.
+    The lock is a file of its own: closing any descriptor of the spool's file would drop SQLite's locks on it. If that
+    file is deleted, another process can lock a new one; so who holds the lease looks whether it is still the one.
     """
 
     def __init__(self, spool_path: Path) -> None:
-        self._path = spool_path.with_name(spool_path.name + ".lease")
+        self._path = lease_of(spool_path)
         self._lock = FileLock(self._path, mode=0o600, thread_local=False, fallback_to_soft=False)
+        self._file: tuple[int, int] | None = None
+        self._touched_at = 0.0
 
     def acquire(self) -> bool:
         """
-        Take the lease if it is free, without waiting; true where this process holds it now.
+        Take the lease if it is free, without waiting; true if this process holds it now.
 
         Raises:
             SpoolError: The lock file cannot be made or locked.
         """
-        if self._lock.is_locked:
+        if self.held:
             return True
+        self.release()  # a lock on a file that is no longer there
         try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            return False
+            if not self._lock_file():
+                return False
         except (OSError, NotImplementedError) as error:  # the latter where the file system has no locks
             raise SpoolError(
                 f"the lease {self._path}: {getattr(error, 'strerror', None) or error} - check this file, the modes of "
                 "its folder and the disk; meanwhile this process uploads nothing, and what is recorded is kept"
             ) from error
-        return True
+        return self.held
 
     @property
     def held(self) -> bool:
-        """Whether this process holds the lease."""
-        return self._lock.is_locked
+        """Whether this process holds the lease: the lock, and on the file that others would lock."""
+        if not self._lock.is_locked or self._file is None or identity(self._path) != self._file:
+            return False
+        if monotonic() - self._touched_at > _TOUCH_SECONDS:
+            self._touched_at = monotonic()
+            with suppress(OSError):  # another user's
+                os.utime(self._path)
+        return True
 
     def release(self) -> None:
-        """Give the lease back; nothing happens where it is not held."""
+        """Give the lease back; nothing happens if it is not held."""
+        self._file = None
         self._lock.release(force=True)
+
+    def _lock_file(self) -> bool:
+        # While this descriptor is open no other file can get its number: if the name stands for the same file before
+        # and after, that file is the one that was locked.
+        descriptor = self._open()
+        try:
+            self._file = identity(descriptor)
+            return self._try() or self._try_again()
+        finally:
+            os.close(descriptor)
+
+    def _try(self) -> bool:
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        return True
+
+    def _try_again(self) -> bool:
+        time.sleep(_LOOK_SECONDS)
+        return self._try()
+
+    def _open(self) -> int:
+        try:
+            return create(self._path)
+        except FileExistsError:
+            return os.open(self._path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+
+
+def lease_of(spool_path: Path) -> Path:
+    """The file beside the spool that is locked."""
+    return spool_path.with_name(spool_path.name + ".lease")
+
+
+def is_held(spool_path: Path) -> bool | None:
+    """
+    Whether any process holds the lease; None if that cannot be found out. Nothing is made and nobody disturbed.
+
+    A process number says nothing: the process may be gone and its number another's, or it may be in a container.
+    """
+    if sys.platform == "win32":
+        return None
+    try:
+        descriptor = os.open(lease_of(spool_path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return False

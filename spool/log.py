@@ -15,6 +15,7 @@ from .clock import monotonic
 from .connection import wal_of
 from .errors import SpoolCorruptError, SpoolVersionError
 from .filesystem import size_of, sync_folder
+from .ownership import create
 from .wal import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, WAL_VERSION, committed, header_of, page_size_of, read_header
 
 if TYPE_CHECKING:
@@ -174,8 +175,8 @@ def copy_whole(path: Path, aside: Path) -> None:
 
 
 def _copy(log: int, parts: list[tuple[int, int]], aside: Path) -> None:
-    aside.touch(0o600, exist_ok=False)
-    copy = os.open(wal_of(aside), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.close(create(aside))
+    copy = create(wal_of(aside))
     try:
         for at, size in parts:
             os.write(copy, os.pread(log, size, at))

@@ -133,12 +133,15 @@ def backlog(db: sqlite3.Connection) -> Backlog:
     """What waits for a batch."""
     start = tail(db)
     (open_batches, _, _) = db.execute(sql.IN_FLIGHT, (start,)).fetchone()
+    counted = totals(db)
     return Backlog(
         waiting=max(0, last_seq(db) - start),
         oldest_at=appended_at(db, start + 1),
         open_batches=open_batches,
-        flush_to=totals(db).flush_to,
+        flush_to=counted.flush_to,
         tail=start,
+        moves=(start, counted._replace(flush_to=0), first_open(db, 0) if open_batches else None),
+        lease=counted.lease,
     )
 
 

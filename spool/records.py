@@ -63,13 +63,26 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits beyond the batches: how many events, and when the oldest of them was appended."""
+    """
+    What waits beyond the batches.
+
+    Attributes:
+        waiting: How many events.
+        oldest_at: When the oldest of them was appended.
+        open_batches: How many batches have no outcome yet.
+        flush_to: Up to which row any process has asked for a flush.
+        tail: The last row that has been given to a batch.
+        moves: What changes whenever an upload begins or ends.
+        lease: The process that uploads, if one does.
+    """
 
     waiting: int
     oldest_at: float | None
     open_batches: int
     flush_to: int
     tail: int
+    moves: object
+    lease: LeaseHolder | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from .aside import name_aside
 from .connection import shm_of, wal_of
 from .filesystem import alone_in, size_of, sync_folder
 from .log import COPIED_AT_ONCE, copy_whole, seen
+from .ownership import create
 from .wal import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, committed, header_of
 from .wal_index import read_wal_index
 
@@ -80,7 +81,7 @@ def _header_for(wal: Path, seen_before: bytes, index: WalIndex | None) -> bytes:
 
 def _copy_with_header(wal: Path, draft: Path, header: bytes) -> None:
     draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = create(draft)
     with os.fdopen(descriptor, "wb") as target, wal.open("rb") as source:
         target.write(header)
         source.seek(len(header))

@@ -17,6 +17,7 @@ from .filesystem import delete_left, scratch_folder, sync_folder
 from .findings import Findings
 from .format import prepare, refuse_newer
 from .image import Image
+from .ownership import give_to_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -201,6 +202,7 @@ def _made_whole(path: Path) -> Iterator[Path]:
         draft = folder / "spool.db"
         yield draft
         try:
+            give_to_owner(draft, path.parent)
             os.link(draft, path)
         except FileExistsError:
             raise SpoolError(f"spool {path}: {_EXISTS}") from None
