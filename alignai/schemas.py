@@ -31,6 +31,7 @@ __all__ = [
     "Text",
     "Time",
     "WholeNumber",
+    "check",
     "check_project_id",
     "load",
 ]
@@ -153,7 +154,7 @@ def _entries(mapping: Mapping[Any, Any], most: int) -> list[tuple[Any, Any]]:
     return [(key, text) for key, text in islice(items, most)]
 
 
-def _wrong(field: Text, value: object) -> list[str]:
+def _wrong(field: Exact, value: object) -> list[str]:
     try:
         field.deserialize(value)
     except Refusal as refusal:
@@ -282,7 +283,18 @@ def load(method: str, arguments: dict[str, object]) -> dict[str, Any]:
 
 def check_project_id(project_id: object) -> str:
     """*project_id* as a plain str; a `ValidationError` where it is not 1 to 64 characters of valid Unicode."""
-    if texts := _wrong(_IDENTIFIER, project_id):
-        errors = {"project_id": texts}
-        raise ValidationError(summary(errors), errors)
+    check("project_id", project_id)
     return str.__str__(project_id)
+
+
+_CHECKED_ALONE: Final = {
+    **dict.fromkeys(("project_id", "session_id", "user_id"), _IDENTIFIER),
+    "custom_properties": _CUSTOM_PROPERTIES,
+}
+
+
+def check(name: str, value: object) -> None:
+    """Raise a `ValidationError` if *value* cannot be recorded as *name*, one of a few arguments."""
+    if texts := _wrong(_CHECKED_ALONE[name], value):
+        errors = {name: texts}
+        raise ValidationError(summary(errors), errors)

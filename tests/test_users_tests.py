@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock, patch
 
 import pytest
@@ -16,7 +16,7 @@ import responses
 from freezegun import freeze_time
 
 from alignai.api_client import PATH
-from tests.clients import client, finished, record
+from tests.clients import ROOT, client, finished, record
 from tests.uploads import unreachable
 
 if TYPE_CHECKING:
@@ -195,3 +195,11 @@ def test_a_connection_from_before_sockets_are_replaced_is_not_used(
         assert connect_server.ids() == before
         assert sdk.flush()
     assert connect_server.ids() == before + after
+
+
+def test_readmes_test_of_an_application_passes(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").split("## For your own tests")[1]
+    names: dict[str, Any] = {}
+    exec(readme.split("```python")[1].split("```")[0], names)
+
+    names["test_a_session_is_recorded"](tmp_path)
