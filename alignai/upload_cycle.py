@@ -108,6 +108,7 @@ class UploadCycle:
             self.idle = True
             return self._follow()
         backlog = self._spool.backlog()
+        self.uploader.pause_after_crashes(backlog.crashes)
         self._hasten_for_flush(backlog)
         if not self._is_due(backlog, forgotten=forgotten):
             self.idle = True

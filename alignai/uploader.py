@@ -32,6 +32,11 @@ _MAX_STRETCH: Final = 16
 _MAX_SHARE: Final = 8
 """Processes on one spool that share the attempts of an outage; beyond that their attempts add up."""
 
+CRASHES_BEFORE_PAUSE: Final = 10
+"""Processes in a row that ended while they uploaded a batch, before the next one pauses first."""
+
+_MAX_PAUSE_SECONDS: Final = 10.0
+
 
 class Uploader:
     """
@@ -69,6 +74,7 @@ class Uploader:
         self._refusals = Refusals()
         self._prober = Prober(spool, self._upload)
         self._outage = Outage(spool.path, lambda: spool.unsettled(spool.last_seq()))
+        self._paused = False
         self._settle = {
             Verdict.SENT: self._sent,
             Verdict.RETRY: self._retry,
@@ -81,6 +87,29 @@ class Uploader:
         """Cut the wait short: someone flushes or closes."""
         self.not_before = Deadline.after(0)
         self._backoff.reset()
+
+    def pause_after_crashes(self, crashes: int) -> None:
+        """
+        Wait, once, before a batch that many processes in a row did not outlive: it may be what they died of.
+
+        The batch stays as it is. They may as well have been killed, or have been short-lived, and the server may have
+        it. A process that does die of it can record for that long, and is not in a loop of restarts.
+
+        Args:
+            crashes: How many they were.
+        """
+        if self._paused or crashes < CRASHES_BEFORE_PAUSE:
+            return
+        self._paused = True
+        seconds = min(_MAX_PAUSE_SECONDS, 2.0 ** min(crashes - CRASHES_BEFORE_PAUSE, 10))
+        self._wait(seconds)
+        logger.warning(
+            "%d processes in a row ended while they uploaded the same events. They are kept and tried again in %d s. "
+            "If they were not meant to end, see whether they ran out of memory (%s)",
+            crashes,
+            seconds,
+            self._spool.path,
+        )
 
     def upload_next(self) -> int:
         """Upload one batch and settle it; how many events were in it, 0 where there is none."""

@@ -271,8 +271,9 @@ class Spool:
             db.execute(sql.TAKE_LEASE, (os.getpid(), host, time.time()))
 
     def note_lease_given(self) -> None:
-        """Write down that this process uploads no more."""
+        """Write down that this process uploads no more: if an upload was cut short, it did not die of that."""
         with self._access.transaction() as db:
+            db.execute(sql.UPLOADS_NOTHING)
             db.execute(sql.GIVE_LEASE, (os.getpid(),))
 
     # -- upkeep and the end --------------------------------------------------------------------------------------------

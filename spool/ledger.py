@@ -19,9 +19,6 @@ from .records import Batch
 if TYPE_CHECKING:
     import sqlite3
 
-MOST_DEATHS = 10
-"""Uploaders in a row that a batch may see die before it is taken apart: something in it may be what kills them."""
-
 MOST_DROPPED = 1000
 """Events given up in one transaction where room is made for a newer one."""
 
@@ -32,7 +29,6 @@ MAX_PRUNED_BYTES = 64 << 10
 """Bytes of events likewise; a single event may have more."""
 
 DAMAGED = "damaged: the checksum of the stored event does not match; it was never uploaded"
-DEADLY = f"{MOST_DEATHS} processes in a row died while they uploaded this event"
 
 
 def open_next(db: sqlite3.Connection, rows: list[queries.Row]) -> Batch:
@@ -50,10 +46,13 @@ def set_apart(db: sqlite3.Connection, row: queries.Row) -> None:
 
 
 def resume(db: sqlite3.Connection, row: queries.Open) -> Batch | None:
-    """Begin another upload of an open batch; None where it could not stay as it was and the ledger was changed."""
+    """
+    Begin another upload of an open batch; None where it could not stay as it was and the ledger was changed.
+
+    Uploaders that died before there was an outcome change nothing about the batch: the server may have it.
+    """
     if queries.is_senseless(row):
         queries.refuse_senseless(row.first)
-    deaths = row.deaths + row.uploading
     rows = db.execute(sql.COVERED, (row.first, row.last)).fetchall()
     if rows:
         queries.refuse_gaps(rows, row.first, row.last)
@@ -65,12 +64,8 @@ def resume(db: sqlite3.Connection, row: queries.Open) -> Batch | None:
         db.execute(sql.COUNT_DROPPED, (row.events,))
     elif any(map(queries.is_damaged, rows)):
         _take_out_damaged(db, batch, rows)
-    elif deaths >= MOST_DEATHS and len(rows) == 1:
-        reject(db, batch, DEADLY, DEADLY)
-    elif deaths >= MOST_DEATHS:
-        split(db, batch)
     else:
-        db.execute(sql.RESUME, (deaths, row.first))
+        db.execute(sql.RESUME, (row.crashes, row.first))
         return batch
     return None
 

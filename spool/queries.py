@@ -39,6 +39,11 @@ class Open(NamedTuple):
     deaths: int
     uploading: int
 
+    @property
+    def crashes(self) -> int:
+        """Uploaders in a row that ended without a word; the last one is counted until there is another."""
+        return self.deaths + self.uploading
+
 
 class Settled(NamedTuple):
     """A row of the ledger whose outcome is known."""
@@ -134,13 +139,15 @@ def backlog(db: sqlite3.Connection) -> Backlog:
     start = tail(db)
     (open_batches, _, _) = db.execute(sql.IN_FLIGHT, (start,)).fetchone()
     counted = totals(db)
+    oldest = first_open(db, 0) if open_batches else None
     return Backlog(
         waiting=max(0, last_seq(db) - start),
         oldest_at=appended_at(db, start + 1),
         open_batches=open_batches,
+        crashes=oldest.crashes if oldest else 0,
         flush_to=counted.flush_to,
         tail=start,
-        moves=(start, counted._replace(flush_to=0), first_open(db, 0) if open_batches else None),
+        moves=(start, counted._replace(flush_to=0), oldest),
         lease=counted.lease,
     )
 

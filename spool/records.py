@@ -64,6 +64,7 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """
+<<<<<<< HEAD
     What waits beyond the batches.
 
     Attributes:
@@ -74,11 +75,18 @@ class Backlog:
         tail: The last row that has been given to a batch.
         moves: What changes whenever an upload begins or ends.
         lease: The process that uploads, if one does.
+=======
+    What waits beyond the batches: how many events, and when the oldest of them was appended.
+
+    Attributes:
+        crashes: Uploaders in a row that ended while they uploaded the oldest open batch.
+>>>>>>> 49535ec (Never reject or split a batch because its uploaders died)
     """
 
     waiting: int
     oldest_at: float | None
     open_batches: int
+    crashes: int
     flush_to: int
     tail: int
     moves: object

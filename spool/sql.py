@@ -113,6 +113,7 @@ COUNT_DROPPED = "UPDATE spool SET dropped = dropped + ?"
 NOTE_ERROR = "UPDATE spool SET last_error = ?"
 NOTE_FLUSH = "UPDATE spool SET flush_to = max(flush_to, ?)"
 TAKE_LEASE = "UPDATE spool SET lease_pid = ?, lease_host = ?, lease_since = ?"
+UPLOADS_NOTHING = "UPDATE batches INDEXED BY batches_open SET uploading = 0 WHERE state = 'open' AND uploading <> 0"
 GIVE_LEASE = "UPDATE spool SET lease_pid = NULL, lease_host = NULL, lease_since = NULL WHERE lease_pid = ?"
 
 # -- looking -----------------------------------------------------------------------------------------------------------

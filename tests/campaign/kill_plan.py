@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GENERATIONS = ((1, 5), (2, 4), (3, 3), (4, 2), (2, 2))
-"""How many, and of how many workers: fewer deaths in all than make the spool suspect a batch of being deadly."""
+"""How many, and of how many workers."""
 
 HELPFUL: dict[str, dict[str, Any]] = {
     "splitting a batch": {"flush_batch_size": 50},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool.ledger import DAMAGED, DEADLY, MOST_DEATHS
+from alignai.spool.ledger import DAMAGED
 from tests.spool.look import ask, payloads
 from tests.spool.processes import run
 
@@ -241,44 +241,51 @@ def test_a_batch_that_has_an_outcome_is_neither_split_nor_rejected(spool: Spool)
     assert spool.check() == []
 
 
-# -- what kills its uploader -------------------------------------------------------------------------------------------
+# -- uploaders that die ------------------------------------------------------------------------------------------------
+
+UPLOADERS_DIE = """
+s = spool()
+for _ in range(int(sys.argv[2])):
+    pid = os.fork()
+    if not pid:
+        s.append(b'of a process')
+        s.next_batch(8, 1 << 20)
+        os._exit(0)
+    os.waitpid(pid, 0)
+say(s.backlog().crashes)
+"""
 
 
-def test_a_batch_that_sees_its_uploaders_die_is_taken_apart_until_the_deadly_event_is_alone(
-    open_spool: Callable[..., Spool], path: Path
-) -> None:
-    """As a process does that dies while it uploads event 5: the batch is asked for, and nothing is marked."""
-    events = fill(open_spool(), 8)
-    sent: list[bytes] = []
-    deaths = 0
-    while True:
-        spool = open_spool()
-        while (batch := spool.next_batch(8, MUCH)) and b"5" not in batch.payloads:
-            sent += batch.payloads
-            spool.mark_sent(batch)
-        spool._access.close()
-        if batch is None:
-            break
-        deaths += 1
-        assert deaths <= 4 * MOST_DEATHS
+def test_however_many_uploaders_die_a_batch_keeps_its_request_id_and_its_events(spool: Spool, path: Path) -> None:
+    """They were killed, or were short-lived: that says nothing of the events, and the server may have them."""
+    events = fill(spool, 8)
+    batch = batch_of(spool, 8)
+    spool.mark_failed(batch, "no answer")
+    assert run(UPLOADERS_DIE, path, 50) == "50"
+    again = batch_of(spool, 8)
 
-    assert deaths == 4 * MOST_DEATHS  # 8 events, 4, 2, 1
-    assert sent == [each for each in events if each != b"5"]
-    assert ask(path, "SELECT payload, reason FROM rejected") == [(b"5", DEADLY)]
-    assert open_spool().stats().rejected == 1
-    assert open_spool().check() == []
+    assert (again.request_id, again.payloads, again.attempts) == (batch.request_id, tuple(events), 52)
+    assert (spool.stats().rejected, spool.stats().dropped) == (0, 0)
+    assert spool.check() == []
 
 
-def test_deaths_count_only_in_a_row(spool: Spool) -> None:
+def test_crashes_count_only_in_a_row(spool: Spool) -> None:
     fill(spool, 2)
     for _ in range(3):
-        for _ in range(MOST_DEATHS - 1):
-            batch = batch_of(spool)
-        spool.mark_failed(batch, "the server answered, so it is not this that kills")
-    batch = batch_of(spool)
+        batch = batch_of(spool)
+    assert spool.backlog().crashes == 3  # the last one is not known to live
 
-    assert (len(batch), batch.attempts) == (2, 3 * (MOST_DEATHS - 1) + 1)
-    assert spool.check() == []
+    spool.mark_failed(batch, "the server answered")
+    assert spool.backlog().crashes == 0
+
+
+def test_who_gives_the_lease_back_has_not_died(spool: Spool) -> None:
+    fill(spool, 2)
+    for _ in range(3):
+        batch_of(spool)
+        spool.note_lease_given()
+
+    assert spool.backlog().crashes == 0
 
 
 # -- damaged rows ------------------------------------------------------------------------------------------------------

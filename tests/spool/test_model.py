@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from alignai.spool import Spool, ledger
-from alignai.spool.ledger import MOST_DEATHS
 from tests.spool.look import ask
 
 if TYPE_CHECKING:
@@ -36,8 +35,6 @@ class Open:
     request_id: str = ""
     attempts: int = 0
     faults: int = 0
-    deaths: int = 0
-    uploading: bool = False
 
 
 class SpoolModel(RuleBasedStateMachine):
@@ -99,20 +96,10 @@ class SpoolModel(RuleBasedStateMachine):
         self.current = batch, expected
 
     def resumed(self) -> Open | None:
-        while self.open:
-            first = self.open[0]
-            first.deaths += first.uploading
-            first.uploading = False
-            if first.deaths < MOST_DEATHS:
-                first.attempts += 1
-                first.uploading = True
-                return first
-            if len(first.events) > 1:
-                self.split_model(first)
-            else:
-                self.rejected += self.open.popleft().events
-                self.last_error = ledger.DEADLY
-        return None
+        if not self.open:
+            return None
+        self.open[0].attempts += 1
+        return self.open[0]
 
     def begun(self, max_events: int, max_bytes: int) -> Open | None:
         events: list[Event] = []
@@ -123,7 +110,7 @@ class SpoolModel(RuleBasedStateMachine):
             events.append(self.waiting.popleft())
         if not events:
             return None
-        self.open.append(Open(events, attempts=1, uploading=True))
+        self.open.append(Open(events, attempts=1))
         return self.open[-1]
 
     def split_model(self, batch: Open) -> None:
@@ -147,7 +134,6 @@ class SpoolModel(RuleBasedStateMachine):
         batch, expected = self.current
         self.spool.mark_failed(batch, "failed", fault=fault)
         expected.faults += fault
-        expected.deaths, expected.uploading = 0, False
         self.last_error, self.current = "failed", None
 
     @precondition(lambda self: self.current)
@@ -167,7 +153,7 @@ class SpoolModel(RuleBasedStateMachine):
         self.current = None
 
     @precondition(lambda self: self.current)
-    @rule(deaths=st.integers(1, MOST_DEATHS))
+    @rule(deaths=st.integers(1, 20))
     def die_while_uploading(self, deaths: int) -> None:
         for _ in range(deaths):
             self.next_batch(1, 1)
