@@ -64,23 +64,17 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """
-<<<<<<< HEAD
     What waits beyond the batches.
 
     Attributes:
         waiting: How many events.
         oldest_at: When the oldest of them was appended.
         open_batches: How many batches have no outcome yet.
+        crashes: Uploaders in a row that ended while they uploaded the oldest of these.
         flush_to: Up to which row any process has asked for a flush.
         tail: The last row that has been given to a batch.
         moves: What changes whenever an upload begins or ends.
         lease: The process that uploads, if one does.
-=======
-    What waits beyond the batches: how many events, and when the oldest of them was appended.
-
-    Attributes:
-        crashes: Uploaders in a row that ended while they uploaded the oldest open batch.
->>>>>>> 49535ec (Never reject or split a batch because its uploaders died)
     """
 
     waiting: int
