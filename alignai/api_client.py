@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from alignai._version import __version__
@@ -98,11 +99,13 @@ class APIClient:
 
     def _send(self, body: bytes, deadline: Deadline) -> Outcome:
         """Send *body*, and again while the failure may be due to a choice that can be made otherwise."""
+        may_be_there = False
         for _ in range(_MAX_ATTEMPTS):
             outcome, may_differ = self._attempt(body, deadline)
+            may_be_there |= not outcome.unsent
             if not may_differ or outcome.retry_after or deadline.expired:
                 break
-        return outcome
+        return replace(outcome, unsent=not may_be_there) if outcome.unsent else outcome
 
     def _attempt(self, body: bytes, deadline: Deadline) -> tuple[Outcome, bool]:
         """
@@ -138,8 +141,10 @@ class APIClient:
         """Prepare for the next attempt; whether it is worth making at once."""
         progress = self._transport.progress
         other_address = self._transport.failed()
-        if not progress.reached or outcome.too_slow or outcome.verdict is Verdict.SPLIT:
-            return False  # sent to nobody, or too large, and plain it is larger still
+        if not progress.reached:
+            return other_address
+        if outcome.too_slow or outcome.verdict is Verdict.SPLIT:
+            return False  # too large, and plain it is larger still
         if outcome.verdict is Verdict.ISOLATE and self._gzip.proven:
             return False  # due to the events
         other_form = self._gzip.failed(compressed=compressed)

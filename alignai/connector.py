@@ -75,16 +75,15 @@ class Connector:
 
     def failed(self) -> bool:
         """
-        Note that an upload failed on the last connection.
+        Note that an upload failed on the last connection, or while that was being made.
 
         Returns:
-            Whether there is an address on which none has failed since the last success.
+            Whether there is an address that has not been tried since the last success.
         """
-        if self._current in self._failed:
-            self._failed.remove(self._current)
-        self._failed = [address for address in self._failed if address in self._known]
-        if self._current is not None:
-            self._failed.append(self._current)
+        if self._current is None:  # all have been
+            return False
+        others = [address for address in self._failed if address in self._known and address != self._current]
+        self._failed = [*others, self._current]
         return any(address not in self._failed for address in self._known)
 
     def _ordered(self, addresses: list[Address]) -> list[Address]:

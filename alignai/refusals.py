@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FEWEST = 10
-"""A batch of fewer events may well be bad as a whole."""
+"""Fewer events in a row may well be bad."""
 
 
 @dataclass(slots=True)
@@ -14,22 +14,23 @@ class Refusals:
     What becomes of the events of a batch that is taken apart.
 
     Attributes:
-        refusing: Whether a whole batch was refused, event by event, and nothing has been accepted since.
+        refusing: Whether whole batches were refused, event by event, and nothing has been accepted since.
     """
 
     refusing: bool = False
     _last: int = 0
     _refused: int = 0
-    _accepted: int = 0
+    _accepted: bool = False
 
     def taking_apart(self, last: int) -> None:
         """A batch up to row *last* was refused as a whole; its pieces come next."""
         if last > self._last:
-            self._last, self._refused, self._accepted = last, 0, 0
+            self._last, self._accepted = last, False
 
     def accepted(self) -> None:
         """The server took something."""
-        self._accepted += 1
+        self._accepted = True
+        self._refused = 0
         self.refusing = False
 
     def refused(self, last: int) -> bool:
@@ -37,7 +38,7 @@ class Refusals:
         An event, the one in row *last*, was refused alone.
 
         Returns:
-            Whether it was the last of a batch of which nothing was accepted, and slower is better.
+            Whether it was the last of a batch of which nothing was accepted, after many, and slower is better.
         """
         self._refused += 1
         if last < self._last or self._accepted:

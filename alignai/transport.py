@@ -108,7 +108,7 @@ class Transport:
                 _why(error),
                 misconfigured=isinstance(error, ValueError),
                 too_slow=self._line.ran_out and progress.is_too_slow(monotonic()),
-                unsent=progress.unsent > 0,
+                unsent=progress.unsent > 0 or not progress.reached,
             ) from error
         finally:
             self._used_at = monotonic()
@@ -125,7 +125,7 @@ class Transport:
             Whether that address has not been tried since a request got through.
         """
         self.close()
-        return self.progress.reached and self._connector.failed()
+        return self._connector.failed()
 
     def abort(self) -> None:
         """Make what is under way end at once, from any thread or a signal handler."""

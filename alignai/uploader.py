@@ -67,6 +67,7 @@ class Uploader:
         self._api = api
         self._config = config
         self._stretch = 1
+        self._unsent = ("", 0)
         self._failed_attempt = ("", 0)
         self._sent_before = 0
         self._batch_size = BatchSize(config)
@@ -140,7 +141,8 @@ class Uploader:
         self._recover()
 
     def _retry(self, batch: Batch, outcome: Outcome) -> None:
-        if outcome.too_slow and not self.until.expired and self._is_split_for_line(batch, outcome):
+        may_be_there = self._may_be_there(batch, outcome)
+        if outcome.too_slow and not self.until.expired and self._is_split_for_line(batch, outcome, may_be_there):
             return
         if not self._is_to_blame(batch, outcome):
             seconds = self._backoff.next(outcome.retry_after)
@@ -153,15 +155,23 @@ class Uploader:
             problem = f"uploads are on hold ({outcome.error}): check the API key, api_host and any proxy"
             self._fail(batch, Verdict.HOLD, seconds, problem)
 
-    def _is_split_for_line(self, batch: Batch, outcome: Outcome) -> bool:
-        """
-        Send less at a time, or give the next attempt more of it.
+    def _may_be_there(self, batch: Batch, outcome: Outcome) -> bool:
+        """Return True unless it is known of each attempt so far that the server cannot have the whole batch from it."""
+        known = batch.attempts == 1 or self._unsent == (batch.request_id, batch.attempts - 1)
+        if known and outcome.unsent:
+            self._unsent = (batch.request_id, batch.attempts)
+            return False
+        return True
 
-        Only a batch that the server cannot have whole is split, since its parts are new requests. Any other is sent
-        again as it is, and so is a single event.
+    def _is_split_for_line(self, batch: Batch, outcome: Outcome, may_be_there: bool) -> bool:
+        """
+        Send less at a time, or take more time for it.
+
+        Only a batch that the server cannot have is split, since its parts are new requests. Any other is sent again as
+        it is, and so is a single event: the next attempt is given twice the time.
         """
         self._batch_size.too_large(batch)
-        if outcome.unsent and len(batch) > 1:
+        if len(batch) > 1 and not may_be_there:
             self._spool.mark_failed(batch, str(outcome.error))
             self._spool.split(batch)
             return True

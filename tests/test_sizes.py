@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,12 +20,13 @@ from tests.clients import client, record
 from tests.servers.connect import ConnectServer, refuse
 from tests.servers.raw import OK, RawServer, answer, body, header, http
 from tests.test_uploader import ids, messages, uploads
-from tests.uploads import encoded, event, upload_to
+from tests.uploads import encoded, event, upload, upload_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from alignai.api_client import APIClient
     from alignai.deadline import Deadline
 
     Start = Callable[..., RawServer]
@@ -189,13 +191,15 @@ def test_an_event_that_is_too_large_for_the_line_is_given_more_time(
 
 
 def test_a_batch_that_the_server_may_have_keeps_its_id_and_is_given_more_time(spool_path: Path) -> None:
-    late = Outcome(Verdict.RETRY, APIError(0, "timed out"), too_slow=True)
+    """As sent whole now, or in an earlier attempt."""
+    whole = Outcome(Verdict.RETRY, APIError(0, "timed out"), too_slow=True)
+    outcomes = [whole, *([replace(whole, unsent=True)] * 5)]
     with uploads("http://127.0.0.1:1", spool_path, messages(4), request_timeout_seconds=10) as up:
         tried: list[tuple[str, int, int]] = []
 
         def upload(request_id: str, events: Sequence[bytes], deadline: Deadline) -> Outcome:
             tried.append((request_id, len(events), round(deadline.remaining / 10)))
-            return late if len(tried) < 7 else Outcome(Verdict.SENT, None)
+            return outcomes.pop(0) if outcomes else Outcome(Verdict.SENT, None)
 
         up.client.upload = upload  # type: ignore[method-assign]
         up.finish()
@@ -203,6 +207,34 @@ def test_a_batch_that_the_server_may_have_keeps_its_id_and_is_given_more_time(sp
         up.finish()
     ((first_id, _, _), *_, (last_id, _, _)) = tried
     assert tried == [*((first_id, 4, times) for times in (1, 2, 4, 8, 16, 16, 16)), (last_id, 1, 1)]
+
+
+def test_a_batch_that_has_not_reached_anyone_before_is_split_for_a_slow_line(spool_path: Path) -> None:
+    away = Outcome(Verdict.RETRY, APIError(0, "no connection"), unsent=True)
+    outcomes = [away, away, replace(away, too_slow=True)]
+    with uploads("http://127.0.0.1:1", spool_path, messages(4)) as up:
+        sizes = []
+
+        def upload(request_id: str, events: Sequence[bytes], deadline: Deadline) -> Outcome:
+            sizes.append(len(events))
+            return outcomes.pop(0) if outcomes else Outcome(Verdict.SENT, None)
+
+        up.client.upload = upload  # type: ignore[method-assign]
+        up.finish()
+    assert sizes == [4, 4, 4, 2, 2]
+
+
+@pytest.mark.parametrize("first_unsent", [False, True])
+def test_a_second_request_of_an_upload_does_not_take_back_the_first(
+    make_client: Callable[[str], APIClient], first_unsent: bool
+) -> None:
+    client = make_client("http://127.0.0.1:1")
+    attempts = [
+        (Outcome(Verdict.RETRY, None, unsent=first_unsent), True),
+        (Outcome(Verdict.RETRY, None, unsent=True), False),
+    ]
+    client._attempt = lambda body, deadline: attempts.pop(0)  # type: ignore[method-assign]
+    assert upload(client).unsent is first_unsent
 
 
 @pytest.mark.parametrize(

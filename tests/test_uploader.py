@@ -254,6 +254,19 @@ def test_a_batch_refused_to_the_last_event_is_an_error_and_slows_the_uploads_dow
     assert connect_server.ids() == ids(range(20, 30))
 
 
+def test_batches_too_small_to_tell_slow_the_uploads_down_together(
+    connect_server: ConnectServer, spool_path: Path
+) -> None:
+    connect_server.respond = refuse(Code.INVALID_ARGUMENT)
+    with uploads(connect_server.url, spool_path, messages(40), flush_batch_size=3) as up:
+        while up.wait < 1:
+            up.step()
+        assert up.spool.totals().rejected == 12
+        connect_server.respond = None
+        up.finish()
+        assert up.spool.totals().sent == 28
+
+
 def test_a_few_bad_events_alone_are_no_reason_to_slow_down(connect_server: ConnectServer, spool_path: Path) -> None:
     connect_server.respond = refuse_bad(Code.INVALID_ARGUMENT)
     with uploads(connect_server.url, spool_path, messages(9, bad=range(9))) as up:

@@ -17,6 +17,7 @@ from tests.servers.raw import OK, RawServer, Script, answer, body, header, http,
 from tests.uploads import MANY, ONE, REQUEST_ID, upload
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from pathlib import Path
 
@@ -138,6 +139,21 @@ def test_all_of_three_addresses_are_tried(
     client = make_client("http://three-addresses.invalid")
     assert [upload(client).verdict for _ in range(2)] == [Verdict.SENT] * 2
     assert [len(server.requests) for server in servers] == [1, 1, 2]
+
+
+def close(conn: socket.socket, request: bytes, n: int) -> None:
+    conn.close()
+
+
+@pytest.mark.usefixtures("trusted")
+def test_an_address_that_fails_while_the_connection_is_made_is_left_for_another(
+    raw_server: Start, make_client: Make, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, sound = raw_server(close, reads=False), raw_server(accept, tls=tls)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses(broken.port, sound.port))
+    client = make_client("https://127.0.0.1")
+    assert [upload(client).verdict for _ in range(2)] == [Verdict.SENT] * 2
+    assert len(broken.requests) == 1
 
 
 # -- compression -------------------------------------------------------------------------------------------------------
