@@ -29,8 +29,18 @@ _POLL_SECONDS: Final = 0.05
 """How often a connection that is being made is checked for `abort`: not every system tells a waiting thread."""
 
 _KEEP_ALIVE_IDLE_SECONDS: Final = 5
-_KEEP_ALIVE_INTERVAL_SECONDS: Final = 2
-_KEEP_ALIVE_PROBES: Final = 2
+_MAX_NOT_SENT: Final = 128 * 1024
+
+# By name, as not every system has all of them.
+_TCP_OPTIONS: Final = {
+    # Have the system notice within seconds that the other side of an idle connection is gone.
+    "TCP_KEEPIDLE": _KEEP_ALIVE_IDLE_SECONDS,
+    "TCP_KEEPALIVE": _KEEP_ALIVE_IDLE_SECONDS,  # what macOS calls it
+    "TCP_KEEPINTVL": 2,
+    "TCP_KEEPCNT": 2,
+    # Have it take no more bytes than the line does, or a request looks sent that is still in its buffers.
+    "TCP_NOTSENT_LOWAT": _MAX_NOT_SENT,
+}
 
 
 class Connector:
@@ -146,7 +156,7 @@ class _Race:
                 sock = undo.enter_context(socket.socket(family, kind, protocol))
                 for option in self._options:
                     sock.setsockopt(*option)
-                for option in _KEEP_ALIVE:
+                for option in _EXTRA_OPTIONS:
                     with suppress(OSError):  # some containers do not know it; then the deadline has to do
                         sock.setsockopt(*option)
                 sock.setblocking(False)
@@ -181,19 +191,10 @@ def _interleaved(addresses: list[Address]) -> list[Address]:
     return [found for pair in zip_longest(first, others) for found in pair if found is not None]
 
 
-def _keep_alive() -> list[tuple[int, int, int]]:
-    """Have the system notice within seconds that the other side of an idle connection is gone."""
-    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    seconds = {
-        "TCP_KEEPIDLE": _KEEP_ALIVE_IDLE_SECONDS,
-        "TCP_KEEPALIVE": _KEEP_ALIVE_IDLE_SECONDS,  # what macOS calls it
-        "TCP_KEEPINTVL": _KEEP_ALIVE_INTERVAL_SECONDS,
-        "TCP_KEEPCNT": _KEEP_ALIVE_PROBES,
-    }
-    for name, value in seconds.items():
-        if hasattr(socket, name):
-            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-    return options
+def _extra_options() -> list[tuple[int, int, int]]:
+    known = [name for name in _TCP_OPTIONS if hasattr(socket, name)]
+    tcp = [(socket.IPPROTO_TCP, getattr(socket, name), _TCP_OPTIONS[name]) for name in known]
+    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *tcp]
 
 
-_KEEP_ALIVE: Final = _keep_alive()
+_EXTRA_OPTIONS: Final = _extra_options()

@@ -6,6 +6,8 @@ import contextlib
 import io
 import re
 import socket
+import struct
+from contextlib import suppress
 from http.client import HTTPResponse, RemoteDisconnected
 from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Any, Final
@@ -63,6 +65,7 @@ class ScopedConnection(HTTPConnection):
         super().__init__(*args, **kwargs)
         self._early = b""
         self._is_new = True
+        self._awaits_answer = False
         self.response_class = self._response  # type: ignore[assignment] # it is only called
 
     def _response(self, sock: Any, *args: Any, **kwargs: Any) -> _Response:
@@ -93,8 +96,27 @@ class ScopedConnection(HTTPConnection):
             self._line.hold(self.sock, dead_after=min(_DEAD_AFTER_SECONDS, self._line.remaining() / 2))
         self._is_new = False
         self._early = b""
-        progress.reached = True
+        self._awaits_answer = progress.reached = True
         super().request(*args, **kwargs)
+
+    def getresponse(self) -> Any:
+        """Wait for the answer."""
+        response = super().getresponse()
+        self._awaits_answer = False
+        return response
+
+    def close(self) -> None:
+        """
+        Close the connection.
+
+        If the time has run out, what the system has not sent yet is thrown away: it would take the next attempt's share
+        of a line that is slow enough.
+        """
+        if self._awaits_answer and self._line.ran_out and isinstance(self.sock, socket.socket):
+            with suppress(OSError):
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._awaits_answer = False
+        super().close()
 
     def send(self, data: Any) -> None:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from dataclasses import replace
@@ -268,3 +269,21 @@ def test_a_usual_limit_is_found_and_kept(spool_path: Path) -> None:
             refused = up.client.verdicts.count(Verdict.SPLIT)
         assert server.ids() == ids(range(1500))
     assert refused < 12
+
+
+def test_what_is_not_sent_in_time_is_thrown_away(raw_server: Start, make_client: Callable[[str], APIClient]) -> None:
+    """Or it goes on taking the next attempt's share of the line."""
+    over, reset = threading.Event(), threading.Event()
+
+    def script(conn: socket.socket, request: bytes, n: int) -> None:
+        over.wait(60)
+        try:
+            while conn.recv(1 << 20):
+                pass
+        except ConnectionResetError:
+            reset.set()
+
+    client = make_client(raw_server(script, reads=False).url)
+    assert upload(client, encoded(event(content=os.urandom(4 << 20).hex())), 0.5).verdict is Verdict.RETRY
+    over.set()
+    assert reset.wait(20)
