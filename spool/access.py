@@ -7,10 +7,9 @@ import sqlite3
 import threading
 from collections import deque
 from contextlib import closing, contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
-from . import forks, queries, sql
+from . import forks
 from .aside import is_damaged, set_aside
 from .clock import monotonic
 from .connection import patiently, roll_back
@@ -19,6 +18,7 @@ from .filesystem import identity
 from .format import prepare
 from .holding import Exclusive, Reading, Transaction, give_back, is_held
 from .links import Links
+from .missing import append_missing
 from .recent import Recent
 from .records import Notice
 from .recovery import cut_short, refuse_cut, repair_log, salvage_hint
@@ -30,16 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .recent import Row
     from .space import Space
-
-MOST_SEQ = (1 << 63) - 1
 
 RECONNECT_SECONDS = 1.0
 """How long connections are used, at least, although SQLite reports errors of the disk or of its locks."""
 
 _immortal: list[Links] = []
-_beginning = threading.Lock()
+_beginning = threading.RLock()
 
 
 LOST_AGAIN = (
@@ -56,10 +53,11 @@ class Access:
     """
     The connections of this process, opened when first needed, and who may use them.
 
-    Two locks: `writing` for the connections that write, `reader` for the one that reads. Who takes both takes `writing`
-    first: a flush in a signal handler may need `reader` while the thread below it holds `writing`. Every write of this
-    process happens under `writing`, and holds the `WriteLock` of all processes. No thread waits for a writer of another
-    process while it holds `writing`, or the other threads would wait for longer than their own calls may take.
+    Two locks: `writing` for the connections that write, `reader` for the one that reads. A call may wait for either
+    while a call that it interrupts holds the other. So whoever needs both waits for neither with the other held, see
+    `forks.Pause`. Every write of this process happens under `writing`, and holds the `WriteLock` of all processes. No
+    thread waits for a writer of another process while it holds `writing`, or the other threads would wait for longer
+    than their own calls may take.
 
     Attributes:
         notices: What whoever has a log should put there; the spool itself never logs.
@@ -79,13 +77,13 @@ class Access:
         self._closed = False
         self.broken = False
         self.begin_anew()
+        forks.register(self)
         try:
             self.open()
             self._repair_log()
         except SpoolCorruptError:
             self.replace_damaged()
             self.open()
-        forks.register(self)
 
     def open(self) -> None:
         """Open the connections if they are not."""
@@ -119,7 +117,8 @@ class Access:
         lock = WriteLock(self.path)
         with lock.held_if_free():  # the first connection of all may write to the wal-index
             links = Links(self.path, self._synchronous, self._space, lock)
-        self._links = self._restored(links)
+        append_missing(self.recent.rows(), links)
+        self._links = links
 
     @property
     def held(self) -> bool:
@@ -252,18 +251,21 @@ class Access:
                 "it was opened anew, and what was missing is appended again. Only ever open, copy or delete a spool "
                 "through SQLite or this package"
             )
-        self._let_go(None if replaced else links, index_was_cut=index_was_cut)
 
-    def _let_go(self, renewing: Links | None = None, *, index_was_cut: bool = False) -> None:
-        spools = forks.sharing(self.path) or [self]
-        for spool in spools:
-            spool.suspend()
+        def renew() -> None:
+            if links and not replaced:
+                self._renew(links.page_size, links.watch.header, index_was_cut=index_was_cut)
+
+        self._closed_everywhere(renew)
+
+    def _closed_everywhere(self, act: Callable[[], None]) -> None:
+        """Close every connection of this process to the spool, and *act* before one is opened again."""
+        pause = forks.Pause.of(forks.sharing(self.path) or [self])
         try:
-            if renewing:
-                self._renew(renewing.page_size, renewing.watch.header, index_was_cut=index_was_cut)
+            with pause:
+                act()
         finally:
-            for spool in reversed(spools):
-                spool.resume()
+            pause.end()  # an exception may come between the two
 
     def _renew(self, page_size: int, header: bytes, *, index_was_cut: bool) -> None:
         with self.translating(), closing(WriteLock(self.path)) as lock, lock.held_if_free():
@@ -279,32 +281,6 @@ class Access:
         self._renew(PAGE_SIZE, b"", index_was_cut=False)
         return True
 
-    def _restored(self, links: Links) -> Links:
-        """The same, after what was acknowledged and did not reach the file has been appended again."""
-        rows = self.recent.rows()
-        if not rows:
-            return links
-        try:
-            # What is there is where it was; what is appended again, by an earlier try too, is behind the rest.
-            behind = min(rows[0][0], queries.last_seq(links.reader) + 1)
-            for seq, row in rows:
-                if not self._holds(links, seq, seq, row) and not self._holds(links, behind, MOST_SEQ, row):
-                    patiently(partial(self._append_again, links, row))
-        except BaseException:
-            links.close()
-            raise
-        return links
-
-    def _append_again(self, links: Links, row: Row) -> None:
-        with links.lock.held():
-            links.append.execute(sql.APPEND, row)
-            self.dirty = True
-
-    @staticmethod
-    def _holds(links: Links, first: int, last: int, row: Row) -> bool:
-        at, crc, payload = row
-        return links.reader.execute(sql.HOLDS, (first, last, crc, at, payload)).fetchone() is not None
-
     # -- a damaged file ------------------------------------------------------------------------------------------------
 
     def replace_damaged(self, *, sure: bool = False) -> None:
@@ -316,11 +292,13 @@ class Access:
         """
         links = self._links
         found = links.watch.file if links else identity(self.path)
-        self._let_go()
-        if (links and sure) or is_damaged(self.path):
-            aside = set_aside(self.path, found)
+
+        def replace() -> None:
+            aside = set_aside(self.path, found) if (links and sure) or is_damaged(self.path) else None
             if aside:
                 self._notice_damage(aside)
+
+        self._closed_everywhere(replace)
 
     def _notice(self, text: str, *, allowed: bool = False) -> None:
         self.notices.append(Notice(text, allowed=allowed))
@@ -350,20 +328,29 @@ class Access:
         """Whether the spool has been closed in this process."""
         return self._closed
 
-    def suspend(self) -> None:
-        """Take every lock and let go of every connection."""
-        self.writing.acquire()
-        self.reader.acquire()
-        links, self._links = self._links, None
+    @property
+    def locks(self) -> tuple[threading.RLock, ...]:
+        """What a thread holds while it opens or uses a connection."""
+        return self.writing, self.reader
+
+    def let_go(self) -> None:
+        """Close every connection; the caller holds the locks."""
+        links = self._links
         if links:
             if not links.lost and not self.broken:
                 self.recent.forget()  # or what has been sent and deleted by now would be appended again
+            self._links = None
             links.close()
+
+    def suspend(self) -> None:
+        """Take every lock and close every connection."""
+        self._pause = forks.Pause.of([self])
+        self._pause.begin()
 
     def resume(self) -> None:
         """Give every lock back."""
-        self.reader.release()
-        self.writing.release()
+        self._pause.end()
+        del self._pause
 
     def notice_fork(self) -> None:
         """Begin anew where C code has forked without Python's hooks."""

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self
+from weakref import WeakValueDictionary
+
+from .holding import Hold
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator
 
 
 class Forkable(Protocol):
@@ -26,54 +29,166 @@ class Forkable(Protocol):
     def opened(self) -> object:
         """The connections, if they are open."""
 
-    def suspend(self) -> None:
-        """Take every lock and let go of every connection."""
+    @property
+    def locks(self) -> tuple[threading.RLock, ...]:
+        """The locks that a thread holds while it opens or uses a connection."""
 
-    def resume(self) -> None:
-        """Give every lock back."""
+    def let_go(self) -> None:
+        """Close every connection; the caller holds the locks."""
 
     def begin_anew(self) -> None:
         """Fresh locks and nothing open, as in a new process."""
 
 
-_spools: weakref.WeakSet[Forkable] = weakref.WeakSet()
-_registry = threading.RLock()
-_paused: list[Forkable] = []
+_spools: WeakValueDictionary[int, Forkable] = WeakValueDictionary()
+_forking = threading.RLock()
+_pauses: dict[int, Pause] = {}
+_pid = os.getpid()
 
 
 def register(spool: Forkable) -> None:
-    """Let *spool* take part in forks for as long as it lives."""
-    with _registry:
-        _spools.add(spool)
+    """Let *spool*, which has nothing open yet, take part in forks for as long as it lives."""
+    _spools[id(spool)] = spool
+    with _forking:
+        pass  # a fork that has not seen it is over now
 
 
 def sharing(path: Path) -> list[Forkable]:
-    """Every spool of this process on *path*, in an order that is the same for all who ask."""
-    with _registry:
-        return sorted((each for each in _spools if each.path == path), key=id)
+    """Every spool of this process on *path*."""
+    return [spool for spool in _living() if spool.path == path]
+
+
+def _living() -> list[Forkable]:
+    # Without a lock: who asks may hold the locks that a thread about to fork waits for.
+    return [spool for reference in _spools.valuerefs() if (spool := reference()) is not None]
+
+
+class Pause:
+    """
+    The time in which a thread holds all locks of some spools, and their connections are closed.
+
+    It never waits for one lock while it holds another one: whoever holds that may be interrupted by a call of the same
+    thread that needs this. It may be ended and begun again at any moment, also by a call that was interrupted.
+    """
+
+    def __init__(self, locks: Callable[[], Iterable[threading.RLock]], spools: Callable[[], list[Forkable]]) -> None:
+        self._locks = locks
+        self._spools = spools
+        self._holds: list[Hold] = []
+        self._complete = False
+
+    @classmethod
+    def of(cls, spools: list[Forkable]) -> Self:
+        """Pause *spools*."""
+        return cls(lambda: [lock for spool in spools for lock in spool.locks], lambda: spools)
+
+    def begin(self) -> None:
+        """Wait for the locks and close the connections; nothing happens if that has been done."""
+        if not self._complete:
+            busy = self._take_all(None)
+            while busy:
+                busy = self._take_all(busy)
+            for spool in self._spools():
+                spool.let_go()
+            self._complete = True
+
+    def end(self) -> None:
+        """Give the locks back; nothing happens the second time."""
+        self._complete = False
+        for hold in reversed(self._holds):
+            hold.release()
+        self._holds = []
+
+    def _take_all(self, first: threading.RLock | None) -> threading.RLock | None:
+        """Wait for the lock *first*, then take the others if they are free; the one that is not is returned."""
+        self.end()
+        if first:
+            self._holds.append(Hold(first))
+            self._holds[0].take()
+        for lock in self._locks():
+            if lock is not first:
+                self._holds.append(Hold(lock))
+                if not self._holds[-1].take(blocking=False):
+                    self.end()
+                    return lock
+        return None
+
+    def __enter__(self) -> Self:
+        try:
+            self.begin()
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+class HeldOff:
+    """The time in which no other thread may fork, since a connection is open that belongs to no spool."""
+
+    def __init__(self) -> None:
+        self.path = Path()
+        self.begin_anew()
+
+    def __enter__(self) -> None:
+        register(self)
+        self._hold = Hold(self._lock)
+        self._hold.take()
+
+    def __exit__(self, *_: object) -> None:
+        self._hold.release()
+
+    @property
+    def opened(self) -> None:
+        """Nothing that belongs to a spool."""
+
+    @property
+    def locks(self) -> tuple[threading.RLock, ...]:
+        """The lock that is held meanwhile."""
+        return (self._lock,)
+
+    def let_go(self) -> None:
+        """Only the thread that has opened the connection may fork now: its connection crosses the fork."""
+
+    def begin_anew(self) -> None:
+        """A fresh lock."""
+        self._lock = threading.RLock()
+
+
+# -- the hooks -----------------------------------------------------------------------------------------------------
+
+
+def _all_locks() -> Iterator[threading.RLock]:
+    yield _forking  # before it is seen which spools there are: none is opened from here on
+    for spool in _living():
+        yield from spool.locks
 
 
 def _before() -> None:
-    _registry.acquire()
-    _paused[:] = sorted(_spools, key=id)
-    for spool in _paused:
-        spool.suspend()
+    _pauses.setdefault(threading.get_ident(), Pause(_all_locks, _living)).begin()
 
 
 def _after_in_parent() -> None:
-    for spool in reversed(_paused):
-        spool.resume()
-    _paused.clear()
-    _registry.release()
+    pause = _pauses.get(threading.get_ident())
+    if pause:
+        pause.end()
+        del _pauses[threading.get_ident()]
 
 
 def _after_in_child() -> None:
-    global _registry  # noqa: PLW0603 - the old one is held by a thread that is not here
-    _registry = threading.RLock()
-    for spool in _paused:
-        spool.begin_anew()
-    _paused.clear()
+    global _forking, _pid  # noqa: PLW0603 - what there was is the parent's
+    if _pid != os.getpid():
+        _forking = threading.RLock()
+        _pauses.clear()
+        for spool in _living():
+            spool.begin_anew()
+        _pid = os.getpid()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+    # Python ignores what a hook raises, such as a signal handler's exception, and forks all the same. So each hook is
+    # there twice: the second finishes what the first may have left half done.
+    for _ in range(2):
+        os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -64,7 +64,7 @@ def _interruptible(method: Callable[..., object]) -> Callable[..., object]:
     return call
 
 
-class _Hold:
+class Hold:
     """
     A lock of the spool while a call holds it.
 
@@ -77,10 +77,10 @@ class _Hold:
         self._taken = False
         self.nested = is_held(lock)
 
-    def take(self) -> None:
-        """Wait for the lock."""
-        self._lock.acquire()
-        self._taken = True
+    def take(self, *, blocking: bool = True) -> bool:
+        """Take the lock, once it is free or only if it is; return whether it was taken."""
+        self._taken = self._lock.acquire(blocking=blocking)
+        return self._taken
 
     def release(self) -> None:
         """Leave the lock as it was before this call; nothing happens the second time."""
@@ -96,7 +96,7 @@ class Exclusive:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._writing = _Hold(access.writing)
+        self._writing = Hold(access.writing)
         self._links: Links | None = None
 
     def __enter__(self) -> Links:
@@ -185,7 +185,7 @@ class Reading:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._reader = _Hold(access.reader)
+        self._reader = Hold(access.reader)
         self._db: sqlite3.Connection | None = None
 
     def __enter__(self) -> sqlite3.Connection:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from . import forks
 from .aside import is_headless
 from .connection import connect, patiently, wal_of
 from .errors import SpoolCorruptError, SpoolError, SpoolMismatchError, from_os, translated
@@ -37,14 +38,11 @@ def looking_at(path: Path) -> Iterator[sqlite3.Connection]:
             f"spool {path}: the file is empty, and its write-ahead log is not. Keep both; a worker sets them aside."
         )
     try:
-        connection = _connect(path)
-        try:
+        with forks.HeldOff(), closing(_connect(path)) as connection:
             connection.execute("BEGIN")
             if not patiently(lambda: verify(connection, path)):
                 raise SpoolMismatchError(f"spool {path}: the file is empty - no worker has made it a spool yet")
             yield connection
-        finally:
-            connection.close()
     except sqlite3.Error as error:
         raise translated(error, str(path)) from error
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from . import sql
+from . import forks, sql
 from .connection import connect, journal_of, shm_of, wal_of
 from .errors import SpoolCorruptError, SpoolError, from_os
 from .filesystem import delete_left, scratch_folder, sync_folder
@@ -82,7 +82,7 @@ def salvage(damaged: Path, new: Path, project_id: str | None = None) -> Salvaged
     try:
         delete_left(new, _SCRATCH)
         _refuse_existing(new)
-        with ExitStack() as stack:
+        with forks.HeldOff(), ExitStack() as stack:
             file = stack.enter_context(_existing(damaged).open("rb"))
             log = stack.enter_context(wal_of(damaged).open("rb")) if wal_of(damaged).exists() else None
             before = _moment(damaged)
