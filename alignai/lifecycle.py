@@ -66,17 +66,19 @@ class _WhileItSucceeds:
     """
 
     def __init__(self, sender: Sender) -> None:
-        self._sender = sender
-        self._failures = sender.failures
+        self._cycle = sender.cycle
+        self._failures = sender.cycle.uploader.failures
         self._remaining = -1
         self._since = monotonic()
 
     def __call__(self, remaining: int) -> bool:
         if remaining != self._remaining:
             self._remaining, self._since = remaining, monotonic()
-        if self._sender.failures != self._failures:
+        uploader = self._cycle.uploader
+        if uploader.failures != self._failures:
             return False
-        return self._sender.promising or monotonic() - self._since < _AWAY_SECONDS
+        promising = self._cycle.leads and not uploader.failing
+        return promising or monotonic() - self._since < _AWAY_SECONDS
 
 
 def _finish() -> None:

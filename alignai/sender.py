@@ -44,6 +44,7 @@ class Sender:
     Attributes:
         spool: The spool.
         threads: What does the work.
+        cycle: What the uploading thread does.
         users: The clients that use it.
     """
 
@@ -53,6 +54,8 @@ class Sender:
         self.spool = maintenance.spool
         self._settings = settings
         self._config = settings.config
+        self._only_records = not settings.config.sender
+        self._batch_size = settings.config.flush_batch_size
         # Not at the top: HTTP takes longer to load than all the rest, and who only looks at a spool needs none.
         from alignai.api_client import APIClient  # noqa: PLC0415
 
@@ -65,11 +68,12 @@ class Sender:
         self._stepping = threading.RLock()
         self._api = self._client(self._settings.api_host, self._settings.api_key)
         self._uploads = Loop("alignai-sender", self._step, self._end)
-        self._cycle = UploadCycle(self.spool, self._api, self._config, lambda: self._uploads.leaving)
-        self.threads = SenderThreads(self._maintenance, self._uploads if self._config.sender else None, self._cycle)
-        self._appended = 0
+        self.cycle = UploadCycle(self.spool, self._api, self._config, lambda: self._uploads.leaving)
         if self._maintenance.pid != os.getpid():
             self._maintenance.reset_after_fork()
+        self._upkeep = self._maintenance.loop
+        self.threads = SenderThreads(self._maintenance, self._uploads if self._config.sender else None, self.cycle)
+        self._appended = 0
         self._pid = os.getpid()  # last: another thread that sees it goes on
 
     # -- what callers do -----------------------------------------------------------------------------------------------
@@ -83,12 +87,12 @@ class Sender:
         try:
             if self._pid != os.getpid():
                 self.reset_after_fork()
-            if not self.threads.at_work:
+            if not (self._upkeep.alive and (self._uploads.alive or self._only_records)):
                 self.start()
             if self.spool.needs_upkeep:
-                self._maintenance.loop.wake()
+                self._upkeep.wake()
             self._appended += 1
-            if self._appended >= self._config.flush_batch_size:
+            if self._appended >= self._batch_size:
                 self._appended = 0
                 self.start()
                 self._uploads.wake()
@@ -116,7 +120,7 @@ class Sender:
         if self._pid != os.getpid():
             self.reset_after_fork()
         before = self.spool.totals()
-        with self._cycle.flusher() as settled:
+        with self.cycle.flusher() as settled:
             target = self.hurry()
             while (remaining := self.spool.unsettled(target)) and not deadline.expired and not self.users.ended:
                 self.start()
@@ -129,7 +133,7 @@ class Sender:
         """Have everything that is committed by now uploaded without further wait; the last row of it is returned."""
         target = self.spool.last_seq()
         if self.spool.unsettled(target):
-            self._cycle.flush_to(target)
+            self.cycle.flush_to(target)
             if not self._config.sender:
                 self.spool.request_flush(target)
             self.start()
@@ -148,8 +152,8 @@ class Sender:
         if not self._stepping.acquire(timeout=min(deadline.remaining, threading.TIMEOUT_MAX)):
             return False
         try:
-            self._cycle.uploader.until = deadline
-            seconds = self._cycle.step(forgotten=False)
+            self.cycle.uploader.until = deadline
+            seconds = self.cycle.step(forgotten=False)
             if not self._maintenance.loop.running:
                 self._maintenance.keep_up()
         except SpoolClosedError:
@@ -158,8 +162,8 @@ class Sender:
             logger.error("the calling thread could not upload: %s", error)
             return False
         finally:
-            self._cycle.uploader.until = Deadline.never()
-            self._cycle.give_lease_back()
+            self.cycle.uploader.until = Deadline.never()
+            self.cycle.give_lease_back()
             self._stepping.release()
         _wait_for(settled, deadline.sooner(min(seconds, _FLUSH_POLL_SECONDS)))
         return True
@@ -184,16 +188,6 @@ class Sender:
     def exit_deadline(self) -> Deadline:
         """How long the interpreter's exit may wait for this."""
         return Deadline.after(self._config.flush_timeout_seconds)
-
-    @property
-    def failures(self) -> int:
-        """How often an upload did not get through."""
-        return self._cycle.uploader.failures
-
-    @property
-    def promising(self) -> bool:
-        """Whether it is this process that uploads, and the last upload got through."""
-        return self._cycle.leads and not self._cycle.uploader.failing
 
     def stop(self, deadline: Deadline) -> None:
         """End the threads and give the lease back; if no client is left, close the spool."""
@@ -224,8 +218,8 @@ class Sender:
         self.start()  # the other thread, if it has died
         forgotten = not self.users
         with self._stepping:
-            seconds = self._cycle.step(forgotten=forgotten)
-        if forgotten and self._cycle.idle:
+            seconds = self.cycle.step(forgotten=forgotten)
+        if forgotten and self.cycle.idle:
             self.users.end_if_unused()
         if self.users.ended:
             self._uploads.stop()
@@ -233,7 +227,7 @@ class Sender:
 
     def _end(self) -> None:
         try:
-            self._cycle.give_lease_back()
+            self.cycle.give_lease_back()
             self._api.close()
         finally:
             if self._uploads.stopping:

@@ -43,11 +43,6 @@ class SenderThreads:
         self._waited_for = 0
 
     @property
-    def at_work(self) -> bool:
-        """Whether they run, as they say themselves."""
-        return self._maintenance.loop.alive and (self._uploads is None or self._uploads.alive)
-
-    @property
     def missing(self) -> bool:
         """Whether there should be a thread that uploads, and cannot be."""
         return self._uploads is not None and not self._uploads.running and not self._uploads.leaving

@@ -85,7 +85,7 @@ def test_close_lets_an_upload_under_way_end_where_there_is_time(
         wait_until(lambda: connect_server.requests)
         closing = threading.Thread(target=sdk.close)
         closing.start()
-        wait_until(lambda: sdk._share and sdk._share.sender._cycle._flush_to)
+        wait_until(lambda: sdk._share and sdk._share.sender.cycle._flush_to)
         record(other, 1)  # none of what close waits for, and uploaded as soon as that has arrived
         flushing.set()
         closing.join()

@@ -255,7 +255,7 @@ def test_what_goes_wrong_after_the_commit_does_not_fail_the_event(
 
     with client(connect_server.url, spool_path) as sdk:
         with monkeypatch.context() as trouble:
-            trouble.setattr("alignai.sender_threads.SenderThreads.at_work", property(broken))
+            trouble.setattr("alignai.spool.engine.Spool.needs_upkeep", property(broken))
             ids = record(sdk, 2)
         assert sdk.flush()
     assert connect_server.ids() == ids
