@@ -77,8 +77,8 @@ class _WhileItSucceeds:
         uploader = self._cycle.uploader
         if uploader.failures != self._failures:
             return False
-        promising = self._cycle.leads and not uploader.failing
-        return promising or monotonic() - self._since < _AWAY_SECONDS
+        follows = self._cycle.idle and not self._cycle.leads
+        return not (follows or uploader.failing) or monotonic() - self._since < _AWAY_SECONDS
 
 
 def _finish() -> None:
