@@ -80,7 +80,7 @@ def test_each_client_logs_what_it_leaves(
     assert len([each for each in caplog.messages if "not sent yet" in each]) == 1
     other.close(0.1)
     assert len([each for each in caplog.messages if "not sent yet" in each]) == 2
-    assert threads() == []
+    wait_until(lambda: not threads())
 
 
 def test_a_hasty_close_ends_a_patient_one_of_the_same_client_only(
