@@ -19,9 +19,10 @@ from .format import prepare
 from .holding import Exclusive, Reading, Transaction, give_back, is_held
 from .links import Links
 from .missing import append_missing
+from .mounts import host_share
 from .recent import Recent
 from .records import Notice
-from .recovery import cut_short, refuse_cut, repair_log, salvage_hint
+from .recovery import cut_short, refuse_changes, refuse_cut, repair_log, salvage_hint, wal_replaced
 from .renewal import renew_wal
 from .space import PAGE_SIZE
 from .write_lock import WriteLock
@@ -37,12 +38,6 @@ RECONNECT_SECONDS = 1.0
 
 _immortal: list[Links] = []
 _beginning = threading.RLock()
-
-
-LOST_AGAIN = (
-    "its write-ahead log is lost or cut short again and again. Find the program that deletes or writes to the files of "
-    "the spool (lsof), and end it."
-)
 
 
 class LogLostError(Exception):
@@ -78,6 +73,9 @@ class Access:
         self.broken = False
         self.begin_anew()
         forks.register(self)
+        shared = host_share(path)
+        if shared:
+            self._notice(shared, allowed=True)
         try:
             self.open()
             self._repair_log()
@@ -222,6 +220,7 @@ class Access:
         """
         if links.lost:
             raise LogLostError
+        refuse_changes(self.path, links)
         refuse_cut(self.path, links)
         if links.lock.owner is None:  # or this call interrupts one that holds it
             links.lock.verify()
@@ -229,8 +228,10 @@ class Access:
 
     def _mend(self) -> None:
         links = self._links  # a fork may take it away at any moment
-        if links and (links.lost or self.reconnect_due()):
-            self.recover()
+        if links:
+            refuse_changes(self.path, links)
+            if links.lost or self.reconnect_due():
+                self.recover()
 
     def reconnect_due(self) -> bool:
         """Whether SQLite has reported an error that may last as long as its connections, and none was made lately."""
@@ -246,11 +247,7 @@ class Access:
                 index_was_cut = links.watch.restore_index()
                 links.save_log()
         if replaced:
-            self._notice(
-                f"the write-ahead log of spool {self.path} was deleted or replaced by something else on this machine; "
-                "it was opened anew, and what was missing is appended again. Only ever open, copy or delete a spool "
-                "through SQLite or this package"
-            )
+            self.notices.append(wal_replaced(self.path))
 
         def renew() -> None:
             if links and not replaced:

@@ -8,12 +8,13 @@ import zlib
 from typing import TYPE_CHECKING
 
 from . import ledger, sql
-from .access import LOST_AGAIN, LogLostError
+from .access import LogLostError
 from .clock import monotonic
 from .connection import Patience, patiently, refuse_nested
 from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_busy, is_lasting, translated
 from .group import Rows
 from .recent import VERIFY_ROWS, VERIFY_SECONDS
+from .recovery import LOST_AGAIN
 from .space import LogFullError, in_the_log
 
 if TYPE_CHECKING:

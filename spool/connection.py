@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from .clock import monotonic
-from .errors import SpoolBusyError, is_busy
+from .errors import SpoolBusyError, SpoolError, is_busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,7 @@ def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False)
     # A byte of the server's words that was flipped must not keep everything else from being read.
     connection.text_factory = _as_text
     try:
+        refuse_adapters(path)
         for pragma in (*PRAGMAS, f"PRAGMA synchronous = {synchronous}"):
             # Some look at the file, and whoever opens it first after a crash locks it to read its log.
             patiently(partial(connection.execute, pragma))
@@ -67,6 +68,26 @@ def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False)
         connection.close()
         raise
     return connection
+
+
+_BOUND_TYPES = (str, bytes, float, int)
+"""The types of every value that is handed to SQLite."""
+
+
+def refuse_adapters(path: Path) -> None:
+    """
+    Refuse to go on in a program that has SQLite store something else than is handed to it.
+
+    Raises:
+        SpoolError: An adapter is registered for one of the types that SQLite itself knows.
+    """
+    adapters = sqlite3.adapters
+    for kind in _BOUND_TYPES:
+        if (kind, sqlite3.PrepareProtocol) in adapters:
+            raise SpoolError(
+                f"spool {path}: this program has called sqlite3.register_adapter({kind.__name__}, ...), which changes "
+                "what every SQLite database in it stores. Register the adapter for a class of its own instead."
+            )
 
 
 def page_size_in_file(path: Path) -> int | None:

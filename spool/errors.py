@@ -81,6 +81,21 @@ _HINTS: dict[int, tuple[type[SpoolError], str]] = {
 }
 _OTHERWISE = (SpoolError, "this is not expected: please report it")
 
+_NOT_SHARED = (
+    "this file system does not give processes the locks and the shared memory that SQLite needs: name another path by "
+    "spool_path or ALIGNAI_SPOOL_PATH, on a local disk"
+)
+_STUCK = f"its locks do not work, or a process was stopped while it opened the spool: see who has it open, {_OR_MOVE}"
+_HINTS[sqlite3.SQLITE_PROTOCOL] = (SpoolError, _STUCK)
+_HINTS_BY_NAME = dict.fromkeys(
+    ("SQLITE_IOERR_SHM", "SQLITE_IOERR_LOCK", "SQLITE_IOERR_RDLOCK", "SQLITE_IOERR_UNLOCK", "SQLITE_IOERR_CHECKRES"),
+    _NOT_SHARED,
+)
+"""What the more exact codes of SQLite say, by the beginnings of their names."""
+
+READONLY_ROLLBACK = 776
+"""SQLite's SQLITE_READONLY_ROLLBACK. A Python that was built with an old SQLite has no name for it."""
+
 
 def is_busy(error: BaseException | None) -> bool:
     """Whether *error*, or what it was raised from, says that a lock is taken, so that the call may be tried again."""
@@ -99,7 +114,11 @@ def busy() -> sqlite3.OperationalError:
 def translated(error: sqlite3.Error, path: str) -> SpoolError:
     """The spool's own error for what SQLite or its Python module raised."""
     kind, hint = _HINTS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, _OTHERWISE)
-    return kind(f"spool {path}: {error} - {hint}")
+    name = getattr(error, "sqlite_errorname", None)
+    if name is None:  # raised by Python's module itself
+        return kind(f"spool {path}: {error} - {hint}")
+    hint = next((each for begin, each in _HINTS_BY_NAME.items() if name.startswith(begin)), hint)
+    return kind(f"spool {path}: {error} ({name}) - {hint}")
 
 
 MISREAD = (TypeError, ValueError, OverflowError)

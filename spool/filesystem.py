@@ -20,12 +20,6 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MOUNTS = Path("/proc/self/mountinfo")
-_NETWORK = frozenset(
-    "9p afs ceph cifs fuse.glusterfs fuse.sshfs glusterfs lustre ncpfs nfs nfs4 smb3 smbfs".split()  # noqa: SIM905
-)
-
-
 _BESIDE = ("", "-wal", "-shm", "-journal", ".lease", ".lock")
 
 
@@ -197,32 +191,3 @@ def identity(path: Path | str | int | None) -> tuple[int, int] | None:
             raise  # as above: else the log would be taken for lost
         return None
     return stat.st_dev, stat.st_ino
-
-
-def refuse_network(path: Path) -> None:
-    """
-    Refuse a spool on a network file system: WAL needs memory that all processes share, so one machine.
-
-    Raises:
-        SpoolError: The path is on such a file system.
-    """
-    kind = _kind_of_mount(path.absolute())
-    if kind in _NETWORK:
-        raise SpoolError(
-            f"spool {path}: this is on a network file system ({kind}), where SQLite's write-ahead log does not work "
-            "- set spool_path or ALIGNAI_SPOOL_PATH to a local disk"
-        )
-
-
-def _kind_of_mount(path: Path) -> str | None:
-    """The type of the file system that holds *path*, where /proc tells (Linux)."""
-    try:
-        lines = _MOUNTS.read_text().splitlines()
-    except OSError:
-        return None
-    kinds = {}
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        kinds[before.split(" ")[4].replace("\\040", " ")] = after.split(" ")[0]
-    folder = Path(os.path.realpath(path))
-    return next((kinds[str(each)] for each in (folder, *folder.parents) if str(each) in kinds), None)

@@ -12,6 +12,7 @@ from .aside import is_headless, set_aside
 from .connection import connect, page_size_in_file, patiently, wal_of
 from .errors import (
     MISREAD,
+    READONLY_ROLLBACK,
     SpoolBusyError,
     SpoolCorruptError,
     SpoolError,
@@ -20,8 +21,9 @@ from .errors import (
     misread,
     translated,
 )
-from .filesystem import create_private, identity, refuse_network, size_of
+from .filesystem import create_private, identity, size_of
 from .log import refuse_strange, unseen
+from .mounts import refuse_long, refuse_network, refuse_second_name
 from .space import PAGE_SIZE, page_size
 from .write_lock import WriteLock
 
@@ -56,10 +58,12 @@ def prepare(path: Path, project_id: str, tell: Callable[[Path], object] = lambda
         SpoolMismatchError: The file is no spool, or another project's.
         SpoolError: The path cannot be used.
     """
+    refuse_long(path)
     refuse_network(path)
     looks = 0
     for _ in range(_MOST_TRIES):
         create_private(path)
+        refuse_second_name(path)
         found = identity(path)
         headless = is_headless(path)
         try:
@@ -161,7 +165,7 @@ def _is_spool(path: Path, project_id: str, lock: WriteLock) -> bool:
                 return True
         patiently(lambda: _migrate(path, project_id, lock))
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+        if error.sqlite_errorcode != READONLY_ROLLBACK:
             raise
         return False
     return True

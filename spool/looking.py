@@ -13,6 +13,7 @@ from .aside import is_headless
 from .connection import connect, patiently, wal_of
 from .errors import SpoolCorruptError, SpoolError, SpoolMismatchError, from_os, translated
 from .format import verify
+from .mounts import refuse_second_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,7 @@ def looking_at(path: Path) -> Iterator[sqlite3.Connection]:
         raise from_os(error, str(path)) from error
     if not there:
         raise SpoolError(f"spool {path}: there is no such file - name the spool, or set ALIGNAI_SPOOL_PATH")
+    refuse_second_name(path)
     if is_headless(path):
         raise SpoolCorruptError(
             f"spool {path}: the file is empty, and its write-ahead log is not. Keep both; a worker sets them aside."

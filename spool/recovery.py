@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from .aside import name_aside
 from .clock import monotonic
-from .connection import patiently
-from .errors import SpoolCorruptError
+from .connection import patiently, refuse_adapters
+from .errors import SpoolCorruptError, SpoolError
 from .filesystem import size_of
 from .inspection import check
 from .log import copy_whole, is_illegible, may_be_cut_off, pages_in_log, rescue, unseen
+from .mounts import linked
 from .records import Notice
 from .space import PENDING_BYTE
 
@@ -74,6 +75,33 @@ def is_cut(path: Path, links: Links) -> bool:
         return False
     lock_page = PENDING_BYTE // links.page_size + 1
     return not set(range(in_file + 1, pages + 1)) - {lock_page} <= pages_in_log(path, links.page_size)
+
+
+def refuse_changes(path: Path, links: Links) -> None:
+    """
+    Refuse to go on after what a running program may not do to a spool.
+
+    Raises:
+        SpoolError: The file has got a second name, or sqlite3 an adapter.
+    """
+    if links.watch.has_second_name:
+        raise SpoolError(linked(path))
+    refuse_adapters(path)
+
+
+LOST_AGAIN = (
+    "its write-ahead log is lost or cut short again and again. Find the program that deletes or writes to the files of "
+    "the spool (lsof), and end it."
+)
+
+
+def wal_replaced(path: Path) -> Notice:
+    """Say that the log was deleted or replaced."""
+    return Notice(
+        f"the write-ahead log of spool {path} was deleted or replaced by something else on this machine; "
+        "it was opened anew, and what was missing is appended again. Only ever open, copy or delete a spool "
+        "through SQLite or this package"
+    )
 
 
 def cut_short(path: Path, aside: Path | None, project_id: str) -> Notice:

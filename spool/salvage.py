@@ -204,6 +204,7 @@ def _made_whole(path: Path) -> Iterator[Path]:
         try:
             give_to_owner(draft, path.parent)
             os.link(draft, path)
+            draft.unlink()  # a worker refuses a file with two names
         except FileExistsError:
             raise SpoolError(f"spool {path}: {_EXISTS}") from None
     sync_folder(path.parent)

@@ -95,6 +95,14 @@ class Watch:
         return True
 
     @property
+    def has_second_name(self) -> bool:
+        """Whether the file has a hard link."""
+        try:
+            return os.stat(self._path).st_nlink > 1  # noqa: PTH116 - on the way of every look, as in `identity`
+        except OSError:
+            return False
+
+    @property
     def file_shrank(self) -> bool:
         """Whether the file is shorter than it was: a checkpoint has given pages back, or it was cut short."""
         size = size_of(self._path)

@@ -260,17 +260,19 @@ def test_a_lasting_error_leads_to_new_connections_once_a_second(spool: Spool, mo
     error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
 
     class Broken:
+        def __init__(self, db: sqlite3.Connection) -> None:
+            self.db = db
+
         def __getattr__(self, name: str) -> object:
-            return getattr(db, name)
+            return getattr(self.db, name)
 
         def execute(self, *_: object) -> None:
             raise error
 
-    db = spool._access.links().append
-    spool._access.links().append = Broken()  # type: ignore[assignment]
+    spool._access.links().append = Broken(spool._access.links().append)  # type: ignore[assignment]
     assert spool.append(b"more") == 2
     assert made == [1]
-    spool._access.links().append = Broken()  # type: ignore[assignment]
+    spool._access.links().append = Broken(spool._access.links().append)  # type: ignore[assignment]
     for _ in range(20):
         with pytest.raises(SpoolError, match="disk"):
             spool.append(b"more")

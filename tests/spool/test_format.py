@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool import Lease, Spool, SpoolError, SpoolMismatchError, SpoolVersionError, filesystem, sql
+from alignai.spool import Lease, Spool, SpoolError, SpoolMismatchError, SpoolVersionError, sql
 from alignai.spool import format as format_
+from alignai.spool import mounts as mounts_
 from tests.spool.look import ask, payloads, shm, wal
 from tests.spool.processes import process
 
@@ -152,7 +153,7 @@ MOUNTS = """\
 def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     def mount(kind: str) -> None:
         (tmp_path / "mountinfo").write_text(MOUNTS.format(kind=kind))
-        monkeypatch.setattr(filesystem, "_MOUNTS", tmp_path / "mountinfo")
+        monkeypatch.setattr(mounts_, "MOUNTS", tmp_path / "mountinfo")
 
     return mount
 
@@ -166,7 +167,7 @@ def test_a_network_file_system_is_refused_and_the_remedy_named(
 
     mounts(kind)
     with pytest.raises(SpoolError, match=rf"network file system \({kind}\).*ALIGNAI_SPOOL_PATH to a local disk"):
-        filesystem.refuse_network(Path(name))
+        mounts_.refuse_network(Path(name))
 
 
 @pytest.mark.parametrize("name", ["/spool.db", "/net/local/spool.db", "/network/spool.db"])
@@ -174,7 +175,7 @@ def test_a_local_file_system_is_not(mounts: Callable[[str], None], name: str) ->
     from pathlib import Path
 
     mounts("nfs4")
-    filesystem.refuse_network(Path(name))
+    mounts_.refuse_network(Path(name))
 
 
 def test_a_spool_asks_before_it_makes_anything(mounts: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,8 +190,8 @@ def test_a_spool_asks_before_it_makes_anything(mounts: Callable[[str], None], mo
 def test_where_the_system_does_not_tell_its_mounts_nothing_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(filesystem, "_MOUNTS", path)
-    filesystem.refuse_network(path)
+    monkeypatch.setattr(mounts_, "MOUNTS", path)
+    mounts_.refuse_network(path)
 
 
 def test_a_link_that_leads_in_a_circle_is_an_error(path: Path) -> None:
