@@ -111,7 +111,6 @@ class Access:
 
     def _connect(self) -> None:
         prepare(self.path, self._project_id, self._notice_damage)
-        self.dirty = True  # what others wrote before, and died, may not be on stable storage
         lock = WriteLock(self.path)
         with lock.held_if_free():  # the first connection of all may write to the wal-index
             links = Links(self.path, self._synchronous, self._space, lock)

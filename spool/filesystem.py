@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import SpoolError, from_os
-from .ownership import create, give_to_owner
+from .ownership import create_unopened, give_to_owner
 
 if sys.platform != "win32":
     import fcntl
@@ -52,17 +52,12 @@ def create_private(path: Path) -> None:
     """
     try:
         _make_folders(path.parent)
-        descriptor = create(path)
+        create_unopened(path)
     except FileExistsError:
         _take_over(path)
         return
     except OSError as error:
         raise from_os(error, str(path)) from error
-    try:
-        os.fchmod(descriptor, 0o600)  # whatever the umask took away
-    finally:
-        # No SQLite connection of this process can be on a file that is a moment old, so that closing harms no lock.
-        os.close(descriptor)
     sync_folder(path.parent)
 
 
@@ -86,6 +81,8 @@ def _make_folders(folder: Path) -> None:
         missing.mkdir(mode=0o700, exist_ok=True)
         missing.chmod(0o700)
         give_to_owner(missing, missing.parent)
+        with suppress(PermissionError):  # a folder that may be entered, but not read
+            sync_folder(missing.parent)
 
 
 def sync_folder(folder: Path) -> None:

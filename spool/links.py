@@ -42,6 +42,7 @@ class Links:
         self._pid = os.getpid()  # before this, interrupted by a signal, there is nothing to close
         self._path = path
         self._log = wal_of(path)
+        self._synced: tuple[int, int] | None = None
         try:
             self.reader = self._open(path, synchronous, read_only=True)
             self.append = self._open(path, synchronous)
@@ -73,10 +74,25 @@ class Links:
         """Bytes of the log."""
         return size_of(self._log)
 
+    @property
+    def unsynced(self) -> bool:
+        """Whether the log was written to since this process has synced it, by a process that is dead by now perhaps."""
+        return self._log_state() != self._synced
+
     def sync_log(self) -> None:
         """Put the log on stable storage; where it is gone, the next look says so."""
+        state = self._log_state()
         with suppress(FileNotFoundError):
             sync_wal(self._log)
+        self._synced = state
+
+    def _log_state(self) -> tuple[int, int]:
+        """What changes when the log is written to."""
+        try:
+            found = self._log.stat()
+        except OSError:
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
 
     def checkpoint(self) -> None:
         """

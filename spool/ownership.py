@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,39 @@ def create(path: Path, flags: int = os.O_RDWR) -> int:
     """
     descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
     try:
+        if sys.platform != "win32":
+            os.fchmod(descriptor, 0o600)  # whatever the umask took away
         if owner := _other_owner(path.parent):
             os.chown(descriptor, *owner)  # not by its name: the owner could have put another file there
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def create_unopened(path: Path) -> None:
+    """
+    Do the same without a descriptor that would have to be closed.
+
+    Another thread may have opened the file with SQLite by then, and closing any descriptor of it would drop SQLite's
+    locks. Only Linux lets everyone make a file in this way; elsewhere a moment remains in which that can happen.
+
+    Raises:
+        FileExistsError: There is one.
+        OSError: The system refuses.
+    """
+    if sys.platform != "linux":
+        os.close(create(path))
+        return
+    os.mknod(path, 0o600 | stat.S_IFREG)
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)  # of this kind one drops no locks
+    try:
+        name = f"/proc/self/fd/{descriptor}"
+        os.chmod(name, 0o600)  # noqa: PTH101 - whatever the umask took away
+        if owner := _other_owner(path.parent):
+            os.chown(name, *owner)
+    finally:
+        os.close(descriptor)
 
 
 def give_to_owner(new: Path, folder: Path) -> None:

@@ -65,7 +65,7 @@ class Upkeep:
             try:
                 with access.exclusive() as links:
                     access.verify(links)
-                    dirty, access.dirty = access.dirty, False
+                    dirty, access.dirty = access.dirty or links.unsynced, False
             except LogLostError:
                 access.recover()
                 with access.exclusive() as links:
