@@ -3,8 +3,9 @@ Network: whatever the way to the server does, what was acknowledged arrives, in 
 
 A trial is one worker process with a real `AlignAI`, and a socket server that meets it with every fault of
 `Weather` drawn at random: plain or over TLS, directly or through a proxy, with a resolver that works or fails at
-times. The worker records and flushes through some spells of bad weather and some of no server at all. Then the weather
-is good, and what the server has stored is held against what the worker has acknowledged.
+times, by two addresses the first of which is mute, past something that objects to compressed bodies or to kept
+connections. The worker records and flushes through some spells of bad weather and some of no server at all. Then the
+weather is good, and what the server has stored is held against what the worker has acknowledged.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignai.spool import Spool
-from tests.campaign.network_weather import Weather, checksum
+from tests.campaign.network_delivery import checksum
+from tests.campaign.network_habits import MUTE_ADDRESS, Objection, mute_port
+from tests.campaign.network_weather import Weather
 from tests.campaign.network_worker import SCRIPT, Told, content, recording
 from tests.clients import PROJECT
 from tests.servers.raw import OK, RawServer, answer
@@ -30,7 +33,7 @@ from tests.waiting import PATIENCE
 if TYPE_CHECKING:
     import random
 
-    from tests.campaign.network_weather import Delivery
+    from tests.campaign.network_delivery import Delivery
     from tests.campaign.point import Run, Trial
 
 FAILING_RESOLVER = """
@@ -45,7 +48,7 @@ socket.getaddrinfo = resolve
 """No test can make the machine's own resolver fail."""
 
 
-WAYS = ("plain", "plain", "tls", "proxy", "resolver") if shutil.which("openssl") else ("plain", "proxy", "resolver")
+WAYS = ("plain", "plain", "proxy", "resolver", "mute address", *(["tls"] if shutil.which("openssl") else []))
 
 
 def run(run: Run) -> None:
@@ -54,7 +57,8 @@ def run(run: Run) -> None:
         with tempfile.TemporaryDirectory() as folder, RawServer(answer(OK)) as elsewhere:
             way = trial.rng.choice(WAYS)
             tls = certificates(folder) if way == "tls" else None
-            weather = Weather(trial.seed, elsewhere.url + "/stolen", tls)
+            objection = Objection.drawn(trial.rng)
+            weather = Weather(trial.seed, elsewhere.url + "/stolen", tls, objection)
             with RawServer(weather.serve, reads=False) as server:
                 one_trial(run, trial, Path(folder), weather, server, way)
             trial.check("the key goes to no other server", holds=elsewhere.connections == 0)
@@ -64,13 +68,17 @@ def run(run: Run) -> None:
 def one_trial(run: Run, trial: Trial, folder: Path, weather: Weather, server: RawServer, way: str) -> None:
     """Some spells of bad weather for one worker, a good one, and the reckoning."""
     log, spool_path = folder / "log", folder / "spool.db"
-    url, script, env = _way(way, server, folder)
-    config = _config(trial.rng)
-    with log.open("w") as sink, recording(url, spool_path, sink, script=script, env=env, **config) as worker:
+    config = _config(trial.rng, way)
+    if weather.objection:  # each second request may have to wait for its turn
+        config |= {"flush_batch_size": 50, "max_batch_bytes": 1 << 20}
+    with contextlib.ExitStack() as stack:
+        url, script, env = _way(way, server, folder, stack)
+        sink = stack.enter_context(log.open("w"))
+        worker = stack.enter_context(recording(url, spool_path, sink, script=script, env=env, **config))
         acknowledged: list[str] = []
         for _ in range(trial.rng.randint(1, 3)):
             acknowledged += spell(trial, worker, weather, server, first=len(acknowledged) + 1)
-        weather.roughness = 0.0
+        weather.roughness, weather.too_large = 0.0, False
         arrived(trial, worker)
         figures = worker.tell("stats")
         expected = {"pending": 0, "in_flight": 0, "sent": len(acknowledged), "rejected": 0, "dropped": 0}
@@ -88,6 +96,7 @@ def spell(trial: Trial, worker: Told, weather: Weather, server: RawServer, first
     """Bad weather, or no server, while the worker records and flushes; what it has recorded."""
     rng = trial.rng
     weather.roughness = rng.choice([0.2, 0.6, 1.0])
+    weather.too_large = rng.random() < 0.15
     ids: list[str] = []
     with contextlib.ExitStack() as absence:
         if rng.random() < 0.2:
@@ -141,18 +150,19 @@ def _said(event_id: str) -> int:
     return checksum(content(int(event_id)))
 
 
-def _config(rng: random.Random) -> dict[str, Any]:
+def _config(rng: random.Random, way: str) -> dict[str, Any]:
     return {
         "flush_interval_ms": rng.choice([1, 50, 500]),
         "flush_batch_size": rng.choice([1, 10, 50]),
         "max_batch_bytes": rng.choice([2000, 1 << 20]),
-        "request_timeout_seconds": rng.choice([0.2, 0.5]),
+        # Time for the second of two addresses, whose turn comes after a quarter of a second.
+        "request_timeout_seconds": 1 if way == "mute address" else rng.choice([0.2, 0.5]),
         "synchronous": rng.choice(["normal", "full"]),
         "sent_retention_seconds": rng.choice([0, 3600]),
     }
 
 
-def _way(way: str, server: RawServer, folder: Path) -> tuple[str, str, dict[str, str]]:
+def _way(way: str, server: RawServer, folder: Path, stack: contextlib.ExitStack) -> tuple[str, str, dict[str, str]]:
     """The address that the worker is given, its script and what more is in its environment."""
     direct = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
     if way == "tls":
@@ -160,6 +170,9 @@ def _way(way: str, server: RawServer, folder: Path) -> tuple[str, str, dict[str,
     if way == "proxy":
         proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY"), server.url)
         return "http://ingestion.invalid", SCRIPT, {"NO_PROXY": "", "no_proxy": "", **proxy}
+    if way == "mute address":
+        mute = {"MUTE_PORT": str(stack.enter_context(mute_port()))}
+        return f"http://localhost:{server.port}", MUTE_ADDRESS + SCRIPT, direct | mute
     if way == "resolver":
         return f"http://localhost:{server.port}", FAILING_RESOLVER + SCRIPT, direct
     return server.url, SCRIPT, direct

@@ -11,17 +11,20 @@ import itertools
 import json
 import random
 import threading
-import zlib
 from collections import Counter
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from tests.servers.raw import OK, body, gone, header, http, is_whole, read_request, reset, silence, trickle
+from tests.campaign.network_delivery import Delivery, parsed
+from tests.campaign.network_habits import read_slowly
+from tests.servers.raw import OK, gone, http, is_whole, read_request, reset, silence, trickle
 
 if TYPE_CHECKING:
     import socket
     import ssl
     from collections.abc import Callable
+
+    from tests.campaign.network_habits import Objection
 
 MOST_FAULTS = 8
 """How often the server itself fails on one request: after ten times an SDK suspects the events, and rightly."""
@@ -39,14 +42,6 @@ _NO_OBJECTS = (b"[]", b"null", b"1", b'"taken"', b"", b"[" * 9000)
 _GIANT = b'{"x":"' + b"a" * 500_000 + b'"}'
 
 
-class Delivery(NamedTuple):
-    """A request that was stored: its id, of each event the id and the checksum of what it says, and its key."""
-
-    request_id: str
-    events: tuple[tuple[str, int], ...]
-    key: str | None
-
-
 class Weather:
     """
     The script of a `RawServer` that does not read: what happens on each connection.
@@ -55,20 +50,30 @@ class Weather:
         seed: What everything random follows from.
         elsewhere: Where redirects lead to.
         tls: The server's side of TLS, and one whose certificate nobody vouches for; where it is to speak it.
+        objection: What is never taken, in good weather either.
 
     Attributes:
         roughness: Which part of the requests meets with a fault; 0 in good weather.
+        too_large: Whether every request is refused for its size.
         taken: What was stored, in order, repeats included.
         met: Which faults the client has met with, and how often.
     """
 
-    def __init__(self, seed: str, elsewhere: str, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None) -> None:
+    def __init__(
+        self,
+        seed: str,
+        elsewhere: str,
+        tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
+        objection: Objection | None = None,
+    ) -> None:
         self.roughness = 0.0
+        self.too_large = False
         self.taken: list[Delivery] = []
         self.met: Counter[str] = Counter()
         self._rng = random.Random(seed)
         self._elsewhere = elsewhere
         self._tls = tls
+        self.objection = objection
         self._lock = threading.Lock()
         self._known: set[str] = set()
         self._failed: Counter[str] = Counter()
@@ -92,6 +97,8 @@ class Weather:
             "reset mid-request": lambda: (conn.recv(self._rng.randint(1, 400)), reset(conn, b"", 0)),
             "nothing read": lambda: gone(conn, 0.5),
             "answered unasked": lambda: conn.sendall(http(503, b"{}")),
+            "answered early": lambda: (conn.recv(200), conn.sendall(http(503, b"{}")), silence(conn, b"", 0)),
+            "answered early and closed": lambda: (conn.recv(200), conn.sendall(http(401, b"{}"))),
         }
         if self._tls:
             faults["bad certificate"] = lambda: (
@@ -104,11 +111,31 @@ class Weather:
             faults[name]()
 
     def _go_on(self, conn: socket.socket) -> None:
-        while conn.fileno() >= 0 and (request := read_request(conn)) and is_whole(request):
-            if self._draw():
+        for number in itertools.count():
+            if conn.fileno() < 0 or not is_whole(request := self._read(conn)):
+                return
+            if self.objection and self.objection.concerns(request, number):
+                self.met[self.objection.to] += 1
+                self.objection.answer(conn, self._status_of(self.objection.status, request))
+            elif self.too_large:
+                self._refuse_size(conn, request)
+            elif self._draw():
                 self._misbehave(conn, request)
             else:
                 self._answer_well(conn, request)
+
+    def _read(self, conn: socket.socket) -> bytes:
+        if not self._draw(0.1):
+            return read_request(conn)
+        self.met["slow line"] += 1
+        return read_slowly(conn)
+
+    def _refuse_size(self, conn: socket.socket, request: bytes) -> None:
+        """Never refuse the size of what was taken before: the parts would come under request ids of their own."""
+        with self._lock:
+            known = parsed(request).request_id in self._known
+        self.met["too large"] += 1
+        conn.sendall(http(503 if known else 413, _PAGE, "text/html"))
 
     def _draw(self, part: float = 1.0) -> bool:
         return self._rng.random() < self.roughness * part
@@ -188,10 +215,12 @@ class Weather:
         }
 
     def _status(self, request: bytes) -> bytes:
-        status = self._rng.choice(STATUSES)
-        if status == 500 and not self._may_fail(request):
-            status = 503
+        status = self._status_of(self._rng.choice(STATUSES), request)
         return http(status, _PAGE, "text/html", retry_after=self._rng.choice(RETRY_AFTER))
+
+    def _status_of(self, status: int, request: bytes) -> int:
+        """The status, or another if the server has failed so often on this request that it would be suspected."""
+        return 503 if status == 500 and not self._may_fail(request) else status
 
     def _code(self, request: bytes) -> bytes:
         code, status = self._rng.choice([*FAILURES.items(), *LIMITS.items()])
@@ -205,20 +234,3 @@ class Weather:
         request_id = parsed(request).request_id
         self._failed[request_id] += 1
         return self._failed[request_id] <= MOST_FAULTS
-
-
-def parsed(request: bytes) -> Delivery:
-    """What a request as received delivers."""
-    content = body(request)
-    if header(request, "content-encoding") == "gzip":
-        content = gzip.decompress(content)
-    found = json.loads(content)
-    events = tuple(
-        (event["id"], checksum(event["properties"]["messageProperties"]["messageContent"])) for event in found["events"]
-    )
-    return Delivery(found["requestId"], events, header(request, "authorization"))
-
-
-def checksum(text: str) -> int:
-    """What a message is known by."""
-    return zlib.crc32(text.encode())

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from alignai import events
 from alignai.spool import Spool, sql
 from tests.campaign.network import sound
-from tests.campaign.network_weather import parsed
+from tests.campaign.network_delivery import parsed
 from tests.campaign.network_worker import SCRIPT, recording
 from tests.clients import PROJECT
 from tests.servers.raw import OK, RawServer, reset

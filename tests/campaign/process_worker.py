@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import threading
+import time
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -140,6 +144,84 @@ def just_ends(_: str) -> None:
     """The process ends without close while its threads go on."""
     _in_threads(3, lambda: work(100_000), daemon=True)
     work(100)
+
+
+def only_opens(_: str) -> None:
+    """The client is there, and records nothing."""
+    print("open", flush=True)
+    sys.stdin.readline()
+    _close()
+
+
+def breaks_off(_: str) -> None:
+    """The process ends while it uploads, without a word."""
+    assert Here.sdk
+    work(2)
+    Here.sdk.flush(random.uniform(0.05, 0.25))
+    os._exit(0)
+
+
+def sender_dies(times: str) -> None:
+    """Something throws exceptions into the SDK's own threads, again and again."""
+    for _ in range(int(times)):
+        work(20)
+        for thread in threading.enumerate():
+            if thread.name.startswith("alignai"):
+                thrown = ctypes.py_object(random.choice([SystemExit, MemoryError, RuntimeError]))
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), thrown)
+        time.sleep(random.uniform(0, 0.05))
+    print("worked", flush=True)
+    sys.stdin.readline()
+    _close()
+
+
+class TooLongError(Exception):
+    """What the signal handler raises."""
+
+
+def interrupted(times: str) -> None:
+    """A time limit interrupts calls anywhere, while other threads record too."""
+
+    def raises(*_: object) -> None:
+        raise TooLongError
+
+    signal.signal(signal.SIGALRM, raises)
+    threads = _in_threads(2, lambda: work(150))
+    for _ in range(int(times)):
+        with suppress(TooLongError):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-6, 2e-3))
+                work(3)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    for thread in threads:
+        thread.join()
+    print("worked", flush=True)
+    sys.stdin.readline()
+    _close()
+
+
+def opening_forks(times: str) -> None:
+    """The process forks while one of its threads makes one client after another."""
+    over = threading.Event()
+
+    def opens() -> None:
+        while not over.is_set():
+            AlignAI(config=Config(**Here.orders.config)).close(0)
+
+    threads = _in_threads(1, opens)
+    for number in range(int(times)):
+        work(2)
+        pid = os.fork()
+        if not pid:
+            child("", 3, ("close", "exit", "die", "exit")[number % 4])
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        assert status == (-signal.SIGKILL if number % 4 == 2 else 0), status
+    over.set()
+    for thread in threads:
+        thread.join()
+    _close()
 
 
 def main() -> None:

@@ -15,14 +15,14 @@ import socket
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.campaign.kill_oracle import Story, conserved
 from tests.campaign.kill_server import BadDay
-from tests.campaign.kill_worker import Orders
+from tests.campaign.process_place import LIFE, RECORDER, Place
+from tests.campaign.process_uploads import CALM, UPLOADS
 from tests.clients import worker
 from tests.servers.connect import ConnectServer
 from tests.waiting import wait_until
@@ -31,52 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.campaign.point import Run, Trial
-
-LIFE = "from tests.campaign.process_worker import main; main()"
-GREEN_LIFE = "from gevent import monkey; monkey.patch_all(); " + LIFE
-LATE_WORK = "import atexit, sys; atexit.register(lambda: sys.modules['tests.campaign.process_worker'].work(5)); " + LIFE
-RECORDER = "from tests.campaign.kill_worker import main; main()"
-VISIT = 5.0
-"""Seconds after which a web application has not answered."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a trial happens."""
-
-    trial: Trial
-    server: ConnectServer
-    folder: Path
-    config: dict[str, Any]
-
-    @property
-    def spool_path(self) -> Path:
-        return self.folder / "spool.db"
-
-    def orders(self, name: str, **orders: Any) -> Orders:
-        """Orders for a process; all write to one log."""
-        return Orders(name, str(self.folder / "log"), **{"config": self.config, **orders})
-
-    def lives(self, life: str, argument: str = "", script: str = LIFE) -> None:
-        """A process lives its life to the end, without an error."""
-        with self.worker(script, life, self.orders("parent").encoded(), argument) as process:
-            self.ended(process)
-
-    def worker(self, script: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start a process."""
-        return worker(script, self.server.url, self.spool_path, *arguments, stderr=subprocess.PIPE)
-
-    def ended(self, process: subprocess.Popen[str], *codes: int) -> None:
-        """See that a process ends as it should, and has no error to log."""
-        try:
-            _, logged = process.communicate(timeout=90)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            self.trial.fail(f"{process.args} hangs: {process.communicate()}")
-        well = process.returncode in (codes or (0,))
-        self.trial.check(f"{process.args[3:]} ends well: {process.returncode}, {logged}", holds=well)
-        clean = not any(word in logged for word in ("ERROR", "Traceback", "Exception ignored"))
-        self.trial.check(f"{process.args[3:]} logs no error: {logged}", holds=clean)
 
 
 def children(method: str) -> Callable[[Place], None]:
@@ -178,6 +132,11 @@ def visit(bound: Path, *, kills: bool = False) -> int | None:
     return pid
 
 
+GREEN_LIFE = "from gevent import monkey; monkey.patch_all(); " + LIFE
+LATE_WORK = "import atexit, sys; atexit.register(lambda: sys.modules['tests.campaign.process_worker'].work(5)); " + LIFE
+VISIT = 5.0
+"""Seconds after which a web application has not answered."""
+
 WAYS: dict[str, Callable[[Place], None]] = {
     "fork": children("fork"),
     "gunicorn sync": prefork("sync"),
@@ -195,6 +154,7 @@ WAYS: dict[str, Callable[[Place], None]] = {
     "gunicorn gevent": prefork("gevent"),
     "gevent": lambda place: place.lives("crowd", "100", GREEN_LIFE),
     "terminated": terminated,
+    **UPLOADS,
 }
 
 
@@ -216,7 +176,8 @@ def one_trial(run: Run, trial: Trial, way: str) -> None:
     }
     with tempfile.TemporaryDirectory() as folder, ConnectServer() as server:
         place = Place(trial, server, Path(folder), config)
-        with BadDay(server, trial.seed, failing=rng.choice([0, 0.2]), away=rng.choice([0, 0.3]), most=50):
+        day = BadDay(server, trial.seed, failing=rng.choice([0, 0.2]), away=rng.choice([0, 0.3]), most=50)
+        with contextlib.nullcontext() if way in CALM else day:
             WAYS[way](place)
         story = Story()
         story.tell(place.orders("all"), (Path(folder) / "log").read_text().splitlines())
