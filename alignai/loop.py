@@ -112,11 +112,13 @@ class Loop:
     # -- on the thread -------------------------------------------------------------------------------------------------
 
     def _run(self, delay: float) -> None:
+        died = True
         try:
             try:
                 if self._begins():
                     self._wait(delay)
                     self._repeat()
+                died = False
             except BaseException as error:  # noqa: BLE001 - whatever it is, someone should hear of it
                 self._report_death(error)
             finally:
@@ -124,7 +126,19 @@ class Loop:
                     self.alive = False
                     self._at_end()
         except BaseException as error:  # noqa: BLE001 - as above
+            died = True
             self._report_death(error)
+        if died:
+            self._start_again()
+
+    def _start_again(self) -> None:
+        """Start another thread in place of this one: what killed it may have killed all that looks after it."""
+        with self._starting:
+            if self._thread is not threading.current_thread():
+                return
+            self._thread = None
+        with suppress(BaseException):  # the interpreter exits, or there is a limit: the next event tries again
+            self.start(_AFTER_ERROR_SECONDS)
 
     def _begins(self) -> bool:
         with self._starting:

@@ -38,6 +38,14 @@ def kill(name: str) -> None:
     wait_until(lambda: not thread.is_alive())
 
 
+def kill_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill both threads, as if neither could be started again."""
+    with monkeypatch.context() as dead:
+        dead.setattr("alignai.loop.Loop.start", lambda *_: None)
+        while running := threads():  # one may have been in the middle of starting the other
+            kill(running[0])
+
+
 # -- without recording -------------------------------------------------------------------------------------------------
 
 
@@ -80,14 +88,25 @@ def test_a_thread_that_is_killed_is_started_again_without_an_event(
     assert f"{name} has died and is started again: SystemExit" in caplog.text
 
 
+def test_threads_that_are_killed_at_once_are_started_again_without_an_event(
+    connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither can then start the other."""
+    with client(connect_server.url, spool_path):
+        with monkeypatch.context() as alone:
+            alone.setattr("alignai.sender_threads.SenderThreads.start", lambda *_: None)
+            for name in OURS:
+                kill(name)
+            wait_until(lambda: threads() == list(OURS))
+        ids = backlog(spool_path)
+        wait_until(lambda: connect_server.ids() == ids)
+
+
 def test_when_both_threads_are_killed_the_next_event_starts_them_again(
     connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with client(connect_server.url, spool_path) as sdk:
-        with monkeypatch.context() as dead:
-            dead.setattr("alignai.sender_threads.SenderThreads.start", lambda *_: None)
-            for name in OURS:
-                kill(name)
+        kill_all(monkeypatch)
         assert threads() == []
         ids = record(sdk, 1)
         wait_until(lambda: connect_server.ids() == ids)
@@ -100,7 +119,7 @@ def test_a_thread_that_is_killed_gives_the_lease_back(
         record(sdk, 1)
         assert sdk.flush()
         with monkeypatch.context() as dead:
-            dead.setattr("alignai.sender_threads.SenderThreads.start", lambda *_: None)
+            dead.setattr("alignai.loop.Loop.start", lambda *_: None)
             kill("alignai-sender")
             other = Lease(spool_path)
             assert other.acquire()
@@ -149,10 +168,7 @@ def test_a_start_that_is_interrupted_leaves_nothing_behind(
         raise KeyboardInterrupt
 
     with client(connect_server.url, spool_path, flush_batch_size=1) as sdk:
-        with monkeypatch.context() as busy:
-            busy.setattr("alignai.sender_threads.SenderThreads.start", lambda *_: None)
-            for name in OURS:
-                kill(name)
+        kill_all(monkeypatch)
         with monkeypatch.context() as signal:
             signal.setattr(threading.Thread, "start", interrupted)
             with pytest.raises(KeyboardInterrupt):
