@@ -161,6 +161,7 @@ class APIClient:
             self._api_key,
             too_slow=error.too_slow,
             unsent=error.unsent,
+            called_off=error.called_off,
         )
 
     def _post(self, body: bytes, deadline: Deadline, headers: Mapping[str, str]) -> Answer:

@@ -97,6 +97,11 @@ class Line:
                     self._held.shutdown(socket.SHUT_RDWR)
 
     @property
+    def called_off(self) -> bool:
+        """Whether `abort` was called."""
+        return self._cut
+
+    @property
     def ran_out(self) -> bool:
         """Whether the deadline has passed, and `abort` was not called."""
         return self._deadline.expired and not self._cut

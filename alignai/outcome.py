@@ -46,6 +46,7 @@ class Outcome:
         fault: Whether the server itself failed on this very request, as it would where one event makes it fail.
         too_slow: Whether the time ran out because the line takes so long for a request of this size.
         unsent: Whether the server cannot have all of the request.
+        called_off: Whether this process ended it before it was over.
 
     """
 
@@ -55,6 +56,7 @@ class Outcome:
     fault: bool = False
     too_slow: bool = False
     unsent: bool = False
+    called_off: bool = False
 
 
 _BY_CODE: Final = {
@@ -127,9 +129,9 @@ def judge(answer: Answer, secret: str) -> Outcome:
     return Outcome(verdict, APIError(answer.status, _text(answer, secret)), answer.retry_after, _is_fault(answer))
 
 
-def unanswered(verdict: Verdict, why: str, secret: str, *, too_slow: bool = False, unsent: bool = False) -> Outcome:
-    """Return the outcome when there was no HTTP answer."""
-    return Outcome(verdict, APIError(0, _tidy(why, secret, _TEXT_LENGTH)), too_slow=too_slow, unsent=unsent)
+def unanswered(verdict: Verdict, why: str, secret: str, **flags: bool) -> Outcome:
+    """Return the outcome when there was no HTTP answer; *flags* are fields of it."""
+    return Outcome(verdict, APIError(0, _tidy(why, secret, _TEXT_LENGTH)), **flags)
 
 
 def names_method(answer: Answer) -> bool:

@@ -38,14 +38,24 @@ class NoAnswerError(Exception):
         misconfigured: Whether the address or a proxy is such that no request can be made at all.
         too_slow: Whether the time ran out because the line takes so long for a request of this size.
         unsent: Whether the server cannot have all of the request.
+        called_off: Whether it was ended by `abort`.
 
     """
 
-    def __init__(self, why: str, *, misconfigured: bool = False, too_slow: bool = False, unsent: bool = False) -> None:
+    def __init__(
+        self,
+        why: str,
+        *,
+        misconfigured: bool = False,
+        too_slow: bool = False,
+        unsent: bool = False,
+        called_off: bool = False,
+    ) -> None:
         super().__init__(why)
         self.misconfigured = misconfigured
         self.too_slow = too_slow
         self.unsent = unsent
+        self.called_off = called_off
 
 
 class Transport:
@@ -109,6 +119,7 @@ class Transport:
                 misconfigured=isinstance(error, ValueError),
                 too_slow=self._line.ran_out and progress.is_too_slow(monotonic()),
                 unsent=progress.unsent > 0 or not progress.reached,
+                called_off=self._line.called_off,
             ) from error
         finally:
             self._used_at = monotonic()

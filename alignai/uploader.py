@@ -141,6 +141,9 @@ class Uploader:
         self._recover()
 
     def _retry(self, batch: Batch, outcome: Outcome) -> None:
+        if outcome.called_off:  # by the end of the process or of the client, which says nothing of the server
+            self._spool.mark_failed(batch, str(outcome.error))
+            return
         may_be_there = self._may_be_there(batch, outcome)
         if outcome.too_slow and not self.until.expired and self._is_split_for_line(batch, outcome, may_be_there):
             return

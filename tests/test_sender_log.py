@@ -70,3 +70,15 @@ def test_a_lease_that_cannot_be_taken_is_logged_once_and_everything_is_sent_once
     (told,) = [each.getMessage() for each in caplog.records if "the lease" in each.getMessage()]
     assert told.startswith(f"alignai-sender goes on after an error: SpoolError: the lease {lease_file}: Is a directory")
     assert told.endswith("what is recorded is kept")
+
+
+def test_an_upload_that_closing_ends_is_no_outage(
+    connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect_server.respond = lambda _: connect_server.stopping.wait() and None
+    sdk = client(connect_server.url, spool_path)
+    record(sdk, 1)
+    wait_until(lambda: connect_server.requests)
+    sdk.close(0.1)
+    (left,) = [each.getMessage() for each in caplog.records]
+    assert "1 events are not sent yet" in left
