@@ -37,6 +37,7 @@ class Lease:
     """
 
     def __init__(self, spool_path: Path) -> None:
+        self._spool = spool_path
         self._path = lease_of(spool_path)
         self._lock = FileLock(self._path, mode=0o600, thread_local=False, fallback_to_soft=False)
         self._file: tuple[int, int] | None = None
@@ -101,7 +102,7 @@ class Lease:
 
     def _open(self) -> int:
         try:
-            return create(self._path)
+            return create(self._path, self._spool if self._spool.exists() else None)
         except FileExistsError:
             return os.open(self._path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
 

@@ -11,23 +11,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def create(path: Path, flags: int = os.O_RDWR) -> int:
+def create(path: Path, like: Path | None = None) -> int:
     """
     Make a file of mode 0600 where there is none, and return a descriptor of it.
 
-    Made by root, it belongs to the owner of its folder. SQLite does the same with the files that it makes beside a
-    database.
+    Made by root, it belongs to the owner of *like*, or else of its folder. SQLite does the same with the files that it
+    makes beside a database.
 
     Raises:
         FileExistsError: There is one.
         OSError: The system refuses.
     """
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         if sys.platform != "win32":
             os.fchmod(descriptor, 0o600)  # whatever the umask took away
-        if owner := _other_owner(path.parent):
-            os.chown(descriptor, *owner)  # not by its name: the owner could have put another file there
+        give_to_owner(descriptor, like or path.parent)  # not by its name: the owner could have put another file there
     except BaseException:
         os.close(descriptor)
         raise
@@ -53,20 +52,20 @@ def create_unopened(path: Path) -> None:
     try:
         name = f"/proc/self/fd/{descriptor}"
         os.chmod(name, 0o600)  # noqa: PTH101 - whatever the umask took away
-        if owner := _other_owner(path.parent):
-            os.chown(name, *owner)
+        give_to_owner(name, path.parent)
     finally:
         os.close(descriptor)
 
 
-def give_to_owner(new: Path, folder: Path) -> None:
-    """Give what root has just made, in a folder of its own or as a folder, to the owner of *folder*."""
-    if owner := _other_owner(folder):
-        os.chown(new, *owner, follow_symlinks=False)
-
-
-def _other_owner(folder: Path) -> tuple[int, int] | None:
+def give_to_owner(new: Path | str | int, like: Path) -> None:
+    """Give what root has just made to the owner of *like*; by its path, if nobody else can have put it there."""
     if sys.platform == "win32" or os.geteuid():
-        return None
-    found = folder.stat()
-    return (found.st_uid, found.st_gid) if found.st_uid else None
+        return
+    owner = like.stat()
+    if not owner.st_uid:
+        return
+    try:
+        os.chown(new, owner.st_uid, owner.st_gid, follow_symlinks=not isinstance(new, Path))
+    except OSError as error:  # in a container, root may have no right to, and the owner no number
+        if error.errno is None:
+            raise  # not the system's: a signal handler's TimeoutError

@@ -172,3 +172,12 @@ def test_what_root_salvages_belongs_to_the_owner_of_the_folder(owned: Path) -> N
     saved = owned.with_name("saved.db")
     assert main(["salvage", str(owned), str(saved)]) == 0
     assert saved.stat().st_uid == NOBODY
+
+
+def test_the_lease_that_root_makes_belongs_to_the_owner_of_the_spool(owned: Path) -> None:
+    run("s = spool()\ns.append(b'event')\ns.close()", owned)
+    os.chown(owned.parent, 0, 0)
+    lease = Lease(owned)
+    assert lease.acquire()
+    assert lease_file(owned).stat().st_uid == NOBODY
+    lease.release()
