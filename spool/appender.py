@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 import time
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from . import ledger, sql
 from .access import LogLostError
 from .clock import monotonic
 from .connection import Patience, patiently, refuse_nested
-from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_busy, is_lasting, translated
+from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_lasting, translated
 from .group import Rows
 from .recent import VERIFY_ROWS, VERIFY_SECONDS
 from .recovery import LOST_AGAIN
@@ -128,18 +129,15 @@ class Appender:
         """Append in one statement, so that no call that interrupts this one finds a transaction half way."""
         access = self._access
         growth = in_the_log(size, links.page_size)
-        if self._verification_due(growth):
-            access.verify(links)
-            log_bytes = links.log_bytes
-            access.log_is_long = log_bytes > self._space.checkpoint_at
-            if log_bytes + growth > self._space.log_alarm:
-                self._space.refuse_large_pages(size, links.page_size, access.path)
-                self._keep_log_short(links, growth)
         statement = sql.APPEND + sql.APPEND_MORE * (len(rows) - 1)
         values = rows[0] if len(rows) == 1 else tuple(value for row in rows for value in row)
         before = links.append.total_changes
         try:
-            rows.last = self._execute(links, statement, values)
+            refuse_nested(links.ledger, access.path)
+            with links.lock.held():
+                if self._verification_due(growth):
+                    self._verify(links, size, growth)
+                rows.last = links.append.execute(statement, values).lastrowid or 0
         except sqlite3.Error as error:
             access.broken = access.broken or is_lasting(error)
             if links.lost or access.reconnect_due():
@@ -161,21 +159,21 @@ class Appender:
             or recent.unverified_bytes + growth > self._unverified_bytes
         )
 
-    def _execute(self, links: Links, statement: str, values: tuple[object, ...]) -> int:
-        refuse_nested(links.ledger, self._access.path)
-        with links.lock.held():
-            return links.append.execute(statement, values).lastrowid or 0
+    def _verify(self, links: Links, size: int, growth: int) -> None:
+        """See that the log is in its place and has room; nobody else writes to it meanwhile."""
+        self._access.verify(links)
+        links.watch.accept_wal()
+        log_bytes = links.log_bytes
+        self._access.log_is_long = log_bytes > self._space.checkpoint_at
+        if log_bytes + growth > self._space.log_alarm:
+            self._space.refuse_large_pages(size, links.page_size, self._access.path)
+            self._keep_log_short(links, growth)
 
     def _keep_log_short(self, links: Links, growth: int) -> None:
         """Last resort, where upkeep has not kept up: without it the log would outgrow the spool's limit."""
-        if links.ledger.in_transaction:  # ours: this call interrupts it
-            return
-        try:
+        with suppress(sqlite3.OperationalError):
             links.checkpoint()
             links.restart_log()
-        except sqlite3.OperationalError as error:
-            if is_busy(error) and links.log_bytes + growth > self._space.log_bytes:
-                raise  # another process may be making the log shorter
         self._space.refuse_long_log(links.log_bytes + growth, self._access.path)
 
     def _make_room(self, size: int) -> bool:

@@ -105,6 +105,7 @@ class Links:
             if not self.lost and not self.watch.file_shrank:  # or others may have gone on without us
                 self.move_log()
                 self.watch.accept_file_size()
+                self.watch.accept_wal()
 
     def move_log(self) -> int:
         """Move the log into the file while the write lock is held; return how many frames SQLite sees in it."""

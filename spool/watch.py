@@ -30,7 +30,7 @@ class Watch:
         self.file, self._wal_file, self._index_file = map(identity, (self._path, self._wal, self._index))
         self.header = b""
         self._file_size, self._wal_size, self._index_size = size_of(path), 0, size_of(shm_of(path))
-        self._wal_is_cut(size_of(wal_of(path)))
+        self.accept_wal()
 
     @property
     def lost(self) -> bool:
@@ -56,19 +56,25 @@ class Watch:
 
     def _wal_is_cut(self, size: int) -> bool:
         """
-        Whether the WAL is shorter than it was, or its header is damaged.
+        Return whether the WAL is shorter than it was, or its header is damaged.
 
         SQLite shortens a WAL only when it begins it anew, under another header, or when it empties it because all of it
         is in the file. Which of the two an empty one is, the wal-index knows.
         """
         header = self._read_header()
-        if header == self.header and size >= self._wal_size:
-            self._wal_size = size
-            return False
-        if header != self.header and header_of(header).sound:
-            self.header, self._wal_size = header, size
+        if size >= self._wal_size if header == self.header else header_of(header).sound:
             return False
         return bool(self._wal_size) and header == self._read_header()  # or it was being written at that moment
+
+    def accept_wal(self) -> None:
+        """
+        Take the header and the size of the WAL for what they should be; the caller holds the write lock.
+
+        A commit that begins the WAL anew writes the header first and cuts the WAL last: in between, it is too long.
+        """
+        header = self._read_header()
+        if header_of(header).sound:
+            self.header, self._wal_size = header, size_of(self._wal)
 
     def _read_header(self) -> bytes:
         """The header of the WAL; the last that was seen if it cannot be read."""
