@@ -93,7 +93,7 @@ class Appender:
         size = sum(len(row[2]) for row in rows)
         self._space.refuse_oversize(size, self._access.path)
         losses = damages = 0
-        until = Patience().until
+        until = Patience(rows.until).until
         while True:
             try:
                 return self._commit(rows, size, until)

@@ -7,7 +7,9 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from .errors import SpoolError, SpoolFullError
+from .clock import monotonic
+from .connection import Patience
+from .errors import SpoolError, SpoolFullError, is_busy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,10 +31,12 @@ class Rows(list[T]):
         last: The number of the last row, 0 until they are committed; the others' precede it. It is set in the moment
             of the commit, so that an exception right behind it hides from nobody what has happened.
         error: Why they are not committed; None while that is not known.
+        until: How long the first of them may wait for another process that writes; see `Patience`.
     """
 
     last = 0
     error: SpoolError | None = None
+    until: float | None = None
 
 
 class _Ticket(Generic[T]):
@@ -40,6 +44,7 @@ class _Ticket(Generic[T]):
 
     def __init__(self, row: T) -> None:
         self._row = row
+        self._until = Patience().until
         self._group: Rows[T] = Rows()
         self._place = 0
         self._calls = threading.Lock()
@@ -60,7 +65,14 @@ class _Ticket(Generic[T]):
         """Add the row to *group*."""
         self._place = len(group)
         group.append(self._row)
+        group.until = self._until if group.until is None else min(group.until, self._until)
         self._group = group
+
+    def refuse_if_late(self, error: SpoolError) -> None:
+        """Give up if the caller has waited for as long as it may; otherwise the next leader tries again."""
+        if monotonic() >= self._until:
+            self.join(Rows())
+            self._group.error = error
 
     def wait(self) -> None:
         """Until somebody calls, or for a moment."""
@@ -160,7 +172,11 @@ class GroupCommit(Generic[T]):
             else:
                 group.error = error
         except SpoolError as error:
-            group.error = error
+            if is_busy(error):
+                for ticket in tickets:
+                    ticket.refuse_if_late(error)
+            else:
+                group.error = error
         finally:
             for ticket in tickets:
                 ticket.call()
