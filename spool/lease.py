@@ -6,9 +6,7 @@ import os
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from .clock import monotonic
 from .errors import SpoolError
@@ -19,7 +17,10 @@ if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from filelock import FileLock
 
 _LOOK_SECONDS = 0.002
 """What a look at the lease by `inspect` may take: whoever finds it taken tries once more after that."""
@@ -39,7 +40,7 @@ class Lease:
     def __init__(self, spool_path: Path) -> None:
         self._spool = spool_path
         self._path = lease_of(spool_path)
-        self._lock = FileLock(self._path, mode=0o600, thread_local=False, fallback_to_soft=False)
+        self._lock: FileLock | None = None
         self._file: tuple[int, int] | None = None
         self._touched_at = 0.0
 
@@ -66,7 +67,7 @@ class Lease:
     @property
     def held(self) -> bool:
         """Whether this process holds the lease: the lock, and on the file that others would lock."""
-        if not self._lock.is_locked or self._file is None or identity(self._path) != self._file:
+        if not (self._lock and self._lock.is_locked) or self._file is None or identity(self._path) != self._file:
             return False
         if monotonic() - self._touched_at > _TOUCH_SECONDS:
             self._touched_at = monotonic()
@@ -77,7 +78,8 @@ class Lease:
     def release(self) -> None:
         """Give the lease back; nothing happens if it is not held."""
         self._file = None
-        self._lock.release(force=True)
+        if self._lock:
+            self._lock.release(force=True)
 
     def _lock_file(self) -> bool:
         # While this descriptor is open no other file can get its number: if the name stands for the same file before
@@ -90,9 +92,12 @@ class Lease:
             os.close(descriptor)
 
     def _try(self) -> bool:
+        filelock = _load_filelock()
+        if not self._lock:
+            self._lock = filelock.FileLock(self._path, mode=0o600, thread_local=False, fallback_to_soft=False)
         try:
             self._lock.acquire(blocking=False)
-        except Timeout:
+        except filelock.Timeout:
             return False
         return True
 
@@ -105,6 +110,28 @@ class Lease:
             return create(self._path, self._spool if self._spool.exists() else None)
         except FileExistsError:
             return os.open(self._path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+
+
+def _load_filelock() -> Any:
+    """
+    Import filelock, now that a lease is wanted, and keep its audit hook out.
+
+    On Python 3.12 and later its import adds a hook that has `os.fork` raise RuntimeError whenever another thread is
+    forking, whoever forks and whether or not there is a lock. Nothing can remove a hook. On Python 3.11 filelock does
+    without it, and what it does around forks is done either way. If filelock was imported before, the hook is there.
+    """
+    add = sys.addaudithook
+
+    def add_others(hook: Callable[[str, tuple[Any, ...]], Any]) -> None:
+        if not str(getattr(hook, "__module__", "")).startswith("filelock"):
+            add(hook)
+
+    sys.addaudithook = add_others
+    try:
+        import filelock  # noqa: PLC0415
+    finally:
+        sys.addaudithook = add
+    return filelock
 
 
 def lease_of(spool_path: Path) -> Path:

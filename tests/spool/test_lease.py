@@ -152,3 +152,44 @@ def test_the_lease_of_a_spool_that_is_reached_through_a_link_is_the_same(path: P
         assert run("s = spool()\nsay(Lease(s.path).acquire())\ns.close()", tmp_path / "link.db") == "False"
         holder.say()
         holder.end()
+
+
+UNHOOKED = """
+hooks = []
+add = sys.addaudithook
+sys.addaudithook = lambda hook: hooks.append(hook) if hook.__module__.startswith('filelock') else add(hook)
+say('filelock' in sys.modules)
+assert Lease(PATH).acquire()
+say('filelock' in sys.modules, hooks)
+"""
+
+
+def test_filelock_is_imported_when_a_lease_is_wanted_and_adds_no_audit_hook(path: Path) -> None:
+    """Python 3.11 has never had that hook; the next test sees what it does to others."""
+    assert run(UNHOOKED, path).split("\n") == ["False", "True []"]
+
+
+FORKING_THREADS = """
+import threading, warnings
+warnings.simplefilter('ignore')
+lease = Lease(PATH)
+lease.acquire()
+errors, start = [], threading.Barrier(2)
+def fork():
+    start.wait()
+    for _ in range(50):
+        try:
+            pid = os.fork()
+            if not pid: os._exit(0)
+            os.waitpid(pid, 0)
+        except RuntimeError as error:
+            errors.append(error)
+threads = [threading.Thread(target=fork) for _ in range(2)]
+for each in threads: each.start()
+for each in threads: each.join()
+say(errors, lease.held)
+"""
+
+
+def test_threads_of_a_process_that_holds_the_lease_may_fork_at_the_same_time(path: Path) -> None:
+    assert run(FORKING_THREADS, path) == "[] True"
