@@ -1,12 +1,15 @@
 """
 Foreign hands: what other programs, other code of the worker and other containers do to the spool's files.
 
-Several workers record into one spool while their own code opens and closes its file, other programs look at it, back it
-up and move its log about, and somebody deletes the log. The workers may live in containers of their own.
+Several workers record into one spool while their own code opens and closes its file or copies the whole folder, other
+programs look at it, back it up and move its log about, and somebody deletes the log, cuts it short, or deletes files
+that only hold locks. The workers may live in containers of their own. Before they start, the file may have been taken
+out of WAL mode or given another page size, and it may have a second name for a while.
 
 - What was acknowledged arrives; and again only under the same request id, where the log is left alone.
 - Where somebody deletes the log, what was only in there is gone. Nothing acknowledged after that is lost, and it is
-  logged.
+  logged. The same holds for a log that is cut short, and nothing is refused then.
+- A lock that is deleted costs nothing but a batch that comes twice, under one request id.
 - A backup made through SQLite is sound, and holds everything that was unsent when it began. One made by copying the
   files opens, or is told to be damaged.
 """
@@ -14,9 +17,9 @@ up and move its log about, and somebody deletes the log. The workers may live in
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from functools import cache
@@ -26,17 +29,32 @@ from typing import TYPE_CHECKING
 from alignai.spool import Spool
 from alignai.spool.recent import VERIFY_ROWS
 from tests.campaign.disk_life import NAME, Life
-from tests.campaign.orders import in_memory
+from tests.campaign.foreign_programs import (
+    BACK_UP,
+    DELETE_MODE,
+    LOOK,
+    PAGE_SIZE,
+    VACUUM_INTO,
+    by_another_program,
+)
+from tests.campaign.orders import Worker, in_memory
 from tests.clients import PROJECT, repeated_under_another_id
 from tests.servers.connect import ConnectServer
 from tests.spool.look import payloads, shm, wal
 
 if TYPE_CHECKING:
-    from tests.campaign.orders import Worker
     from tests.campaign.point import Run, Trial
 
 ROUNDS = 4
-TITLES = {"look": "looks", "back_up": "backups", "vacuum": "copies by VACUUM", "copy": "copies of the files"}
+MOST_AT_ONCE = 800
+"""Events in one request, of a backlog."""
+TITLES = {
+    "look": "looks",
+    "back_up": "backups",
+    "vacuum": "copies by VACUUM",
+    "copy": "copies of the files",
+    "clean_up": "deleted locks",
+}
 CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -50,8 +68,10 @@ def run(run: Run) -> None:
             hands.judge("foreign hands")
             twice = repeated_under_another_id(server)
             # A request id is in the log, too, when that is deleted; the ids of the events stay what they are.
-            harmed = hands.deleted or hands.unnoticed
+            harmed = hands.deleted or hands.cut or hands.unnoticed
             hands.check(f"{len(twice)} events came again under another request id", bool(harmed) or not twice)
+            doubles = len(server.ids()) - len(set(server.ids()))
+            hands.check(f"{doubles} events came twice", bool(harmed) or doubles <= hands.unlocked * MOST_AT_ONCE)
         run.count(acknowledged=len(hands.done), repeated_under_another_id=len(twice))
         run.count(lost_with_the_log=len(hands.given_up - set(server.ids())))
 
@@ -62,33 +82,6 @@ def has_containers() -> bool:
     return shutil.which("unshare") is not None and not subprocess.run([*CONTAINER, "true"], check=False).returncode
 
 
-def by_another_program(script: str, *arguments: object) -> bool:
-    """Run a little program; whether it got its way: in the moment in which a log is deleted it may not."""
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
-
-
-LOOK = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=20)
-db.execute("SELECT count(*) FROM events").fetchone()
-db.close()
-"""
-BACK_UP = """
-import sqlite3, sys
-db, copy = sqlite3.connect(sys.argv[1], timeout=20), sqlite3.connect(sys.argv[2])
-db.backup(copy, pages=int(sys.argv[3]), sleep=0.001)
-copy.close()
-db.close()
-"""
-VACUUM_INTO = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=20)
-db.execute("VACUUM INTO ?", (sys.argv[2],))
-db.close()
-"""
-
-
 class Hands(Life):
     """Workers on one spool, and who else is at it."""
 
@@ -97,26 +90,32 @@ class Hands(Life):
         self.run = run
         self.spool = folder / "disk" / NAME
         self.deleted = False
+        self.cut = False
+        self.unlocked = 0
         self.unnoticed = 0
 
     def meddle(self) -> None:
         """Record, and let something be done to the files meanwhile, a few times; then see that all is well."""
+        if self.rng.random() < 0.5:
+            self.change_file()
         with ExitStack() as stack:
             workers = [stack.enter_context(self.worker(self.spool, before=self.home())) for _ in range(self.several())]
             for _ in range(ROUNDS):
                 self.holds_back(yes=self.rng.random() < 0.3)
                 strays = [self.rng.choice([0, 0, 7, 50]) for _ in workers]
                 for worker, stray in zip(workers, strays, strict=True):
-                    worker.begins("record", count=150, size=300, stray=stray)
-                    self.unnoticed += VERIFY_ROWS if stray else 0
+                    copies = not stray and self.rng.random() < 0.3
+                    self.run.count(copying_workers=copies)
+                    worker.begins("record", count=150, size=300, stray=stray, copies=copies)
+                    self.unnoticed += VERIFY_ROWS if stray or copies else 0
                 for _ in range(self.rng.randrange(1, 4)):
-                    act = self.rng.choice([self.look, self.look, self.back_up, self.vacuum, self.copy])
+                    act = self.rng.choice([self.look, self.look, self.back_up, self.vacuum, self.copy, self.clean_up])
                     self.run.count(**{TITLES[act.__name__]: 1})
                     act()
                 for worker in workers:
                     self.recorded(worker.ends(self.trial, "record"))
-                if self.rng.random() < 0.2:
-                    self.delete_log(workers)
+                if self.rng.random() < 0.4:
+                    self.rng.choice([self.delete_log, self.cut_log])(workers)
             self.holds_back(yes=False)
             for worker in workers:
                 self.works(worker)
@@ -175,6 +174,43 @@ class Hands(Life):
         self.run.count(logs_deleted=1)
         for worker in workers:
             self.record(worker, 100)
+
+    def cut_log(self, workers: list[Worker]) -> None:
+        """Cut the log short in its place, as programs do that empty log files."""
+        log = wal(self.spool)
+        if not log.exists():  # a program that took itself for the last has deleted it
+            return
+        self.cut = True
+        self.given_up |= set(self.done) - set(self.server.ids())
+        os.truncate(log, int(log.stat().st_size * self.rng.choice([0, 0.5, 0.99])))
+        self.run.count(logs_cut_short=1)
+        for worker in workers:
+            self.record(worker, 100)
+
+    def clean_up(self) -> None:
+        """Delete the files that only hold locks, as programs do that clean up what is old and empty."""
+        self.unlocked += 1
+        for name in self.rng.sample((".lease", ".lock"), self.rng.randint(1, 2)):
+            self.spool.with_name(NAME + name).unlink(missing_ok=True)
+
+    def change_file(self) -> None:
+        """Let other programs change the file between two workers, each of which is killed with its log not moved."""
+        for program, *arguments in ((DELETE_MODE,), (PAGE_SIZE, self.rng.choice([1024, 8192, 65536]))):
+            with self.worker(self.spool, sender=False) as worker:
+                self.record(worker, self.rng.randrange(1, 100))
+            self.refused_by_its_second_name()
+            changed = by_another_program(program, self.spool, *arguments)
+            self.check("nobody else is at the file", changed)
+            self.run.count(changed_files=1)
+
+    def refused_by_its_second_name(self) -> None:
+        """See that a worker refuses a file that has two names, each of which would have a log of its own."""
+        second = self.new("second")
+        second.hardlink_to(self.spool)
+        with Worker.started("sdk_worker", env=self.environment(second)) as worker:
+            said = worker.does(self.trial, "open")
+        self.check(f"a second name is refused: {said}", "second name" in said.get("message", ""))
+        second.unlink()
 
     # -- what must hold ------------------------------------------------------------------------------------------------
 

@@ -10,15 +10,22 @@ import json
 import logging
 import os
 import resource
+import shutil
 import signal
 import sys
+import tempfile
+import threading
 import traceback
 import uuid
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alignai import AlignAI, Config
 from alignai.spool import SpoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Worker:
@@ -39,7 +46,7 @@ class Worker:
         self.sdk = AlignAI(config=Config(flush_interval_ms=20, **config))
         return {}
 
-    def record(self, count: int, size: int, stray: int = 0) -> dict[str, Any]:
+    def record(self, count: int, size: int, stray: int = 0, *, copies: bool = False) -> dict[str, Any]:
         """
         Record so many messages; which were acknowledged, and what the others raised.
 
@@ -47,7 +54,12 @@ class Worker:
             count: How many.
             size: Characters of each.
             stray: After how many of them to open the spool's file and close it, 0 for never.
+            copies: Whether another thread copies the spool's folder meanwhile, again and again.
         """
+        with _copying() if copies else nullcontext():
+            return self._record(count, size, stray)
+
+    def _record(self, count: int, size: int, stray: int) -> dict[str, Any]:
         assert self.sdk
         done: list[str] = []
         refused: list[list[str]] = []
@@ -91,6 +103,25 @@ class Worker:
         assert self.sdk
         self.sdk.close(10)
         return {}
+
+
+@contextmanager
+def _copying() -> Iterator[None]:
+    """Copy the spool's folder, which opens and closes each file in it, on a thread and all the time."""
+    over = threading.Event()
+
+    def copy() -> None:
+        while not over.is_set():
+            with tempfile.TemporaryDirectory() as folder, suppress(OSError, shutil.Error):
+                shutil.copytree(Path(os.environ["ALIGNAI_SPOOL_PATH"]).parent, Path(folder) / "copy")
+
+    thread = threading.Thread(target=copy)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def main() -> None:
