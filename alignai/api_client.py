@@ -125,6 +125,9 @@ class APIClient:
             answer = self._post(content, deadline, _COMPRESSED if compressed else {})
         except NoAnswerError as error:
             outcome = self._no_answer(error)
+            if outcome.called_off:  # which says nothing of the server
+                self._transport.close()
+                return outcome, False
             may_differ = self._failed(outcome, compressed=compressed)
             return outcome, may_differ
         outcome = judge(answer, self._api_key)

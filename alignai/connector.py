@@ -53,9 +53,13 @@ class Connector:
 
     Args:
         line: Says how long it may take.
+
+    Attributes:
+        answer_seconds: How long the last request had to wait for its answer.
     """
 
     def __init__(self, line: Line) -> None:
+        self.answer_seconds = 0.0
         self._line = line
         self._resolver = Resolver()
         self._known: list[Any] = []

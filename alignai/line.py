@@ -38,6 +38,7 @@ class Progress:
 
     Attributes:
         began_at: When it was begun, on the monotonic clock.
+        idled: Seconds since the request before it.
         reached: Whether it was begun on a connection, so that the server, or something before it, may know of it.
         reused: Whether that connection had been used before.
         unsent: The bytes of it that the system has not taken yet: without them the server cannot have all of it.
@@ -45,6 +46,7 @@ class Progress:
     """
 
     began_at: float
+    idled: float = 0.0
     reached: bool = False
     reused: bool = False
     unsent: int = 0
@@ -100,6 +102,15 @@ class Line:
     def called_off(self) -> bool:
         """Whether `abort` was called."""
         return self._cut
+
+    @contextlib.contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Everything within is over in so many *seconds*, too."""
+        whole, self._deadline = self._deadline, self._deadline.sooner(seconds)
+        try:
+            yield
+        finally:
+            self._deadline = whole
 
     @property
     def ran_out(self) -> bool:

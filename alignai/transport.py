@@ -107,8 +107,9 @@ class Transport:
             NoAnswerError: There was none.
 
         """
-        progress = self._line.progress = Progress(began_at=monotonic())
-        if progress.began_at - self._used_at > MAX_IDLE_SECONDS:
+        now = monotonic()
+        progress = self._line.progress = Progress(began_at=now, idled=now - self._used_at)
+        if progress.idled > MAX_IDLE_SECONDS:
             self.close()
         try:
             return self._exchange(url, body, headers)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import math
 import re
 import socket
 import struct
 from contextlib import suppress
-from http.client import HTTPResponse, RemoteDisconnected
 from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,17 +16,19 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 from urllib3.util.wait import wait_for_socket
 
+from alignai.bounded_response import MAX_RAW, BoundedResponse
 from alignai.clock import monotonic
 
 if TYPE_CHECKING:
     from alignai.connector import Connector
     from alignai.line import Line
 
-MAX_RAW: Final = 256 * 1024
-"""The most that is read of an answer, its head included: an endless one must end before its deadline too."""
+_DEAD_AFTER_SECONDS: Final = 2.0
+"""How long a connection that was used before may leave what is sent on it unacknowledged."""
 
-_DEAD_AFTER_SECONDS: Final = 3.0
-"""How long a connection that has idled may leave what is sent on it unacknowledged. See `ScopedConnection.request`."""
+_IDLE_SECONDS: Final = 0.5
+_SILENT_SECONDS: Final = 3.0
+"""How long one that has idled for so long may leave a request unanswered, unless answers take long anyway."""
 
 _NOT_NOW: Final = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
 _INTERIM: Final = re.compile(rb"(?:HTTP/1\.[01] 100[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)*")
@@ -68,8 +68,8 @@ class ScopedConnection(HTTPConnection):
         self._awaits_answer = False
         self.response_class = self._response  # type: ignore[assignment] # it is only called
 
-    def _response(self, sock: Any, *args: Any, **kwargs: Any) -> _Response:
-        return _Response(sock, *args, line=self._line, early=self._early, **kwargs)
+    def _response(self, sock: Any, *args: Any, **kwargs: Any) -> BoundedResponse:
+        return BoundedResponse(sock, *args, line=self._line, early=self._early, **kwargs)
 
     def _new_conn(self) -> socket.socket:
         try:
@@ -85,8 +85,8 @@ class ScopedConnection(HTTPConnection):
         Send a request.
 
         A connection that has idled may have been dropped by a middlebox without a word. So what is sent on it must be
-        acknowledged soon, or it counts as broken, with time left for a new one. A new connection is given all the time:
-        it has just shown that it is alive, and a server that is slow to read must not be taken for a dead one.
+        acknowledged and answered soon, or it counts as broken, with time left for a new one. A new connection is given
+        all the time: it has just shown that it is alive, and a slow server must not be taken for a dead one.
         """
         progress = self._line.progress
         if self.sock is None:
@@ -101,7 +101,12 @@ class ScopedConnection(HTTPConnection):
 
     def getresponse(self) -> Any:
         """Wait for the answer."""
-        response = super().getresponse()
+        began_at = monotonic()
+        progress = self._line.progress
+        doubted = progress.reused and progress.idled > _IDLE_SECONDS
+        with self._line.within(max(_SILENT_SECONDS, 3 * self._connector.answer_seconds) if doubted else math.inf):
+            response = super().getresponse()
+        self._connector.answer_seconds = monotonic() - began_at
         self._awaits_answer = False
         return response
 
@@ -168,81 +173,6 @@ def _has_answer(received: bytes) -> bool:
     rest = _INTERIM.sub(b"", received, count=1)
     is_interim = rest[len(b"HTTP/1.1 ") :].startswith(b"100")
     return len(received) >= MAX_RAW or (len(rest) >= _STATUS_LENGTH and not is_interim)
-
-
-class _Response(HTTPResponse):
-    """An answer that is read through the line."""
-
-    def __init__(self, sock: Any, *args: Any, line: Line, early: bytes, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self._reader = _Reader(self.fp.detach(), sock, line, early)
-        self.fp = io.BufferedReader(self._reader)
-
-    def begin(self) -> None:
-        super().begin()
-        if self._reader.ended:  # http.client takes the end of the stream for the end of the head
-            raise RemoteDisconnected("the head of the answer is cut off")
-        # What of the head cannot be parsed, urllib3 would log: the API key, if the server echoes it there.
-        self.msg.defects.clear()
-        self.msg.set_payload("")
-
-    def _close_conn(self) -> None:
-        """End the connection if more than this answer has come: the rest would be taken for the next one."""
-        self._reader.over = True
-        if self.fp.peek(1):
-            with contextlib.suppress(OSError):
-                self._reader.sock.shutdown(socket.SHUT_RDWR)
-        super()._close_conn()  # type: ignore[misc] # http.client's own name for it, in every version
-
-
-class _Reader(io.RawIOBase):
-    """
-    The bytes of one answer, *early* ones first: each read keeps to the line's deadline, all together to a limit.
-
-    Attributes:
-        ended: Whether the server has ended the stream.
-        over: Set once the answer is whole, after which nothing more is read.
-    """
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, line: Line, early: bytes) -> None:
-        super().__init__()
-        self._raw = raw
-        self.sock = sock
-        self._line = line
-        self._early = early
-        self._left = MAX_RAW
-        self.ended = False
-        self.over = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        if self.over:
-            return 0
-        if self._left <= 0:
-            raise OSError(f"the answer goes on after {MAX_RAW} bytes")
-        count = self._read_early(buffer) if self._early else self._read(buffer)
-        self._left -= count or 0
-        return count
-
-    def _read_early(self, buffer: Any) -> int:
-        count = min(len(buffer), len(self._early))
-        buffer[:count] = self._early[:count]
-        self._early = self._early[count:]
-        return count
-
-    def _read(self, buffer: Any) -> int | None:
-        self._line.arm(self.sock)
-        count = self._raw.readinto(buffer)
-        if not count:
-            self._line.remaining()  # raises if this is no end of the answer, but abort's doing
-            self.ended = True
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
 
 
 def _pool_classes(line: Line, connector: Connector) -> dict[str, Any]:

@@ -239,9 +239,42 @@ def test_a_connection_that_was_dropped_without_a_word_costs_a_part_of_the_time(
     assert server.connections == 2
 
 
+def answer_once(conn: socket.socket, request: bytes, n: int) -> None:
+    """Answer, and then swallow what comes on the connection, as a proxy may that has lost the server behind it."""
+    conn.sendall(OK)
+    silence(conn, request, n)
+
+
+def test_a_connection_that_has_idled_and_does_not_answer_costs_a_part_of_the_time(
+    raw_server: Start, make_client: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alignai.urllib3_adapter._IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("alignai.urllib3_adapter._SILENT_SECONDS", 0.1)
+    server = raw_server(answer_once)
+    client = make_client(server.url)
+    assert [upload(client, seconds=60).verdict for _ in range(3)] == [Verdict.SENT] * 3
+    assert server.connections == 3
+
+
+def test_a_server_that_always_takes_long_to_answer_is_given_its_time(
+    raw_server: Start, make_client: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(conn: socket.socket, request: bytes, n: int) -> None:
+        time.sleep(0.4)
+        conn.sendall(OK)
+
+    monkeypatch.setattr("alignai.urllib3_adapter._IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("alignai.urllib3_adapter._SILENT_SECONDS", 0.1)
+    server = raw_server(script)
+    client = make_client(server.url)
+    assert [upload(client, seconds=60).verdict for _ in range(3)] == [Verdict.SENT] * 3
+    assert (server.connections, len(server.requests)) == (1, 3)
+
+
 def test_a_new_connection_is_given_all_the_time(raw_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is slow to read is no dead one."""
     monkeypatch.setattr("alignai.urllib3_adapter._DEAD_AFTER_SECONDS", 0.001)
+    monkeypatch.setattr("alignai.urllib3_adapter._SILENT_SECONDS", 0.001)
 
     def script(conn: socket.socket, request: bytes, n: int) -> None:
         time.sleep(0.5)
