@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from alignai.sender import Sender
     from alignai.spool import Spool
 
+_FAILURES = (RuntimeError, MemoryError, ImportError, OSError, SpoolError)
+"""What goes wrong after the commit and fails no event; what a signal handler raises goes to the caller."""
+
 
 class Recorder:
     """
@@ -58,7 +61,12 @@ class Recorder:
         except SpoolError as error:
             self._lose(error, str(error))
             return None
-        self._sender.appended()
+        try:
+            self._sender.appended()
+        except _FAILURES as error:
+            if isinstance(error, OSError) and error.errno is None:
+                raise  # not the system's: a signal handler's TimeoutError
+            logger.warning("an event was recorded, but the sender could not be woken: %s", error)
         return event_id
 
     def _unmade(self, failure: HookFailure | None) -> None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from alignai._safe_logging import logger
+from alignai.exclusive import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ class Loop:
         self._at_end = at_end
         # Whoever is not this thread has nothing to do here: it was replaced before it had begun.
         self._thread: threading.Thread | None = None
-        self._starting = threading.RLock()
+        self._lock = threading.RLock()
         # Of all that could wake a thread, only this may be called by a signal handler or a finaliser that interrupts
         # a call of the same.
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -62,6 +63,7 @@ class Loop:
         """Whether the thread is to end after the step under way."""
         return self.stopping or self._pausing
 
+    @exclusive
     def start(self, delay: float = 0.0) -> None:
         """
         Start the thread, unless it runs, pauses or has been told to stop.
@@ -72,14 +74,13 @@ class Loop:
         Raises:
             RuntimeError: No thread can be started here and now.
         """
-        with self._starting:
-            if self.running or self.leaving:
-                return
-            # Made anew by whoever starts: a server may have patched `queue` since (gevent, in a forked worker).
-            self._wakes = queue.SimpleQueue()
-            # Known before it starts: if this call is interrupted meanwhile, it may run all the same.
-            self._thread = threading.Thread(target=self._run, args=(delay,), name=self._name, daemon=True)
-            self._thread.start()
+        if self.running or self.leaving:
+            return
+        # Made anew by whoever starts: a server may have patched `queue` since (gevent, in a forked worker).
+        self._wakes = queue.SimpleQueue()
+        # Known before it starts: if this call is interrupted meanwhile, it may run all the same.
+        self._thread = threading.Thread(target=self._run, args=(delay,), name=self._name, daemon=True)
+        self._thread.start()
 
     def wake(self) -> None:
         """Let the next step come now."""
@@ -104,10 +105,10 @@ class Loop:
         self.wake()
         return lambda deadline: _ended(thread, deadline) and _gone(thread, deadline)
 
+    @exclusive
     def resume(self) -> None:
         """Allow the thread again; one that has not ended meanwhile goes on."""
-        with self._starting:
-            self._pausing = False
+        self._pausing = False
 
     # -- on the thread -------------------------------------------------------------------------------------------------
 
@@ -133,19 +134,23 @@ class Loop:
 
     def _start_again(self) -> None:
         """Start another thread in place of this one: what killed it may have killed all that looks after it."""
-        with self._starting:
-            if self._thread is not threading.current_thread():
-                return
-            self._thread = None
         with suppress(BaseException):  # the interpreter exits, or there is a limit: the next event tries again
-            self.start(_AFTER_ERROR_SECONDS)
+            if self._disowned():
+                self.start(_AFTER_ERROR_SECONDS)
 
+    @exclusive
+    def _disowned(self) -> bool:
+        if self._thread is not threading.current_thread():
+            return False
+        self._thread = None
+        return True
+
+    @exclusive
     def _begins(self) -> bool:
-        with self._starting:
-            if self._thread is not threading.current_thread():
-                return False
-            self.alive = True
-            return True
+        if self._thread is not threading.current_thread():
+            return False
+        self.alive = True
+        return True
 
     def _repeat(self) -> None:
         # A function of its own: what is raised at the jump of a loop may escape the `try` around it (Python 3.13.0).
@@ -153,17 +158,15 @@ class Loop:
             self._wait(self._step_once())
 
     def _leaves(self) -> bool:
-        if self.stopping:
-            return True
-        if not self._pausing:
-            return False
-        with self._starting:
-            if not self._pausing:
-                return False
-            # At one moment with the decision: whoever resumes starts another thread, or lets this one go on.
+        return self.stopping or (self._pausing and self._pauses())
+
+    @exclusive
+    def _pauses(self) -> bool:
+        """At one moment with the decision: whoever resumes starts another thread, or lets this one go on."""
+        if self._pausing:
             self._thread = None
             self.alive = False
-            return True
+        return self._pausing
 
     def _step_once(self) -> float:
         try:

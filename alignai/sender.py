@@ -79,25 +79,18 @@ class Sender:
     # -- what callers do -----------------------------------------------------------------------------------------------
 
     def appended(self) -> None:
-        """
-        See that the threads run, and wake them for a full batch or a long log: an event has been committed.
-
-        Nothing that goes wrong here fails the caller, whose event is recorded.
-        """
-        try:
-            if self._pid != os.getpid():
-                self.reset_after_fork()
-            if not (self._upkeep.alive and (self._uploads.alive or self._only_records)):
-                self.start()
-            if self.spool.needs_upkeep:
-                self._upkeep.wake()
-            self._appended += 1
-            if self._appended >= self._batch_size:
-                self._appended = 0
-                self.start()
-                self._uploads.wake()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the event is on disk
-            logger.warning("an event was recorded, but the sender could not be woken: %s", error)
+        """See that the threads run, and wake them for a full batch or a long log: an event has been committed."""
+        if self._pid != os.getpid():
+            self.reset_after_fork()
+        if not (self._upkeep.alive and (self._uploads.alive or self._only_records)):
+            self.start()
+        if self.spool.needs_upkeep:
+            self._upkeep.wake()
+        self._appended += 1
+        if self._appended >= self._batch_size:
+            self._appended = 0
+            self.start()
+            self._uploads.wake()
 
     def start(self, delay: float = 0.0) -> None:
         """Have the threads run, if they can, and do something in *delay* seconds, or when they are woken."""
@@ -201,6 +194,11 @@ class Sender:
         if not self._uploads.running:
             self._leave()
         self._maintenance.stop(grace)
+
+    def give_up(self) -> None:
+        """End before anything began: its construction was interrupted, and its spool is closed."""
+        self.users.end()
+        self._maintenance.users.end()
 
     def _abort_uploads(self, deadline: Deadline) -> None:
         """Again and again: an upload may begin just after it was told to end."""

@@ -59,7 +59,7 @@ class SenderThreads:
         try:
             for loop in self._loops():
                 loop.start(delay)
-        except Exception as error:  # noqa: BLE001 - the interpreter exits, a limit is reached, or it has no threads
+        except (RuntimeError, MemoryError) as error:  # the interpreter exits, a limit is reached, or it has no threads
             self._may_start = Deadline.after(_NO_THREAD_SECONDS)
             if not self._warned:
                 self._warned = True

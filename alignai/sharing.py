@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignai.config import Config
+from alignai.exclusive import exclusive
 from alignai.maintenance import Maintenance
 from alignai.sender import Sender
 from alignai.spool import Spool
@@ -26,29 +27,27 @@ if TYPE_CHECKING:
     from alignai.results import FlushResult
 
 _DEFAULTS = Config()
-_lock = threading.RLock()
-_pid = os.getpid()
-_senders: weakref.WeakValueDictionary[Settings, Sender] = weakref.WeakValueDictionary()
-_spools: weakref.WeakValueDictionary[Hashable, Maintenance] = weakref.WeakValueDictionary()
-_live: weakref.WeakSet[Sender] = weakref.WeakSet()
 
 
 class Share:
     """
-    One client's share in a sender, from its construction until it is closed or forgotten.
-
-    Args:
-        settings: What the client runs with.
+    One client's share in a sender, from when it is opened until it is closed or forgotten.
 
     Attributes:
-        sender: What it shares.
-        spool: The sender's spool.
+        sender: What it shares; set before it counts as a user, so that nothing is lost on the way.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.sender = _sender_for(settings, self)
-        self.spool = self.sender.spool
+    sender: Sender
+
+    def open(self, settings: Settings) -> None:
+        """
+        Take part in the sender for *settings*; it is made, and its spool opened, if there is none.
+
+        Raises:
+            SpoolError: The spool cannot be used.
+        """
         try:
+            _registry.find_sender(settings, self)
             self.sender.start()
         except BaseException:
             self.forget()  # no client will
@@ -77,57 +76,89 @@ class Share:
 
         The threads see to the rest. No lock is taken, since the interrupted code may hold it.
         """
-        self.sender.users.forget(self)
-        self.sender.threads.wake()
+        if hasattr(self, "sender"):
+            self.sender.users.forget(self)
+            self.sender.threads.wake()
 
     def _in_use(self, _remaining: int = 0) -> bool:
         return self in self.sender.users
 
 
-def _sender_for(settings: Settings, user: Share) -> Sender:
-    """The sender for *settings*, with *user* counted in; it is made, and its spool opened, if there is none."""
-    if _pid != os.getpid():  # C code has forked without Python's hooks
-        reset_after_fork()
-    path = Path(os.path.realpath(settings.spool_path))
-    config = settings.config
-    key = replace(settings, spool_path=path, config=_sending(config))
-    spool_key = (
-        path, settings.project_id, config.synchronous, config.max_spool_bytes, config.on_full,
-        config.sent_retention_seconds,
-    )  # fmt: skip
-    with _lock:
-        sender = _attached(key, spool_key, user, settings, None)
-    if sender is None:
+class _Registry:
+    """The senders and spools of this process that clients can share."""
+
+    def __init__(self) -> None:
+        self.live: weakref.WeakSet[Sender] = weakref.WeakSet()
+        self._senders: weakref.WeakValueDictionary[Settings, Sender] = weakref.WeakValueDictionary()
+        self._spools: weakref.WeakValueDictionary[Hashable, Maintenance] = weakref.WeakValueDictionary()
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Begin as in a new process: no thread, no lock, no lease and no connection of the parent's is used."""
+        self._lock = threading.RLock()
+        for sender in list(self.live):
+            sender.reset_after_fork()
+        self._pid = os.getpid()
+
+    def find_sender(self, settings: Settings, user: Share) -> None:
+        """Give *user* the sender for *settings*, with it counted in; it is made, and its spool opened, if need be."""
+        if self._pid != os.getpid():  # C code has forked without Python's hooks
+            self.reset_after_fork()
+        path = Path(os.path.realpath(settings.spool_path))
+        key = replace(settings, spool_path=path, config=_sending(settings.config))
+        if self._join(key, user, None):
+            return
         spool = _open(settings)  # without the lock, since another process may hold it up
+        done = False
         try:
-            with _lock:
-                sender = _attached(key, spool_key, user, settings, spool)
-            assert sender is not None  # there is a spool  # noqa: S101
+            done = self._join(key, user, spool)
         finally:
-            if sender is None or sender.spool is not spool:
+            made = hasattr(user, "sender") and user.sender.spool is spool
+            if made and not done:
+                user.sender.give_up()
+            if not (made and done):
                 spool.close()
-    return sender
+
+    @exclusive
+    def _join(self, key: Settings, user: Share, spool: Spool | None) -> bool:
+        """Join the sender that is there, else a new one on the spool that is there, else on *spool*; false without."""
+        sender = self._senders.get(key)
+        if sender is not None:
+            user.sender = sender
+            if sender.users.join(user):
+                return True
+        maintenance = self._spools.get(_spool_key(key))
+        if maintenance is None or maintenance.users.ended:
+            if spool is None:
+                return False
+            maintenance = Maintenance(spool)
+        user.sender = sender = Sender(maintenance, key)
+        sender.users.join(user)
+        if not maintenance.users.join(sender):  # its last sender has just left
+            return self._join(key, user, spool)
+        self.live.add(sender)
+        self._spools[_spool_key(key)] = maintenance
+        self._senders[key] = sender
+        return True
 
 
-def _attached(
-    key: Settings, spool_key: Hashable, user: Share, settings: Settings, spool: Spool | None
-) -> Sender | None:
-    """The sender that is there, else a new one on the spool that is there, else on *spool*; None without one."""
-    sender = _senders.get(key)
-    if sender is not None and sender.users.join(user):
-        return sender
-    maintenance = _spools.get(spool_key)
-    if maintenance is None or maintenance.users.ended:
-        if spool is None:
-            return None
-        maintenance = _spools[spool_key] = Maintenance(spool)
-    sender = Sender(maintenance, key)
-    sender.users.join(user)
-    if not maintenance.users.join(sender):
-        return _attached(key, spool_key, user, settings, spool)
-    _live.add(sender)
-    _senders[key] = sender
-    return sender
+_registry = _Registry()
+
+
+def senders() -> list[Sender]:
+    """Every sender of this process."""
+    return list(_registry.live)
+
+
+def reset_after_fork() -> None:
+    """Begin as in a new process."""
+    _registry.reset_after_fork()
+
+
+def _spool_key(settings: Settings) -> Hashable:
+    config = settings.config
+    limits = (config.synchronous, config.max_spool_bytes, config.on_full, config.sent_retention_seconds)
+    return settings.spool_path, settings.project_id, limits
 
 
 def _open(settings: Settings) -> Spool:
@@ -153,20 +184,3 @@ def _sending(config: Config) -> Config:
         on_spool_error=_DEFAULTS.on_spool_error,
         before_spool=None,
     )
-
-
-# -- what the process does to all of them ------------------------------------------------------------------------------
-
-
-def senders() -> list[Sender]:
-    """Every sender of this process."""
-    return list(_live)
-
-
-def reset_after_fork() -> None:
-    """Begin as in a new process: no thread, no lock, no lease and no connection of the parent's is used."""
-    global _lock, _pid  # noqa: PLW0603 - the old one may be held by a thread that is not here
-    _lock = threading.RLock()
-    for sender in senders():
-        sender.reset_after_fork()
-    _pid = os.getpid()

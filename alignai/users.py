@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from alignai.exclusive import exclusive
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -37,29 +39,29 @@ class Users(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return iter(list(self._users))
 
+    @exclusive
     def join(self, user: T) -> bool:
         """Count *user* in; false if it is too late."""
-        with self._lock:
-            if not self.ended:
-                self._users.add(user)
-            return not self.ended
+        if not self.ended:
+            self._users.add(user)
+        return not self.ended
 
+    @exclusive
     def leave(self, user: T) -> bool:
         """Count *user* out; whether it was in. The last one to leave ends the thing."""
-        with self._lock:
-            was_in = user in self._users
-            self._users.discard(user)
-            self.end_if_unused()
-            return was_in
+        was_in = user in self._users
+        self._users.discard(user)
+        self.end_if_unused()
+        return was_in
 
     def forget(self, user: T) -> None:
         """Count *user* out without a lock, for a finaliser; someone else calls `end_if_unused` later."""
         self._users.discard(user)
 
+    @exclusive
     def end_if_unused(self) -> None:
         """End the thing if nobody uses it."""
-        with self._lock:
-            self.ended |= not self._users
+        self.ended |= not self._users
 
     def end(self) -> None:
         """End the thing, though some may still use it."""

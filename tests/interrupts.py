@@ -21,18 +21,21 @@ class TimeLimitError(Exception):
 
 class Interrupter:
     """
-    Raises *error* in the calling thread at the line number *at*, counted over all lines that run in the spool.
+    Raises *error* in the calling thread at the line number *at*, counted over the lines that run in *inside*.
 
     Attributes:
         lines: How many lines have run.
         where: The line that was interrupted, empty if there was none.
     """
 
-    def __init__(self, at: int, error: type[BaseException] = TimeLimitError) -> None:
+    def __init__(
+        self, at: int, error: type[BaseException] = TimeLimitError, inside: tuple[str, ...] = (_HERE,)
+    ) -> None:
         self.lines = 0
         self.where = ""
         self._at = at
         self._error = error
+        self._inside = inside
 
     def __enter__(self) -> Self:
         self._before = sys.gettrace()
@@ -43,7 +46,7 @@ class Interrupter:
         sys.settrace(self._before)
 
     def _trace(self, frame: FrameType, event: str, _: object) -> Callable[..., object] | None:
-        if not frame.f_code.co_filename.startswith(_HERE) or _in_finaliser(frame):
+        if not frame.f_code.co_filename.startswith(self._inside) or _in_finaliser(frame):
             return None
         if event == "line":
             self.lines += 1

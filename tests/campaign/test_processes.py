@@ -112,7 +112,7 @@ def test_a_spool_that_was_closed_meanwhile_is_no_error_at_the_end(
 ) -> None:
     sdk = client("http://127.0.0.1:1", spool_path)
     assert sdk._share
-    sdk._share.spool.close()
+    sdk._share.sender.spool.close()
     sdk.close(1)
     assert [entry for entry in caplog.records if entry.levelno >= logging.ERROR] == []
 
@@ -120,7 +120,7 @@ def test_a_spool_that_was_closed_meanwhile_is_no_error_at_the_end(
 def test_a_client_that_is_forgotten_starts_nothing_more(spool_path: Path) -> None:
     sdk = client("http://127.0.0.1:1", spool_path)
     assert sdk._share
-    sender, spool = sdk._share.sender, sdk._share.spool
+    sender, spool = sdk._share.sender, sdk._share.sender.spool
     del sdk
     wait_until(lambda: sender.users.ended)
     sender.start()

@@ -1,0 +1,34 @@
+"""Methods that exclude each other, and leave no lock behind, whatever line an exception comes out of."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def exclusive(method: F) -> F:
+    """
+    Have *method* hold the `_lock` of its object, a re-entrant lock.
+
+    A signal handler may raise between a lock and the `with` block that would release it. So the outermost call gives
+    back all that the thread holds.
+    """
+
+    @wraps(method)
+    def call(self: Any, *args: object, **kwargs: object) -> object:
+        lock = self._lock
+        nested = lock._is_owned()  # noqa: SLF001 - threading.Condition relies on it, too
+        try:
+            with lock:
+                return method(self, *args, **kwargs)
+        except BaseException:
+            while not nested and lock._is_owned():  # noqa: SLF001 - as above
+                lock.release()
+            raise
+
+    return cast("F", call)
