@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import Final
 
 
 @dataclass(slots=True)
@@ -27,3 +28,25 @@ class Backoff:
     def reset(self) -> None:
         """Begin again at *first*: something went through."""
         self._ceiling = 0.0
+
+
+_MAX_SHARE: Final = 8
+"""Processes on one spool that share the attempts of an outage; beyond that their attempts add up."""
+
+
+@dataclass(slots=True)
+class Share:
+    """
+    How this process shares the attempts on a batch with others on the spool.
+
+    Each waits as many times as long as there were attempts meanwhile: together they try as often as one would.
+    """
+
+    _request_id: str = ""
+    _attempts: int = 0
+
+    def of(self, request_id: str, attempts: int) -> int:
+        """Return how many attempts all have made since the last failure here, this one included."""
+        made = attempts - self._attempts if request_id == self._request_id else 1
+        self._request_id, self._attempts = request_id, attempts
+        return min(max(1, made), _MAX_SHARE)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from alignai._safe_logging import logger
-from alignai.backoff import Backoff
+from alignai.backoff import Backoff, Share
 from alignai.batch_size import SMALLEST_LIMIT, BatchSize
 from alignai.clock import monotonic
 from alignai.deadline import Deadline
@@ -28,9 +28,6 @@ HOLD_SECONDS: Final = 60.0
 
 _MAX_STRETCH: Final = 16
 """Times `request_timeout_seconds` that a request is given if the line takes so long for it."""
-
-_MAX_SHARE: Final = 8
-"""Processes on one spool that share the attempts of an outage; beyond that their attempts add up."""
 
 CRASHES_BEFORE_PAUSE: Final = 10
 """Processes in a row that ended while they uploaded a batch, before the next one pauses first."""
@@ -68,7 +65,7 @@ class Uploader:
         self._config = config
         self._stretch = 1
         self._unsent = ("", 0)
-        self._failed_attempt = ("", 0)
+        self._share = Share()
         self._sent_before = 0
         self._batch_size = BatchSize(config)
         self._backoff = Backoff()
@@ -229,20 +226,10 @@ class Uploader:
         return True
 
     def _fail(self, batch: Batch, kind: Verdict, seconds: float, problem: str) -> None:
-        self._wait(seconds * self._share(batch))
+        self._wait(seconds * self._share.of(batch.request_id, batch.attempts))
         self.gives_way = True
         self._sent_before = self._spool.totals().sent
         self._outage.failed(kind, problem)
-
-    def _share(self, batch: Batch) -> int:
-        """
-        Return how many attempts all processes together have made since the last failure here, this one included.
-
-        Each of them waits for so many times as long: together they try as often as one would.
-        """
-        request_id, attempts = self._failed_attempt
-        self._failed_attempt = (batch.request_id, batch.attempts)
-        return min(max(1, batch.attempts - attempts), _MAX_SHARE) if request_id == batch.request_id else 1
 
     def _wait(self, seconds: float) -> None:
         self.failures += 1
@@ -252,6 +239,6 @@ class Uploader:
 
     def _recover(self) -> None:
         self.failing = self.gives_way = False
-        self._failed_attempt = ("", 0)
+        self._share = Share()
         self._backoff.reset()
         self._outage.ended()
