@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from marshmallow import Schema, fields, post_load
 from marshmallow import ValidationError as Refusal
+from marshmallow.orderedset import OrderedSet
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from alignai import constants
@@ -194,6 +195,7 @@ class _Event(Schema):
         # Out of marshmallow's global registry: a user's own schema may bear the same name.
         register = False
 
+    set_class = OrderedSet  # as by default since 3.20: older versions list what is wrong in any order
     error_messages = {"unknown": "is not known here"}  # noqa: RUF012 - marshmallow's way
     event_id = _optional(_like(_EVENT_ID, "have 1 to 64 of the characters A-Z a-z 0-9 _ -"))
 
