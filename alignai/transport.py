@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -27,6 +28,9 @@ MAX_IDLE_SECONDS: Final = 15.0
 How long an unused connection is trusted. Firewalls and address translators forget a connection that idles, the
 strictest after half a minute, and drop what comes on it later without a word. A new one costs a few round trips.
 """
+
+
+_GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 
 
 class NoAnswerError(Exception):
@@ -173,6 +177,7 @@ class Transport:
             timeout=self._line.remaining(),
             preload_content=False,
             decode_content=False,
+            enforce_content_length=True,  # as by default since urllib3 2
         )
         try:
             received, ending = _read(response)
@@ -189,7 +194,10 @@ class Transport:
             settings = self._session.merge_environment_settings(url, {}, None, None, None)
             proxies, verify, cert = settings["proxies"], settings["verify"], settings["cert"]
             adapter: Any = self._adapter
-            pool = adapter.get_connection_with_tls_context(request, verify, proxies, cert)
+            if hasattr(adapter, "get_connection_with_tls_context"):
+                pool = adapter.get_connection_with_tls_context(request, verify, proxies, cert)
+            else:  # requests before 2.32
+                pool = adapter.get_connection(url, proxies)
             adapter.cert_verify(pool, url, verify, cert)
             target = adapter.request_url(request, proxies)
             self._ways[url] = _Way(pool, target, adapter.max_retries)
@@ -211,9 +219,12 @@ def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
 def _read(raw: Any) -> tuple[bytes, Ending]:
     body = b""
     try:
-        while len(body) <= MAX_BODY and (piece := raw.read(MAX_BODY + 1 - len(body), decode_content=True)):
+        while len(body) <= MAX_BODY and (piece := raw.read(MAX_BODY + 1 - len(body), decode_content=False)):
             body += piece
-    except (HTTPError, HTTPException, OSError):
+        if len(body) <= MAX_BODY and raw.headers.get("content-encoding", "").strip().lower() in {"gzip", "deflate"}:
+            # Not by urllib3, of which version 1 inflates all that it is given.
+            body = zlib.decompressobj(_GZIP_OR_ZLIB).decompress(body, MAX_BODY + 1)
+    except (HTTPError, HTTPException, OSError, zlib.error):
         return body, Ending.CUT_OFF
     return (body, Ending.WHOLE) if len(body) <= MAX_BODY else (body[:MAX_BODY], Ending.TOO_LARGE)
 

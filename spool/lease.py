@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - filelock imports it, which Python refuses once it has begun to exit
 import os
 import sys
 import time

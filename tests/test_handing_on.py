@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients import client, worker
+from tests.clients import client, finished, worker
 from tests.uploads import KEY, unreachable
 
 if TYPE_CHECKING:
@@ -120,6 +120,24 @@ try:
 except AlignAIError:
     pass
 """
+
+AT_EXIT = """
+import atexit
+from alignai import AlignAI
+
+
+@atexit.register
+def record():
+    with AlignAI() as sdk:
+        sdk.close_session("s1")
+        assert sdk.flush(30)
+        print("sent")
+"""
+
+
+def test_a_client_of_an_exit_hook_uploads(connect_server: ConnectServer, spool_path: Path) -> None:
+    assert finished(AT_EXIT, connect_server.url, spool_path) == "sent\n"
+
 
 LIVES = {
     "never closed": NEVER_CLOSED,
