@@ -68,11 +68,11 @@ class AlignAI:
         self.config = settings.config
         self._path = settings.spool_path
         if not settings.disabled:
+            lifecycle.begin(uploads=self.config.sender)
             self._share: Share | None = Share()
             self._finalizer = weakref.finalize(self, self._share.forget)  # before there is anything to give back
             self._finalizer.atexit = False
             self._share.open(settings)
-            lifecycle.join_multiprocessing()
             self._spool = self._share.sender.spool
             self._recorder = Recorder(settings, self._spool, self._share.sender)
         else:

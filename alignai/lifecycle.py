@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from alignai import sharing
 from alignai.clock import monotonic
 from alignai.deadline import Deadline
-from alignai.spool import SpoolError
+from alignai.spool import SpoolError, load_filelock
 
 if TYPE_CHECKING:
     from alignai.sender import Sender
@@ -120,6 +120,29 @@ def join_multiprocessing() -> None:
         _children.begin()
 
 
+class _Process:
+    """What has been done in this process, and holds in its children."""
+
+    forks_are_known = False
+
+
+def begin(*, uploads: bool) -> None:
+    """
+    Prepare the process for a client, before the threads of the first one start.
+
+    Args:
+        uploads: Whether the client uploads, and so wants the lease.
+    """
+    if uploads:
+        # Not on the thread that wants the lease, which a fork could find in the midst of the import. And before our
+        # hooks, so that ours come first in a fork: filelock's hold up a thread that takes the lease.
+        load_filelock()
+    if hasattr(os, "register_at_fork") and not _Process.forks_are_known:
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        )
+        _Process.forks_are_known = True
+    join_multiprocessing()
+
+
 atexit.register(_finish)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -11,7 +11,7 @@ from .errors import (
     SpoolMismatchError,
     SpoolVersionError,
 )
-from .lease import Lease
+from .lease import Lease, load_filelock
 from .records import Backlog, Batch, LeaseHolder, Stats
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "SpoolMismatchError",
     "SpoolVersionError",
     "Stats",
+    "load_filelock",
 ]

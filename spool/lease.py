@@ -93,7 +93,7 @@ class Lease:
             os.close(descriptor)
 
     def _try(self) -> bool:
-        filelock = _load_filelock()
+        filelock = load_filelock()
         if not self._lock:
             self._lock = filelock.FileLock(self._path, mode=0o600, thread_local=False, fallback_to_soft=False)
         try:
@@ -113,9 +113,11 @@ class Lease:
             return os.open(self._path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
 
 
-def _load_filelock() -> Any:
+def load_filelock() -> Any:
     """
     Import filelock, now that a lease is wanted, and keep its audit hook out.
+
+    A process that forks does this before it has threads: a fork in the midst of an import cannot be mended.
 
     On Python 3.12 and later its import adds a hook that has `os.fork` raise RuntimeError whenever another thread is
     forking, whoever forks and whether or not there is a lock. Nothing can remove a hook. On Python 3.11 filelock does
