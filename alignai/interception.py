@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import requests
 from requests import adapters, sessions
-from urllib3 import connectionpool
+from urllib3 import connection, connectionpool
 
 from alignai.answer import MAX_BODY, Answer, Ending
 
@@ -58,10 +58,17 @@ def layers() -> Layers:
             session.request,
             session.send,
             session.get_adapter,
-            adapters.HTTPAdapter,
             adapters.HTTPAdapter.send,
         ),
-        (adapters.PoolManager, plain.urlopen, plain.ConnectionCls, secure.ConnectionCls),
+        (
+            adapters.HTTPAdapter,
+            adapters.PoolManager,
+            plain.urlopen,
+            plain.ConnectionCls,
+            secure.ConnectionCls,
+            connection.HTTPConnection,
+            connection.HTTPSConnection,
+        ),
         (socket.socket, socket.create_connection, socket.getaddrinfo),
     )
 

@@ -15,7 +15,6 @@ from alignai.answer import MAX_BODY, Answer, Ending
 from alignai.clock import monotonic
 from alignai.connector import Connector
 from alignai.line import Line, Progress
-from alignai.urllib3_adapter import Adapter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,6 +89,9 @@ class Transport:
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._ways: dict[str, _Way] = {}
         if not interception.replaced(layers.connections):
+            # Not at the top: its classes would stay bound to what is replaced while this module is first imported.
+            from alignai.urllib3_adapter import Adapter  # noqa: PLC0415
+
             self._adapter = Adapter(self._line, self._connector)
             for scheme in ("https://", "http://"):
                 self._session.mount(scheme, self._adapter)

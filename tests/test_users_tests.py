@@ -160,6 +160,39 @@ def test_a_client_made_beside_a_tool_does_not_stay_bound_to_it(
     assert connect_server.ids() == after
 
 
+FIRST_MADE_BESIDE_A_TOOL = """
+import sys
+from unittest.mock import patch
+import requests, urllib3.connection, urllib3.connectionpool
+from alignai import AlignAI
+
+with patch(sys.argv[1]):
+    sdk = AlignAI()
+    sdk.close_session("s1")
+    sdk.flush(0.2)
+assert sdk.flush(30)
+sdk.close()
+"""
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "requests.adapters.HTTPAdapter",
+        "requests.adapters.PoolManager",
+        "requests.Session",
+        "urllib3.connection.HTTPConnection",
+        "urllib3.connectionpool.HTTPConnectionPool.ConnectionCls",
+    ],
+)
+def test_a_program_whose_first_client_is_made_beside_a_tool_uploads_later(
+    connect_server: ConnectServer, spool_path: Path, target: str
+) -> None:
+    finished(FIRST_MADE_BESIDE_A_TOOL, connect_server.url, spool_path, target)
+
+    assert len(connect_server.ids()) == 1
+
+
 def test_what_no_mock_expects_is_neither_sent_nor_lost(connect_server: ConnectServer, spool_path: Path) -> None:
     with client(connect_server.url, spool_path) as sdk:
         with responses.RequestsMock():
