@@ -84,9 +84,9 @@ class _WhileItSucceeds:
 def _finish() -> None:
     """Upload what waits while that succeeds, all senders at once, each for as long as it is allowed; then stop."""
     ends = [(sender, sender.exit_deadline(), _WhileItSucceeds(sender)) for sender in sharing.senders()]
-    for sender, _, _ in ends:
+    for sender, deadline, _ in ends:
         with suppress(SpoolError):
-            sender.hurry()
+            sender.hurry(deadline.sooner(_AWAY_SECONDS))
     for sender, deadline, worth_waiting in ends:
         if not sender.users.ended:
             remaining = sender.drain(deadline, worth_waiting)

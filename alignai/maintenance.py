@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from alignai._safe_logging import logger
+from alignai.clock import monotonic
 from alignai.deadline import Deadline
 from alignai.loop import Loop
 from alignai.users import Users
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from alignai.spool import Spool
 
 _UPKEEP_SECONDS = 0.5
+
+_GRACE_SECONDS = 0.05
+"""What closing the spool may wait for other processes that write, beyond a deadline that has passed."""
 
 
 class Maintenance:
@@ -55,7 +59,7 @@ class Maintenance:
         if all(sender.users.ended for sender in self.users):
             self.loop.stop()
             if self.loop.join(deadline) and self.users.ended:
-                self._close_spool()
+                self._close_spool(max(deadline.at, monotonic() + _GRACE_SECONDS))
 
     def _step(self) -> float:
         for sender in self.users:
@@ -77,8 +81,8 @@ class Maintenance:
         if self.loop.stopping and self.users.ended:
             self._close_spool()
 
-    def _close_spool(self) -> None:
-        self.spool.close()
+    def _close_spool(self, until: float | None = None) -> None:
+        self.spool.close(until)
         self._log_notices()
 
     def _log_notices(self) -> None:

@@ -14,7 +14,7 @@ from alignai.deadline import Deadline
 from alignai.loop import Loop
 from alignai.results import FlushResult
 from alignai.sender_threads import SenderThreads
-from alignai.spool import SpoolClosedError, SpoolError
+from alignai.spool import SpoolBusyError, SpoolClosedError, SpoolError
 from alignai.upload_cycle import UploadCycle
 from alignai.users import Users
 
@@ -114,7 +114,7 @@ class Sender:
             self.reset_after_fork()
         before = self.spool.totals()
         with self.cycle.flusher() as settled:
-            target = self.hurry()
+            target = self.hurry(deadline)
             while (remaining := self.spool.unsettled(target)) and not deadline.expired and not self.users.ended:
                 self.start()
                 if not worth_waiting(remaining) or not self._wait(settled, deadline):
@@ -122,13 +122,18 @@ class Sender:
         after = self.spool.totals()
         return FlushResult(after.sent - before.sent, remaining, max(0, after.rejected - before.rejected))
 
-    def hurry(self) -> int:
-        """Have everything that is committed by now uploaded without further wait; the last row of it is returned."""
+    def hurry(self, deadline: Deadline) -> int:
+        """
+        Have everything that is committed by now uploaded without further wait; return the last row of it.
+
+        Another process is asked to hurry if that can be written down by *deadline*.
+        """
         target = self.spool.last_seq()
         if self.spool.unsettled(target):
             self.cycle.flush_to(target)
             if not self._config.sender:
-                self.spool.request_flush(target)
+                with suppress(SpoolBusyError):  # it uploads all the same, at its usual pace
+                    self.spool.request_flush(target, deadline.at)
             self.start()
             self._uploads.wake()
         return target

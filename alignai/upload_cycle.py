@@ -27,6 +27,9 @@ _TICK_SECONDS = 0.25
 _LEASE_SECONDS = 1.0
 """How often the others try to take over."""
 
+_NOTE_SECONDS = 1.0
+"""How long the lease is kept because another process that writes keeps its end from being written down."""
+
 _MOST_IN_A_ROW = 16
 """Batches between two looks at what waits and who flushes."""
 
@@ -123,7 +126,7 @@ class UploadCycle:
         try:
             if self._noted:
                 self._noted = False
-                self._spool.note_lease_given()
+                self._spool.note_lease_given(monotonic() + _NOTE_SECONDS)
         except SpoolError as error:
             logger.debug("the end of the lease could not be noted: %s", error)
         finally:

@@ -13,7 +13,16 @@ from . import forks
 from .aside import is_damaged, set_aside
 from .clock import monotonic
 from .connection import patiently, roll_back
-from .errors import SpoolClosedError, SpoolCorruptError, SpoolError, is_lasting, own_error
+from .errors import (
+    SpoolBusyError,
+    SpoolClosedError,
+    SpoolCorruptError,
+    SpoolError,
+    WriteLockTakenError,
+    is_busy,
+    is_lasting,
+    own_error,
+)
 from .filesystem import identity
 from .format import prepare
 from .holding import Exclusive, Reading, Transaction, give_back, is_held
@@ -37,7 +46,14 @@ RECONNECT_SECONDS = 1.0
 """How long connections are used, at least, although SQLite reports errors of the disk or of its locks."""
 
 _immortal: list[Links] = []
+_locked_for_good: set[Path] = set()
+"""Spools that a thread of the parent was writing to when C code forked: SQLite's memory of its lock is ours now."""
 _beginning = threading.RLock()
+
+_LOCKED_FOR_GOOD = (
+    "this process was forked by C code while another thread of its parent wrote to the spool, so that SQLite takes its "
+    "write lock for held in here for good. Fork by os.fork, or when no thread records, or start another program in it."
+)
 
 
 class LogLostError(Exception):
@@ -192,6 +208,9 @@ class Access:
 
     def raise_own(self, error: BaseException) -> None:
         """Raise the spool's own error for what SQLite or the system has raised; nothing happens for another."""
+        is_of_sqlite = not isinstance(error.__cause__ or error, WriteLockTakenError)
+        if self.path in _locked_for_good and is_busy(error) and is_of_sqlite:
+            raise SpoolBusyError(f"spool {self.path}: {_LOCKED_FOR_GOOD}") from None  # trying again is no use
         own = own_error(error, str(self.path))
         if own:
             self.broken |= is_lasting(error)
@@ -358,6 +377,8 @@ class Access:
         if self._links:
             # These connections are the parent's: never used, closed or collected here.
             _immortal.append(self._links)
+            if self._links.lock.owner is not None:  # only if C code has forked: before other forks all is closed
+                _locked_for_good.add(self.path)
             self._links.lock.close()  # or its lock would outlive the parent
         self._links = None
         self.reader = threading.RLock()

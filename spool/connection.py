@@ -117,8 +117,9 @@ class Patience:
     """
 
     def __init__(self, until: float | None = None) -> None:
-        """Wait until the moment *until*, by the monotonic clock, or for `PATIENCE` seconds."""
-        self.until = monotonic() + PATIENCE if until is None else until
+        """Wait for `PATIENCE` seconds, but no longer than until the moment *until*, by the monotonic clock."""
+        longest = monotonic() + PATIENCE
+        self.until = longest if until is None else min(until, longest)
         self._longest = _SHORTEST_WAIT
 
     def wait(self) -> bool:

@@ -270,9 +270,14 @@ class Spool:
         with self._access.transaction() as db:
             db.execute(sql.TAKE_LEASE, (os.getpid(), host, time.time()))
 
-    def note_lease_given(self) -> None:
-        """Write down that this process uploads no more: if an upload was cut short, it did not die of that."""
-        with self._access.transaction() as db:
+    def note_lease_given(self, until: float | None = None) -> None:
+        """
+        Write down that this process uploads no more: if an upload was cut short, it did not die of that.
+
+        Args:
+            until: When to give up waiting for another process that writes, as with `request_flush`.
+        """
+        with self._access.transaction(until) as db:
             db.execute(sql.UPLOADS_NOTHING)
             db.execute(sql.GIVE_LEASE, (os.getpid(),))
 

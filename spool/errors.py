@@ -104,11 +104,12 @@ def is_busy(error: BaseException | None) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def busy() -> sqlite3.OperationalError:
-    """Return what SQLite raises if another connection holds a lock, for a lock that is not SQLite's."""
-    error = sqlite3.OperationalError("database is locked")
-    error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_BUSY, "SQLITE_BUSY"
-    return error
+class WriteLockTakenError(sqlite3.OperationalError):
+    """Another process of this package is writing: what SQLite raises in that case, for a lock that is not SQLite's."""
+
+    def __init__(self) -> None:
+        super().__init__("database is locked")
+        self.sqlite_errorcode, self.sqlite_errorname = sqlite3.SQLITE_BUSY, "SQLITE_BUSY"
 
 
 def translated(error: sqlite3.Error, path: str) -> SpoolError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from .clock import monotonic
 from .connection import patiently
-from .errors import busy
+from .errors import WriteLockTakenError
 from .filesystem import identity
 
 if sys.platform != "win32":
@@ -96,7 +96,7 @@ class WriteLock:
                 self.close()  # there are no such locks here
                 return
             self._ask()
-            raise busy() from None
+            raise WriteLockTakenError from None
         else:
             self._refused_since = 0.0
 

@@ -222,3 +222,42 @@ say(s.last_seq(), s.stats().pending, s.check())
 s.close()
 """
     assert run(script, path) == "10 0 []"
+
+
+WHILE_WRITING = """
+import ctypes, signal, threading
+s = spool(synchronous=sys.argv[2])
+s.append(b'before')
+begun, go_on = threading.Event(), threading.Event()
+def write():
+    with s._access.transaction() as db:
+        begun.set()
+        go_on.wait()
+thread = threading.Thread(target=write)
+thread.start()
+begun.wait()
+pid = ctypes.PyDLL(None).fork()
+if not pid:
+    signal.alarm(60)
+    began = time.monotonic()
+    for spool_of_child in [s, spool()]:
+        assert spool_of_child.last_seq() == 1
+        try: spool_of_child.append(b'child')
+        except SpoolBusyError as error: assert 'forked by C code' in str(error), error
+        else: raise AssertionError
+    assert time.monotonic() - began < 8  # SQLite's lock would be waited for in vain for 10 s
+    os._exit(0)
+go_on.set()
+thread.join()
+status = os.waitpid(pid, 0)[1]
+for _ in range(100): s.append(b'after')
+say(status, s.last_seq(), s.check(), list(s.notices()))
+s.close()
+"""
+
+
+@pytest.mark.parametrize("synchronous", ["normal", "full"])
+def test_a_child_that_c_code_has_forked_in_the_midst_of_a_write_is_told_why_it_cannot_record(
+    path: Path, synchronous: str
+) -> None:
+    assert run(WHILE_WRITING, path, synchronous) == "0 101 [] []"
