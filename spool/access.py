@@ -130,7 +130,7 @@ class Access:
         lock = WriteLock(self.path)
         with lock.held_if_free():  # the first connection of all may write to the wal-index
             links = Links(self.path, self._synchronous, self._space, lock)
-        append_missing(self.recent.rows(), links)
+        self.recent.appended_again(append_missing(self.recent.rows(), links))
         self._links = links
 
     @property
@@ -305,9 +305,12 @@ class Access:
         """
         links = self._links
         found = links.watch.file if links else identity(self.path)
+        cut = links if links and links.lost and not links.watch.replaced else None
 
         def replace() -> None:
-            aside = set_aside(self.path, found) if (links and sure) or is_damaged(self.path) else None
+            if cut:  # what is missing reads like damage, too
+                self._renew(cut.page_size, cut.watch.header, index_was_cut=cut.watch.restore_index())
+            aside = set_aside(self.path, found) if (links and sure and not cut) or is_damaged(self.path) else None
             if aside:
                 self._notice_damage(aside)
 

@@ -15,26 +15,34 @@ if TYPE_CHECKING:
 _MOST_SEQ = (1 << 63) - 1
 
 
-def append_missing(rows: list[Numbered], links: Links) -> None:
-    """Append those of *rows* again that are not in the file; if that fails, *links* are closed."""
+def append_missing(rows: list[Numbered], links: Links) -> list[Numbered]:
+    """Append those of *rows* again that are not in the file, and return all; if that fails, *links* are closed."""
     if not rows:
-        return
+        return rows
     try:
         # What is there is where it was; what is appended again, by an earlier try too, is behind the rest.
         behind = min(rows[0][0], queries.last_seq(links.reader) + 1)
-        for seq, row in rows:
-            if not _holds(links, seq, seq, row) and not _holds(links, behind, _MOST_SEQ, row):
-                patiently(partial(_append, links, row))
+        return [
+            (
+                _number(links, seq, seq, row)
+                or _number(links, behind, _MOST_SEQ, row)
+                or patiently(partial(_append, links, row)),
+                row,
+            )
+            for seq, row in rows
+        ]
     except BaseException:
         links.close()
         raise
 
 
-def _append(links: Links, row: Row) -> None:
+def _append(links: Links, row: Row) -> int:
     with links.lock.held():
-        links.append.execute(sql.APPEND, row)
+        return links.append.execute(sql.APPEND, row).lastrowid or 0
 
 
-def _holds(links: Links, first: int, last: int, row: Row) -> bool:
+def _number(links: Links, first: int, last: int, row: Row) -> int:
+    """The number of *row* if it is between these; 0 if it is not."""
     at, crc, payload = row
-    return links.reader.execute(sql.HOLDS, (first, last, crc, at, payload)).fetchone() is not None
+    found = links.reader.execute(sql.HOLDS, (first, last, crc, at, payload)).fetchone()
+    return int(found[0]) if found else 0

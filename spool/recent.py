@@ -55,6 +55,11 @@ class Recent:
         if now - self._seen_from > DELETING_SECONDS or self._seen_bytes > MOST_SEEN_BYTES:
             self._seen_before, self._seen, self._seen_bytes, self._seen_from = self._seen, [], 0, now
 
+    def appended_again(self, rows: list[Numbered]) -> None:
+        """Take *rows*, which are all of it, for new ones: the log they are in may be a moment old, and lost as well."""
+        self.unverified = rows
+        self._seen_before, self._seen, self._seen_bytes, self._seen_from = [], [], 0, monotonic()
+
     def rows(self) -> list[Numbered]:
         """All that is remembered, by number."""
         return sorted(self._seen_before + self._seen + self.unverified)

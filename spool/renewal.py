@@ -40,12 +40,15 @@ def renew_wal(path: Path, page_size: int, header: bytes, *, index_was_cut: bool)
         if not wal.exists() or not shm_of(path).exists():
             return False, None  # another process has renewed it; SQLite makes a new index
         index = None if index_was_cut else read_wal_index(path)
-        if index and _fits(index, wal):
-            return False, None
         needed = index.frames if index and index.backfilled < index.frames else 0
+        if index and not needed and _fits(index, wal):
+            return False, None
         draft = wal.with_name(f".{wal.name}.renewed")
         _copy_with_header(wal, draft, _header_for(wal, header, index))
         intact, behind = _intact(draft, path, index.page_size if index else page_size)
+        if index and intact >= needed and _fits(index, wal):
+            draft.unlink()
+            return False, None
         aside = name_aside(path) if behind and (needed or not index) else None
         if aside:
             copy_whole(path, aside)

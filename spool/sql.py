@@ -59,7 +59,7 @@ APPEND = "INSERT INTO events (at, crc, payload) VALUES (?, ?, ?)"
 APPEND_MORE = ", (?, ?, ?)"
 LAST_SEQ = "SELECT max(seq) FROM events"
 # The planner would take any index; only the primary key is there. `crc` first: it is cheap to compare.
-HOLDS = "SELECT 1 FROM events WHERE seq BETWEEN ? AND ? AND crc = ? AND at = ? AND payload = ?"
+HOLDS = "SELECT seq FROM events WHERE seq BETWEEN ? AND ? AND crc = ? AND at = ? AND payload = ?"
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
 TAIL = "SELECT last FROM batches ORDER BY first DESC LIMIT 1"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .connection import shm_of, wal_of
 from .filesystem import identity, size_of
-from .wal import WAL_HEADER_SIZE, header_of
+from .wal import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, header_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,7 @@ class Watch:
         self._path, self._wal, self._index = str(path), str(wal_of(path)), str(shm_of(path))
         self.file, self._wal_file, self._index_file = map(identity, (self._path, self._wal, self._index))
         self.header = b""
+        self._has_tail = False
         self._file_size, self._wal_size, self._index_size = size_of(path), 0, size_of(shm_of(path))
         self.accept_wal()
 
@@ -61,10 +62,12 @@ class Watch:
         SQLite shortens a WAL only when it begins it anew, under another header, or when it empties it because all of it
         is in the file. Which of the two an empty one is, the wal-index knows.
         """
-        header = self._read_header()
-        if size >= self._wal_size if header == self.header else header_of(header).sound:
+        header, tail = self._read(self._wal_size)
+        is_whole = size >= self._wal_size and (tail or not self._has_tail)
+        if is_whole if header == self.header else header_of(header).sound:
             return False
-        return bool(self._wal_size) and header == self._read_header()  # or it was being written at that moment
+        # Or it was being written at that moment.
+        return bool(self._wal_size) and (header, tail) == self._read(self._wal_size)
 
     def accept_wal(self) -> None:
         """
@@ -72,22 +75,30 @@ class Watch:
 
         A commit that begins the WAL anew writes the header first and cuts the WAL last: in between, it is too long.
         """
-        header = self._read_header()
+        size = size_of(self._wal)
+        header, tail = self._read(size)
         if header_of(header).sound:
-            self.header, self._wal_size = header, size_of(self._wal)
+            self.header, self._wal_size, self._has_tail = header, size, tail
 
-    def _read_header(self) -> bytes:
-        """The header of the WAL; the last that was seen if it cannot be read."""
+    def _read(self, end: int) -> tuple[bytes, bool]:
+        """
+        The header of the WAL, and whether the last frame before *end* has a header.
+
+        A connection that goes on writing to a WAL that was cut short leaves zeros in the gap. No frame begins so.
+        """
         try:
             wal = os.open(self._wal, os.O_RDONLY)
             try:
-                return os.pread(wal, WAL_HEADER_SIZE, 0)
+                header = os.pread(wal, WAL_HEADER_SIZE, 0)
+                frame = FRAME_HEADER_SIZE + header_of(self.header or header).page_size
+                last = end - (end - WAL_HEADER_SIZE) % frame - frame
+                return header, last > 0 and any(os.pread(wal, FRAME_HEADER_SIZE, last))
             finally:
                 os.close(wal)
         except OSError as error:
             if error.errno is None:
                 raise  # not the system's: a signal handler's TimeoutError
-            return self.header
+            return self.header, self._has_tail
 
     def restore_index(self) -> bool:
         """

@@ -280,3 +280,32 @@ def test_a_lasting_error_leads_to_new_connections_once_a_second(spool: Spool, mo
     spool._access._recovered_at -= 1.1
     assert spool.append(b"more") == 3
     assert made == [1, 1]
+
+
+def test_a_wal_cut_short_that_has_grown_again_meanwhile_is_noticed(spool: Spool, path: Path) -> None:
+    spool.append(b"first")
+    settle(spool)
+    for event in EVENTS:
+        spool.append(event)
+    moment()
+    spool.append(b"seen")
+    size = wal(path).stat().st_size
+    cut_within_frame(wal(path))
+    os.truncate(wal(path), size + 10 * FRAME)  # as by a connection that goes on behind the gap
+    moment()
+    assert spool.append(b"after")
+
+    assert len(list(spool.notices())) == 1
+    assert payloads(path) == [b"first", *EVENTS, b"seen", b"after"]
+    assert spool.check() == []
+
+
+def test_a_wal_cut_short_twice_doubles_no_event(spool: Spool, path: Path) -> None:
+    for number in range(3):
+        for event in EVENTS[number * 20 : number * 20 + 20]:
+            spool.append(event)
+        cut_to_nothing(wal(path))
+        moment()
+        spool.append(b"cut %d" % number)
+    assert sorted(payloads(path)) == sorted([*EVENTS[:60], b"cut 0", b"cut 1", b"cut 2"])
+    assert spool.check() == []

@@ -62,7 +62,8 @@ def test_it_takes_events_and_gives_them_out(filled: Path, open_spool: Callable[.
 
 def test_it_is_put_back_while_workers_come_and_go(filled: Path, open_spool: Callable[..., Spool]) -> None:
     spool = open_spool()
-    spool._access._let_go()  # as around a fork
+    spool._access.suspend()  # as around a fork
+    spool._access.resume()
     switch(filled, "DELETE")
     with process("spool().append(b'theirs')\nsay('done')\nhear()", filled) as other:
         assert other.hear() == "done"
