@@ -316,16 +316,21 @@ class AlignAI:
             ValidationError: The timeout is not a number, or negative.
         """
         deadline = self._deadline(timeout_seconds)
-        self._recorder.closed = True
-        if self._share:
-            self._share.close(deadline)
+        try:
+            self._recorder.closed = True
+            if self._share:
+                self._share.close(deadline)
+        except BaseException:
+            if self._share:
+                self._share.leave()  # whoever was interrupted may not call again
+            raise
 
     def _deadline(self, timeout_seconds: float | None) -> Deadline:
         if timeout_seconds is None:
             timeout_seconds = self.config.flush_timeout_seconds
         try:
             seconds = number(timeout_seconds)
-        except Exception:  # noqa: BLE001 - a number may be of the caller's own type
+        except (TypeError, ValueError, ArithmeticError):
             seconds = -1
         if not seconds >= 0:
             raise ValidationError(f"timeout_seconds must be a number of at least 0, not {shown(timeout_seconds)}")

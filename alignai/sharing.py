@@ -70,6 +70,11 @@ class Share:
         if was_in_use:
             self.sender.report(remaining)
 
+    def leave(self) -> None:
+        """Give the share back and wait for nothing: after the last one the threads end, and close the spool."""
+        self.sender.users.leave(self)
+        self.sender.threads.wake()
+
     def forget(self) -> None:
         """
         Give the share back, and wait for nothing: this is the finaliser of the client, which may run at any line.
