@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from .connection import connect, journal_of, patiently, shm_of, wal_of
-from .errors import MISREAD, SpoolCorruptError, from_os, translated
+from .errors import MISREAD, SpoolCorruptError, from_os, own_error
 from .filesystem import alone_in, identity, size_of, sync_folder
 from .inspection import missing
 from .space import PAGE_SIZES
@@ -36,10 +36,11 @@ def is_damaged(path: Path) -> bool:
             (verdict,) = patiently(lambda: connection.execute("PRAGMA quick_check(1)").fetchone())
             connection.execute("BEGIN")
             return bool(verdict != "ok" or missing(connection))
-    except sqlite3.Error as error:
-        return isinstance(translated(error, str(path)), SpoolCorruptError)
-    except MISREAD:
-        return True
+    except (sqlite3.Error, *MISREAD) as error:
+        own = own_error(error, str(path))
+        if own is None:
+            raise  # a signal handler's ValueError says nothing of the file
+        return isinstance(own, SpoolCorruptError)
 
 
 def name_aside(path: Path) -> Path:

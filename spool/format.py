@@ -18,8 +18,7 @@ from .errors import (
     SpoolError,
     SpoolMismatchError,
     SpoolVersionError,
-    misread,
-    translated,
+    own_error,
 )
 from .filesystem import create_private, identity, size_of
 from .log import refuse_strange, unseen
@@ -144,10 +143,11 @@ def _bring_up(path: Path, project_id: str, lock: WriteLock) -> None:
                 return
             patiently(lambda: _roll_back(path, lock))
         raise SpoolBusyError(f"spool {path}: it is left half made again and again. Try again.")
-    except sqlite3.Error as error:
-        raise translated(error, str(path)) from error
-    except MISREAD as error:
-        raise misread(str(path)) from error
+    except (sqlite3.Error, *MISREAD) as error:
+        own = own_error(error, str(path))
+        if own is None:
+            raise
+        raise own from error
 
 
 def _is_spool(path: Path, project_id: str, lock: WriteLock) -> bool:

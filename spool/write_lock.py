@@ -54,12 +54,13 @@ class WriteLock:
         owner: The thread that is in here; set before the lock is taken, cleared before it is given back.
     """
 
+    _descriptor: int | None = None  # before it is constructed, interrupted by a signal, there is nothing to close
+    _file: tuple[int, int] | None = None
+
     def __init__(self, spool: Path) -> None:
         self.owner: int | None = None
         self._spool = spool
         self._path = str(lock_of(spool))
-        self._descriptor: int | None = None
-        self._file: tuple[int, int] | None = None
         self._refused_since = 0.0
 
     # -- taking and giving back ----------------------------------------------------------------------------------------
