@@ -106,7 +106,8 @@ class AlignAI:
             create_time: When the user was created; UTC if it has no time zone.
             custom_properties: At most 10; keys of a letter and up to 63 letters, digits or _; values of at most 256
                 characters.
-            event_id: 1 to 64 of `A-Za-z0-9_-`, for callers who repeat their own jobs; None for a new one.
+            event_id: 1 to 64 of `A-Za-z0-9_-`, for callers who repeat their own jobs, or a call that a signal handler's
+                exception has ended; None for a new one.
 
         Returns:
             The event's id; the event is committed. None if `before_spool` dropped it, or if it could not be recorded
