@@ -90,7 +90,9 @@ class Links:
         """What changes when the log is written to."""
         try:
             found = self._log.stat()
-        except OSError:
+        except OSError as error:
+            if error.errno is None:
+                raise  # not the system's: a signal handler's TimeoutError
             return 0, 0
         return found.st_size, found.st_mtime_ns
 

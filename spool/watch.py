@@ -116,7 +116,9 @@ class Watch:
         """Whether the file has a hard link."""
         try:
             return os.stat(self._path).st_nlink > 1  # noqa: PTH116 - on the way of every look, as in `identity`
-        except OSError:
+        except OSError as error:
+            if error.errno is None:
+                raise  # as above
             return False
 
     @property
