@@ -87,6 +87,7 @@ class Access:
         self._links: Links | None = None
         self._closed = False
         self.broken = False
+        self._log_is_whole = False
         self.begin_anew()
         forks.register(self)
         shared = host_share(path)
@@ -98,6 +99,9 @@ class Access:
         except SpoolCorruptError:
             self.replace_damaged()
             self.open()
+        self._log_is_whole = True
+        with self.exclusive() as links:
+            links.share.let_others_in()
 
     def open(self) -> None:
         """Open the connections if they are not."""
@@ -130,6 +134,9 @@ class Access:
         lock = WriteLock(self.path)
         with lock.held_if_free():  # the first connection of all may write to the wal-index
             links = Links(self.path, self._synchronous, self._space, lock)
+        links.share.join(self.path)
+        if self._log_is_whole:
+            links.share.let_others_in()
         self.recent.appended_again(append_missing(self.recent.rows(), links))
         self._links = links
 
@@ -382,7 +389,8 @@ class Access:
             _immortal.append(self._links)
             if self._links.lock.owner is not None:  # only if C code has forked: before other forks all is closed
                 _locked_for_good.add(self.path)
-            self._links.lock.close()  # or its lock would outlive the parent
+            self._links.lock.close()  # or its locks would outlive the parent
+            self._links.share.close()
         self._links = None
         self.reader = threading.RLock()
         self.writing = threading.RLock()

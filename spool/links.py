@@ -12,6 +12,7 @@ from .connection import connect, patiently, refuse_nested, roll_back, shm_of, wa
 from .errors import SpoolBusyError
 from .filesystem import size_of, sync_wal
 from .space import page_size, vacuum
+from .wal_share import WalShare
 from .watch import Watch
 from .write_lock import Held
 
@@ -38,6 +39,7 @@ class Links:
 
     def __init__(self, path: Path, synchronous: str, space: Space, lock: WriteLock) -> None:
         self.lock = lock
+        self.share = WalShare()
         self._opened: list[sqlite3.Connection] = []
         self._pid = os.getpid()  # before this, interrupted by a signal, there is nothing to close
         self._path = path
@@ -167,6 +169,7 @@ class Links:
         """Close all, the reader last."""
         for connection in reversed(self._opened):
             connection.close()
+        self.share.close()
         self.lock.close()
 
 

@@ -34,8 +34,8 @@ def repair_log(path: Path, links: Links, project_id: str, tell: Callable[[Notice
     """
     Keep the commits of the log that SQLite does not see: it takes the first damaged frame for the end of the log.
 
-    If the rest fits together without them, as after a power cut, they alone are set aside. Nothing is done while
-    another process writes: the process that opened the spool first has repaired the log.
+    If the rest fits together without them, as after a power cut, they alone are set aside. Only the process that opens
+    the spool first looks for them.
 
     Args:
         path: The spool.
@@ -120,7 +120,7 @@ def _rescue_unseen(path: Path, links: Links, project_id: str, tell: Callable[[No
             return True
         frames: list[Frame] = []
         with suppress(OSError, sqlite3.OperationalError):  # there is no room for a copy of the log
-            frames = unseen(path, links.page_size)
+            frames = unseen(path, links.page_size) if links.share.is_first else []
         damaged = bool(frames and check(links.ledger))
         if frames and not damaged:
             aside = name_aside(path)
