@@ -14,6 +14,7 @@ from .aside import is_damaged, set_aside
 from .clock import monotonic
 from .connection import patiently, roll_back
 from .errors import (
+    LOCKED_FOR_GOOD,
     SpoolBusyError,
     SpoolClosedError,
     SpoolCorruptError,
@@ -49,11 +50,6 @@ _immortal: list[Links] = []
 _locked_for_good: set[Path] = set()
 """Spools that a thread of the parent was writing to when C code forked: SQLite's memory of its lock is ours now."""
 _beginning = threading.RLock()
-
-_LOCKED_FOR_GOOD = (
-    "this process was forked by C code while another thread of its parent wrote to the spool, so that SQLite takes its "
-    "write lock for held in here for good. Fork by os.fork, or when no thread records, or start another program in it."
-)
 
 
 class LogLostError(Exception):
@@ -134,9 +130,7 @@ class Access:
         lock = WriteLock(self.path)
         with lock.held_if_free():  # the first connection of all may write to the wal-index
             links = Links(self.path, self._synchronous, self._space, lock)
-        links.share.join(self.path)
-        if self._log_is_whole:
-            links.share.let_others_in()
+        links.share.join(self.path, keep_others_out=not self._log_is_whole)
         self.recent.appended_again(append_missing(self.recent.rows(), links))
         self._links = links
 
@@ -217,7 +211,7 @@ class Access:
         """Raise the spool's own error for what SQLite or the system has raised; nothing happens for another."""
         is_of_sqlite = not isinstance(error.__cause__ or error, WriteLockTakenError)
         if self.path in _locked_for_good and is_busy(error) and is_of_sqlite:
-            raise SpoolBusyError(f"spool {self.path}: {_LOCKED_FOR_GOOD}") from None  # trying again is no use
+            raise SpoolBusyError(f"spool {self.path}: {LOCKED_FOR_GOOD}") from None  # trying again is no use
         own = own_error(error, str(self.path))
         if own:
             self.broken |= is_lasting(error)

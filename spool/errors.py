@@ -104,6 +104,12 @@ def is_busy(error: BaseException | None) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
+LOCKED_FOR_GOOD = (
+    "this process was forked by C code while another thread of its parent wrote to the spool, so that SQLite takes its "
+    "write lock for held in here for good. Fork by os.fork, or when no thread records, or start another program in it."
+)
+
+
 class WriteLockTakenError(sqlite3.OperationalError):
     """Another process of this package is writing: what SQLite raises in that case, for a lock that is not SQLite's."""
 

@@ -31,8 +31,8 @@ class WalShare:
         self.is_first = True
         self._descriptor: int | None = None
 
-    def join(self, path: Path) -> None:
-        """Take a share; wait for the first process while it looks."""
+    def join(self, path: Path, *, keep_others_out: bool) -> None:
+        """Take a share; wait for the first process while it looks. If this one is the first, it may keep others out."""
         if sys.platform == "win32":
             return
         try:
@@ -45,6 +45,8 @@ class WalShare:
         except OSError as error:
             if error.errno is None:  # not the system's: a signal handler's TimeoutError
                 raise
+        if not keep_others_out:
+            self.let_others_in()
 
     def let_others_in(self) -> None:
         """Keep a share only: the WAL is whole now."""
