@@ -115,6 +115,8 @@ def cut_short(path: Path, aside: Path | None, project_id: str) -> Notice:
 
 
 def _rescue_unseen(path: Path, links: Links, project_id: str, tell: Callable[[Notice], object]) -> bool:
+    if not links.share.is_first and not is_cut(path, links):
+        return False  # without the write lock, which many processes that start at once would keep from the others
     with links.alone():
         if is_cut(path, links):
             return True

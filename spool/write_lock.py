@@ -103,7 +103,13 @@ class WriteLock:
 
     def _take_soon(self) -> None:
         with suppress(sqlite3.OperationalError):
-            patiently(self.take, monotonic() + _SOON_SECONDS)
+            patiently(self._take_unless_asked, monotonic() + _SOON_SECONDS)
+
+    def _take_unless_asked(self) -> None:
+        """Take the lock, but leave it to a process that asks for it: many may start at once beside one that writes."""
+        if self._is_asked():
+            raise WriteLockTakenError
+        self.take()
 
     def give(self) -> None:
         """Give the lock back; nothing happens if it is not held."""
@@ -123,10 +129,14 @@ class WriteLock:
 
     def give_way(self) -> None:
         """Pause for a moment if another process asks for the lock; to be called now and then without holding it."""
+        if self._is_asked():
+            self._write(_NOT_ASKED)
+            time.sleep(_GIVE_WAY_SECONDS)
+
+    def _is_asked(self) -> bool:
         with _AllowingRefusal():
-            if self._descriptor is not None and os.pread(self._descriptor, 1, 0) == _ASKED:
-                self._write(_NOT_ASKED)
-                time.sleep(_GIVE_WAY_SECONDS)
+            return self._descriptor is not None and os.pread(self._descriptor, 1, 0) == _ASKED
+        return False
 
     def _write(self, mark: bytes) -> None:
         """Write through the path: the number of a descriptor that was closed by others may be another file's by now."""
