@@ -281,7 +281,7 @@ def test_where_threads_share_a_commit_each_event_finds_room_of_its_own(open_spoo
     for each in threads:
         each.start()
     wait_until(lambda: len(group._queue) == 12)
-    group._hand_over()
+    group._leading.release()
     for each in threads:
         each.join(20)
     stats = spool.stats()
