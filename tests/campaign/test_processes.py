@@ -112,6 +112,7 @@ def test_a_spool_that_was_closed_meanwhile_is_no_error_at_the_end(
 ) -> None:
     sdk = client("http://127.0.0.1:1", spool_path)
     assert sdk._share
+    sdk._share.sender.threads.pause()()  # or they would meet the closed spool in the midst of their work
     sdk._share.sender.spool.close()
     sdk.close(1)
     assert [entry for entry in caplog.records if entry.levelno >= logging.ERROR] == []
