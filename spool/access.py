@@ -22,6 +22,7 @@ from .errors import (
     WriteLockTakenError,
     is_busy,
     is_lasting,
+    is_volume_full,
     own_error,
 )
 from .filesystem import identity
@@ -34,6 +35,7 @@ from .recent import Recent
 from .records import Notice
 from .recovery import cut_short, refuse_changes, refuse_cut, repair_log, salvage_hint, wal_replaced
 from .renewal import renew_wal
+from .reserve import Reserve
 from .space import PAGE_SIZE
 from .write_lock import WriteLock
 
@@ -119,8 +121,10 @@ class Access:
             with self.translating():
                 try:
                     self._connect()
-                except (sqlite3.Error, SpoolError) as error:
-                    if not self._renewed_after(error):
+                except (sqlite3.Error, SpoolError, OSError) as error:
+                    if is_volume_full(error):
+                        Reserve(self.path, self._space.reserve_bytes).release()
+                    elif not self._renewed_after(error):
                         raise
                     self._connect()
         return self._links  # type: ignore[return-value]
@@ -241,6 +245,7 @@ class Access:
             raise LogLostError
         refuse_changes(self.path, links)
         refuse_cut(self.path, links)
+        links.bound_file()
         self.recent.verified()
 
     def _mend(self) -> None:

@@ -6,21 +6,23 @@ import sqlite3
 import time
 import zlib
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from . import ledger, sql
 from .access import LogLostError
+from .changes import change
 from .clock import monotonic
 from .connection import Patience, patiently, refuse_nested
-from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_lasting, translated
+from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_lasting, is_volume_full, translated
 from .group import Rows
+from .links import Links
 from .recent import VERIFY_ROWS, VERIFY_SECONDS
 from .recovery import LOST_AGAIN
 from .space import LogFullError, in_the_log
 
 if TYPE_CHECKING:
     from .access import Access
-    from .links import Links
     from .recent import Row
     from .space import Space
 
@@ -92,7 +94,7 @@ class Appender:
         """Do the same, and set `rows.last` whatever exception comes after the commit."""
         size = sum(len(row[2]) for row in rows)
         self._space.refuse_oversize(size, self._access.path)
-        losses = damages = 0
+        losses = damages = refusals = 0
         until = Patience(rows.until).until
         while True:
             try:
@@ -111,8 +113,9 @@ class Appender:
                 if not self._wait_for_room():
                     raise
                 until = Patience().until
-            except SpoolFullError:
-                if len(rows) > 1 or not self._make_room(size):
+            except SpoolFullError as error:
+                refusals += 1
+                if len(rows) > 1 or not self._make_room(size, error, refusals):
                     raise
                 until = Patience().until
 
@@ -142,6 +145,7 @@ class Appender:
             access.broken = access.broken or is_lasting(error)
             if links.lost or access.reconnect_due():
                 raise LogLostError from error  # whatever SQLite makes of that
+            self._refuse_at_limit(links, growth, error)
             raise translated(error, str(access.path)) from error
         finally:
             if not rows.last and links.append.total_changes != before:  # interrupted right behind the commit
@@ -150,6 +154,17 @@ class Appender:
         access.recent.unverified_bytes += growth
         access.dirty = True
         return rows.last
+
+    def _refuse_at_limit(self, links: Links, growth: int, error: sqlite3.Error) -> None:
+        """Raise SpoolFullError if SQLite calls the disk full because the file has reached the limit set for it."""
+        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_FULL:
+            return
+        (pages,) = links.append.execute("PRAGMA page_count").fetchone()
+        if pages + growth // links.page_size > self._space.max_pages(links.page_size):
+            raise SpoolFullError(
+                f"spool {self._access.path}: it has reached its limit of {self._space.max_bytes} bytes - raise "
+                "max_spool_bytes, or see why its events are not sent (python -m alignai.spool inspect)"
+            )
 
     def _verification_due(self, growth: int) -> bool:
         recent = self._access.recent
@@ -165,7 +180,8 @@ class Appender:
         links.watch.accept_wal()
         log_bytes = links.log_bytes
         self._access.log_is_long = log_bytes > self._space.checkpoint_at
-        if log_bytes + growth > self._space.log_alarm:
+        self._unverified_bytes = links.unverified_bytes
+        if links.must_shorten(growth):
             self._space.refuse_large_pages(size, links.page_size, self._access.path)
             self._keep_log_short(links, growth)
 
@@ -175,17 +191,26 @@ class Appender:
             links.checkpoint()
             links.restart_log()
         self._space.refuse_long_log(links.log_bytes + growth, self._access.path)
+        if not links.volume_full and links.is_beyond_reserve(growth):
+            raise LogFullError(
+                f"spool {self._access.path}: the volume is too full for an event of {growth} bytes. Free space on it."
+            )
 
-    def _make_room(self, size: int) -> bool:
+    def _make_room(self, size: int, error: SpoolFullError, refusals: int) -> bool:
         """Whether to try again: something was deleted, or this spool waits until something will be."""
         try:
-            with self._access.transaction() as db:
-                if ledger.prune(db, 0) is not None or (self._on_full == "drop_oldest" and ledger.drop(db, size)):
-                    return True
+            if refusals == 1 and is_volume_full(error):
+                self._access.write(Links.checkpoint)  # there may be room in the file, and none for a longer log
+                return True
+            if change(self._access, partial(self._delete_some, size)):
+                return True
         except SpoolFullError:
             if self._on_full != "block":
                 raise
         return self._wait_for_room()
+
+    def _delete_some(self, size: int, db: sqlite3.Connection) -> bool:
+        return ledger.prune(db, 0) is not None or (self._on_full == "drop_oldest" and ledger.drop(db, size) > 0)
 
     def _wait_for_room(self) -> bool:
         """Wait a little, where this spool waits at all; whether it did."""

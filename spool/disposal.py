@@ -7,14 +7,15 @@ In many small transactions, so that the log stays short, a crash loses nothing, 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import ledger, queries, sql
+from .changes import change
 from .clock import monotonic
 from .errors import SpoolFullError
 from .records import Requeued
 from .selection import cutoff, selected
-from .space import page_size
 from .steps import Steps
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .access import Access
+    from .links import Links
     from .records import Selection
     from .space import Space
 
@@ -75,15 +77,16 @@ class Disposal:
     def _requeue_some(self, selection: Selection, chunk: _Chunk) -> Requeued | None:
         """None where it is to be tried again: there was no room, and older sent events have been deleted."""
         try:
-            with self._access.transaction() as db:
-                pages = _pages(db)
-                done = _requeue(db, selection.before, chunk)
-                self._refuse_growth(pages, _pages(db), page_size(db))
+            return change(self._access, partial(self._requeue_chunk, selection.before, chunk))
         except SpoolFullError:
-            with self._access.transaction() as db:
-                if ledger.prune(db, 0) is None:
-                    raise
+            if change(self._access, lambda db: ledger.prune(db, 0)) is None:
+                raise
             return None
+
+    def _requeue_chunk(self, before: float | None, chunk: _Chunk, db: sqlite3.Connection) -> Requeued:
+        pages = _pages(db)
+        done = _requeue(db, before, chunk)
+        self._refuse_growth(pages, _pages(db), self._access.links())
         return done
 
     def purge(self, selection: Selection) -> int:
@@ -95,12 +98,7 @@ class Disposal:
     def _purge_rejected(self, selection: Selection) -> int:
         purged = 0
         for chunk in self._rejected(selection):
-            with self._access.transaction() as db:
-                meant = (chunk.first, chunk.last, selection.before, selection.before)
-                deleted = db.execute(sql.PURGE_REJECTED, meant).rowcount
-                db.execute(sql.UNCOUNT_REJECTED, (deleted,))
-                db.execute(sql.COUNT_DROPPED, (deleted,))
-            purged += deleted
+            purged += change(self._access, partial(_purge_rejected, selection.before, chunk))
         return purged
 
     def _purge_pending(self, selection: Selection) -> int:
@@ -144,12 +142,12 @@ class Disposal:
                 yield chunk
                 self._steps.give_way(began)
 
-    def _refuse_growth(self, before: int, after: int, page_size: int) -> None:
+    def _refuse_growth(self, before: int, after: int, links: Links) -> None:
         """The ledger's connection may pass the limit of the file, so that deleting works on a full spool."""
-        if after > max(before, self._space.max_pages(page_size)):
+        if after > max(before, 0 if links.volume_full else self._space.max_pages(links.page_size)):
             raise SpoolFullError(
-                f"spool {self._access.path}: there is no room to requeue more - let what is pending be sent, "
-                "or raise max_spool_bytes"
+                f"spool {self._access.path}: there is no room to requeue more. Let what is pending be sent, "
+                + ("or free space on the volume." if links.volume_full else "or raise max_spool_bytes.")
             )
 
 
@@ -182,6 +180,13 @@ def _requeue(db: sqlite3.Connection, before: float | None, chunk: _Chunk) -> Req
         db.execute(sql.APPEND, (now, crc, payload))
     db.execute(sql.UNCOUNT_REJECTED, (len(sound),))
     return Requeued(len(sound), len(rows) - len(sound))
+
+
+def _purge_rejected(before: float | None, chunk: _Chunk, db: sqlite3.Connection) -> int:
+    deleted = db.execute(sql.PURGE_REJECTED, (chunk.first, chunk.last, before, before)).rowcount
+    db.execute(sql.UNCOUNT_REJECTED, (deleted,))
+    db.execute(sql.COUNT_DROPPED, (deleted,))
+    return deleted
 
 
 def _pages(db: sqlite3.Connection) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import ledger, queries, sql
 from .access import Access
 from .appender import Appender
+from .changes import change
 from .connection import Patience
 from .disposal import Disposal
 from .errors import SpoolBusyError, SpoolError
@@ -22,12 +24,17 @@ from .space import Space
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
 
     from .records import Backlog, Batch, Notice, Requeued, Selection, Stats
 
 _MOST_TRIES = 1000
 """How often a batch is begun anew because the events that wait have changed meanwhile."""
+
+
+class _OvertakenError(Exception):
+    """Others have changed what waits since it was read."""
 
 
 @interruptible
@@ -124,49 +131,52 @@ class Spool:
                 start = queries.tail(seen)
                 queries.refuse_missing_newest(seen, self.path)
                 rows = [] if queries.first_open(seen, after) else queries.waiting(seen, start, max_events, max_bytes)
-            sound = queries.intact(rows)
-            batch = None
-            with self._access.transaction() as db:
-                unfinished = queries.first_open(db, after)
-                if unfinished:
-                    batch = ledger.resume(db, unfinished)
-                elif not rows:
-                    return None
-                elif queries.tail(db) != start or self._access.links().reader is not seen:
-                    tries += 1
-                    continue  # another process dropped these to make room, or they were read from a lost log
-                elif sound:
-                    batch = ledger.open_next(db, sound)
-                else:
-                    ledger.set_apart(db, rows[0])
-            if batch:
+            try:
+                batch, again = change(self._access, partial(self._claim, seen, start, rows, after))
+            except _OvertakenError:
+                tries += 1
+                continue
+            if not again:
                 return batch
         raise SpoolBusyError(f"spool {self.path}: what waits in it changes again and again. Try again.")
 
+    def _claim(
+        self, seen: sqlite3.Connection, start: int, rows: list[queries.Row], after: int, db: sqlite3.Connection
+    ) -> tuple[Batch | None, bool]:
+        """Return the batch to upload, if any, and whether to look again: the ledger was changed, and there is none."""
+        unfinished = queries.first_open(db, after)
+        if unfinished:
+            batch = ledger.resume(db, unfinished)
+            return batch, batch is None
+        if not rows:
+            return None, False
+        if queries.tail(db) != start or self._access.links().reader is not seen:
+            raise _OvertakenError  # another process dropped these to make room, or they were read from a lost log
+        sound = queries.intact(rows)
+        if sound:
+            return ledger.open_next(db, sound), False
+        ledger.set_apart(db, rows[0])
+        return None, True
+
     def mark_sent(self, batch: Batch) -> None:
         """Write down that the server took *batch*."""
-        with self._access.transaction() as db:
-            ledger.mark_sent(db, batch)
+        change(self._access, lambda db: ledger.mark_sent(db, batch))
 
     def mark_failed(self, batch: Batch, error: str, *, fault: bool = False) -> None:
         """Write down that an upload of *batch* ended without an outcome; *fault* where the server itself failed."""
-        with self._access.transaction() as db:
-            ledger.mark_failed(db, batch, error, fault=fault)
+        change(self._access, lambda db: ledger.mark_failed(db, batch, error, fault=fault))
 
     def mark_rejected(self, batch: Batch, reason: str, summary: str) -> None:
         """Keep every event of *batch* apart, with the server's words; *summary* is what `inspect` may show."""
-        with self._access.transaction() as db:
-            ledger.reject(db, batch, reason, summary)
+        change(self._access, lambda db: ledger.reject(db, batch, reason, summary))
 
     def split(self, batch: Batch) -> None:
         """Make two batches of one: it is not to be sent again as it is."""
-        with self._access.transaction() as db:
-            ledger.split(db, batch)
+        change(self._access, lambda db: ledger.split(db, batch))
 
     def take_out(self, batch: Batch, index: int) -> None:
         """Write down that the server took the event at *index* of *batch* by itself; the others are yet to be sent."""
-        with self._access.transaction() as db:
-            ledger.take_out(db, batch, index)
+        change(self._access, lambda db: ledger.take_out(db, batch, index))
 
     # -- explicit acts -------------------------------------------------------------------------------------------------
 
@@ -262,13 +272,11 @@ class Spool:
         Raises:
             SpoolBusyError: Another process has held the write lock until then.
         """
-        with self._access.transaction(until) as db:
-            db.execute(sql.NOTE_FLUSH, (upto,))
+        change(self._access, lambda db: db.execute(sql.NOTE_FLUSH, (upto,)), until)
 
     def note_lease(self, host: str) -> None:
         """Write down, for `inspect`, that this process uploads now."""
-        with self._access.transaction() as db:
-            db.execute(sql.TAKE_LEASE, (os.getpid(), host, time.time()))
+        change(self._access, lambda db: db.execute(sql.TAKE_LEASE, (os.getpid(), host, time.time())))
 
     def note_lease_given(self, until: float | None = None) -> None:
         """
@@ -277,9 +285,7 @@ class Spool:
         Args:
             until: When to give up waiting for another process that writes, as with `request_flush`.
         """
-        with self._access.transaction(until) as db:
-            db.execute(sql.UPLOADS_NOTHING)
-            db.execute(sql.GIVE_LEASE, (os.getpid(),))
+        change(self._access, ledger.end_uploading, until)
 
     # -- upkeep and the end --------------------------------------------------------------------------------------------
 

@@ -60,7 +60,10 @@ _OR_MOVE = "or name another path by spool_path or ALIGNAI_SPOOL_PATH"
 _HINTS: dict[int, tuple[type[SpoolError], str]] = {
     sqlite3.SQLITE_BUSY: (SpoolBusyError, "another process holds its write lock: see who has it open, then try again"),
     sqlite3.SQLITE_LOCKED: (SpoolBusyError, "another call holds its write lock: try again"),
-    sqlite3.SQLITE_FULL: (SpoolFullError, "there is no room: free disk space, or raise max_spool_bytes"),
+    sqlite3.SQLITE_FULL: (
+        SpoolFullError,
+        f"the volume is full: free space on it, {_OR_MOVE}. It is not max_spool_bytes that is reached",
+    ),
     sqlite3.SQLITE_CORRUPT: (SpoolCorruptError, "it is damaged: keep the file, what can be read can be saved"),
     # Only damage makes the ledger contradict itself.
     sqlite3.SQLITE_CONSTRAINT: (
@@ -79,6 +82,8 @@ _HINTS: dict[int, tuple[type[SpoolError], str]] = {
     ),
     sqlite3.SQLITE_IOERR: (SpoolError, "the disk reports an error: check the volume and its free space"),
 }
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_VOLUME_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 _OTHERWISE = (SpoolError, "this is not expected: please report it")
 
 _NOT_SHARED = (
@@ -118,12 +123,28 @@ class WriteLockTakenError(sqlite3.OperationalError):
         self.sqlite_errorcode, self.sqlite_errorname = sqlite3.SQLITE_BUSY, "SQLITE_BUSY"
 
 
+def is_volume_full(error: BaseException) -> bool:
+    """
+    Return whether *error*, or what it was raised from, may say that the volume is full, or a quota is used up.
+
+    SQLite says so of a quota, and of the wal-index, by codes that may have other causes.
+    """
+    cause = error.__cause__ if isinstance(error, SpoolError) else error
+    if isinstance(cause, OSError):
+        return cause.errno in _NO_ROOM
+    return getattr(cause, "sqlite_errorcode", 0) in _VOLUME_FULL
+
+
 def translated(error: sqlite3.Error, path: str) -> SpoolError:
     """The spool's own error for what SQLite or its Python module raised."""
-    kind, hint = _HINTS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, _OTHERWISE)
+    code = getattr(error, "sqlite_errorcode", 0)
+    kind, hint = _HINTS.get(code & 0xFF, _OTHERWISE)
     name = getattr(error, "sqlite_errorname", None)
     if name is None:  # raised by Python's module itself
         return kind(f"spool {path}: {error} - {hint}")
+    if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # there is no room for the wal-index
+        kind, hint = _HINTS[sqlite3.SQLITE_FULL]
+        return kind(f"spool {path}: {error} ({name}) - {hint}")
     hint = next((each for begin, each in _HINTS_BY_NAME.items() if name.startswith(begin)), hint)
     return kind(f"spool {path}: {error} ({name}) - {hint}")
 
@@ -139,7 +160,7 @@ def misread(path: str) -> SpoolCorruptError:
 
 def from_os(error: OSError, path: str) -> SpoolError:
     """The spool's own error for what the operating system refused."""
-    kind = SpoolFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else SpoolError
+    kind = SpoolFullError if error.errno in _NO_ROOM else SpoolError
     return kind(f"spool {path}: {error.strerror or error} - check the path, its modes and the free space, {_OR_MOVE}")
 
 

@@ -20,7 +20,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_BESIDE = ("", "-wal", "-shm", "-journal", ".lease", ".lock")
+_BESIDE = ("", "-wal", "-shm", "-journal", ".lease", ".lock", ".reserve")
 
 
 def refuse_planted(path: Path) -> None:

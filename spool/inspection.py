@@ -9,6 +9,7 @@ from . import queries, sql
 from .connection import shm_of, wal_of
 from .filesystem import size_of
 from .records import Stats
+from .reserve import IN_USE, is_in_use
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,7 +37,7 @@ def stats(db: sqlite3.Connection, path: Path) -> Stats:
         oldest_pending_seconds=None if oldest_at is None else max(0.0, time.time() - oldest_at),
         lease=totals.lease,
         last_sent_at=totals.last_sent_at,
-        last_error=totals.last_error,
+        last_error=IN_USE if is_in_use(path) else totals.last_error,
     )
 
 

@@ -9,6 +9,7 @@ half way from one state to another.
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -68,6 +69,12 @@ def resume(db: sqlite3.Connection, row: queries.Open) -> Batch | None:
         db.execute(sql.RESUME, (row.crashes, row.first))
         return batch
     return None
+
+
+def end_uploading(db: sqlite3.Connection) -> None:
+    """Write down that this process uploads no more."""
+    db.execute(sql.UPLOADS_NOTHING)
+    db.execute(sql.GIVE_LEASE, (os.getpid(),))
 
 
 def settle(db: sqlite3.Connection, batch: Batch, state: str) -> bool:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from . import sql
 from .connection import connect, patiently, refuse_nested, roll_back, shm_of, wal_of
-from .errors import SpoolBusyError
+from .errors import SpoolBusyError, is_volume_full
 from .filesystem import size_of, sync_wal
-from .space import page_size, vacuum
+from .reserve import MIN_RESERVE, Reserve
+from .space import VACUUM_BYTES, VACUUM_BYTES_OF_FULL_VOLUME, page_size, vacuum
 from .wal_share import WalShare
 from .watch import Watch
 from .write_lock import Held
@@ -33,6 +34,10 @@ class Links:
     The reader has a second duty. SQLite's last connection to close moves the log into the file and deletes it, even
     under another process whose locks were lost, whose later commits then go into a file without a name. While a
     read-only connection of the same process is open, closing the others deletes nothing; and it cannot do so itself.
+
+    Attributes:
+        reserve: What is kept for when the volume is full.
+        volume_full: Whether it could not be kept when last seen to.
     """
 
     _pid = 0
@@ -45,13 +50,16 @@ class Links:
         self._path = path
         self._log = wal_of(path)
         self._synced: tuple[int, int] | None = None
+        self._space = space
+        self.reserve = Reserve(path, space.reserve_bytes)
+        self.volume_full = False
+        self._max_pages = 0
         try:
             self.reader = self._open(path, synchronous, read_only=True)
             self.append = self._open(path, synchronous)
             self.ledger = self._open(path, synchronous)
             self.page_size = page_size(self.reader)
-            max_pages = space.max_pages(self.page_size)
-            patiently(lambda: self.append.execute(f"PRAGMA max_page_count = {max_pages}"))
+            self.bound_file()
             for writer in (self.append, self.ledger):
                 writer.execute(f"PRAGMA journal_size_limit = {space.checkpoint_at}")
             self.watch = Watch(path)
@@ -65,6 +73,34 @@ class Links:
         # Only the first look at the file takes the shared lock and opens the log.
         patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_schema").fetchone())
         return connection
+
+    def bound_file(self) -> None:
+        """Hold the file to its limit; while the volume is full, to the size that it has."""
+        self.volume_full = not self.reserve.keep()
+        pages = 1 if self.volume_full else self._space.max_pages(self.page_size)  # never less than there are
+        if self.volume_full or pages != self._max_pages:
+            patiently(lambda: self.append.execute(f"PRAGMA max_page_count = {pages}"))
+            self._max_pages = pages
+
+    @property
+    def unverified_bytes(self) -> int:
+        """Bytes that the log may grow by before it is looked at: few if few are kept for its checkpoint."""
+        return min(self._space.unverified_bytes, self._kept // 4)
+
+    def must_shorten(self, growth: int) -> bool:
+        """Return whether a log that has grown by *growth* is too long, or might not find room for its checkpoint."""
+        size = self.log_bytes + growth
+        return size > self._space.log_alarm or self.is_beyond_reserve(size)
+
+    def is_beyond_reserve(self, size: int) -> bool:
+        """Return whether a checkpoint of *size* bytes may find no room: neither what is kept, nor on the volume."""
+        return size > self._kept // 2 and not self.reserve.volume_has(2 * size)
+
+    @property
+    def _kept(self) -> int:
+        if self.volume_full:
+            return MIN_RESERVE  # nothing is kept, but the file does not grow
+        return self.reserve.size or self._space.reserve_bytes
 
     @property
     def lost(self) -> bool:
@@ -107,9 +143,20 @@ class Links:
         """
         with self.alone():
             if not self.lost and not self.watch.file_shrank:  # or others may have gone on without us
-                self.move_log()
+                try:
+                    self.move_log()
+                except sqlite3.Error as error:
+                    if not is_volume_full(error):
+                        raise
+                    self.reserve.release()  # nobody can append before the file has got what it needs
+                    self.move_log()
                 self.watch.accept_file_size()
                 self.watch.accept_wal()
+
+    def use_reserve(self) -> None:
+        """Have the ledger go on where the volume is full: the log is begun anew, in the room that was kept."""
+        self.reserve.release()
+        self.checkpoint()
 
     def move_log(self) -> int:
         """Move the log into the file while the write lock is held; return how many frames SQLite sees in it."""
@@ -158,7 +205,7 @@ class Links:
     def vacuum(self) -> None:
         """Give a few free pages back to the file system."""
         with self.lock.held():
-            vacuum(self.ledger)
+            vacuum(self.ledger, VACUUM_BYTES_OF_FULL_VOLUME if self.volume_full else VACUUM_BYTES)
 
     def __del__(self) -> None:
         """Whoever forgot to close must not delete the log either; after a fork, these are the parent's."""

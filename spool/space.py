@@ -25,7 +25,10 @@ _FRAMES_OF_A_COMMIT = 4
 _MOST_LOG = 64 << 20
 _MOST_BEFORE_CHECKPOINT = 6 << 20
 _MOST_UNVERIFIED = 1 << 20
-_VACUUM_BYTES = 512 << 10
+VACUUM_BYTES = 512 << 10
+VACUUM_BYTES_OF_FULL_VOLUME = 32 << 10
+"""What is moved to give pages back is written to the log, for which a full volume has little room."""
+
 _VACUUM_FROM_BYTES = 4 << 20
 
 
@@ -38,8 +41,9 @@ class Space:
     """
     The limits that follow from *max_bytes*.
 
-    A quarter, at most 64 MiB, is the log's, a little its index's; the rest is the file's, and SQLite itself refuses to
-    pass it. Only the connection that appends is held to it, so that marking and deleting work on a full spool.
+    A quarter, at most 64 MiB, is the log's, a little its index's. About as much as the log usually takes is kept for a
+    full volume. The rest is the file's, and SQLite itself refuses to pass it. Only the connection that appends is held
+    to it, so that marking and deleting work on a full spool.
     """
 
     max_bytes: int
@@ -74,9 +78,14 @@ class Space:
         """Bytes that the log may grow by before it is looked at."""
         return min(self.log_bytes // 8, _MOST_UNVERIFIED)
 
+    @property
+    def reserve_bytes(self) -> int:
+        """Bytes of the volume that are kept for a checkpoint of a log as long as it usually becomes."""
+        return self.checkpoint_at
+
     def max_pages(self, page_size: int) -> int:
         """Return how many pages of *page_size* the file may have."""
-        return (self.max_bytes - self.log_bytes - self.index_bytes) // page_size
+        return (self.max_bytes - self.log_bytes - self.index_bytes - self.reserve_bytes) // page_size
 
     def refuse_oversize(self, size: int, path: Path) -> None:
         """Raise SpoolFullError for an event that would not fit in an empty spool."""
@@ -108,6 +117,12 @@ def in_the_log(size: int, page_size: int) -> int:
     return (size // page_size + _FRAMES_OF_A_COMMIT) * (page_size + _FRAME_HEADER_SIZE)
 
 
+def has_free_pages(db: sqlite3.Connection) -> bool:
+    """Return whether any page of the file is free."""
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    return bool(free)
+
+
 def is_sparse(db: sqlite3.Connection) -> bool:
     """Whether many pages of the file are free."""
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
@@ -115,10 +130,10 @@ def is_sparse(db: sqlite3.Connection) -> bool:
     return bool(free > max(_VACUUM_FROM_BYTES // page_size(db), pages // 2))
 
 
-def vacuum(db: sqlite3.Connection) -> None:
-    """Give a few free pages back to the file system."""
+def vacuum(db: sqlite3.Connection, size: int) -> None:
+    """Give free pages of *size* bytes back to the file system."""
     # On Python 3.11 `execute` frees a single page, whatever the number.
-    db.executescript(f"PRAGMA incremental_vacuum({_VACUUM_BYTES // page_size(db)})")
+    db.executescript(f"PRAGMA incremental_vacuum({size // page_size(db)})")
 
 
 def page_size(db: sqlite3.Connection) -> int:

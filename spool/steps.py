@@ -6,6 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from .changes import change
 from .clock import monotonic
 from .space import in_the_log
 
@@ -47,8 +48,7 @@ class Steps:
         while True:
             self.keep_log_short(self.max_bytes)
             began = monotonic()
-            with self._access.transaction() as db:
-                done = step(db)
+            done = change(self._access, step)
             if done is None:
                 return total
             total += done

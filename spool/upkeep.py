@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from . import ledger, queries
 from .access import LogLostError
+from .changes import despite_full_volume
 from .links import Links
-from .space import is_sparse
+from .space import has_free_pages, is_sparse
 from .steps import Steps
 
 if TYPE_CHECKING:
@@ -55,7 +56,13 @@ class Upkeep:
 
     def cut_log(self, until: float | None = None) -> None:
         """Leave a short log to whoever opens the spool next, and would read all of it; to be called after `finish`."""
-        self._access.write(Links.cut_log, until)
+        self._access.write(self._cut_unless_full, until)
+
+    @staticmethod
+    def _cut_unless_full(links: Links) -> None:
+        """On a full volume its bytes are all that the next process may find to write to."""
+        if not links.volume_full:
+            links.cut_log()
 
     def _verify_and_sync(self) -> bool:
         """See the log in its place, and what was written since the last time on stable storage: if there was any."""
@@ -95,12 +102,12 @@ class Upkeep:
         self._access.write(self._checkpoint_if_long)
 
     def _checkpoint_if_long(self, links: Links) -> None:
-        if links.log_bytes > self._space.checkpoint_at:
+        if links.log_bytes > self._space.checkpoint_at or links.must_shorten(0):
             links.checkpoint()
 
     def _vacuum(self) -> bool:
         with self._access.reading() as db:
-            if not is_sparse(db):
+            if not (has_free_pages(db) if self._access.links().volume_full else is_sparse(db)):
                 return False
-        self._access.write(Links.vacuum)
+        despite_full_volume(self._access, lambda: self._access.write(Links.vacuum))
         return True

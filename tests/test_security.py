@@ -60,7 +60,7 @@ def test_all_that_a_worker_writes_is_for_its_owner_alone(
     with pytest.raises(AssertionError):  # it kills itself
         finished(WORKER, connect_server.url, spool_path, str(mask))
     assert len(connect_server.ids()) == 1
-    names = ["spool.db", "spool.db-shm", "spool.db-wal", "spool.db.lease", "spool.db.lock"]
+    names = ["spool.db", "spool.db-shm", "spool.db-wal", "spool.db.lease", "spool.db.lock", "spool.db.reserve"]
     assert modes(spool_path.parent) == dict.fromkeys(names, "0o600")
     assert [modes(tmp_path), modes(tmp_path / "made")] == [{"made": "0o700"}, {"by it": "0o700"}]
 
@@ -96,7 +96,7 @@ def test_another_users_link_where_everyone_may_write_is_not_followed(tmp_path: P
 
 
 @as_root
-@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lease", ".lock"])
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lease", ".lock", ".reserve"])
 def test_another_users_file_where_everyone_may_write_is_not_used(tmp_path: Path, suffix: str) -> None:
     """He could read what is written to it."""
     folder = everyones(tmp_path)
@@ -117,7 +117,7 @@ def test_ones_own_link_is_followed_wherever_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "real.db").exists()
 
 
-@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal", ".lease", ".lock"])
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal", ".lease", ".lock", ".reserve"])
 @pytest.mark.parametrize("target", ["victim", "missing"])
 def test_a_link_beside_the_spool_is_not_followed(tmp_path: Path, suffix: str, target: str) -> None:
     """Whatever comes of it, an error or a spool that works, what the link leads to is not touched."""
