@@ -102,9 +102,9 @@ def test_no_more_is_held_in_memory_and_in_a_transaction_than_a_little(
     commits: list[int] = []
     transaction = spool._access.transaction
 
-    def counted() -> object:
+    def counted(*until: float | None) -> object:
         commits.append(spool.stats().rejected)
-        return transaction()
+        return transaction(*until)
 
     monkeypatch.setattr(spool._access, "transaction", counted)
     spool.requeue()
