@@ -22,7 +22,6 @@ from .errors import (
     WriteLockTakenError,
     is_busy,
     is_lasting,
-    is_volume_full,
     own_error,
 )
 from .filesystem import identity
@@ -35,7 +34,7 @@ from .recent import Recent
 from .records import Notice
 from .recovery import cut_short, refuse_changes, refuse_cut, repair_log, salvage_hint, wal_replaced
 from .renewal import renew_wal
-from .reserve import Reserve
+from .reserve import release_if_full
 from .space import PAGE_SIZE
 from .write_lock import WriteLock
 
@@ -122,9 +121,7 @@ class Access:
                 try:
                     self._connect()
                 except (sqlite3.Error, SpoolError, OSError) as error:
-                    if is_volume_full(error):
-                        Reserve(self.path, self._space.reserve_bytes).release()
-                    elif not self._renewed_after(error):
+                    if not release_if_full(self.path, error) and not self._renewed_after(error):
                         raise
                     self._connect()
         return self._links  # type: ignore[return-value]

@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from .errors import is_volume_full
 from .filesystem import size_of
 from .ownership import create
 
@@ -58,8 +59,7 @@ class Reserve:
 
     def release(self) -> None:
         """Give the bytes to the volume."""
-        with suppress(OSError):
-            os.truncate(self._path, 0)
+        _empty(self._path)
 
     def volume_has(self, size: int) -> bool:
         """Return whether *size* bytes of the volume are free."""
@@ -88,6 +88,19 @@ class Reserve:
 def reserve_of(path: Path) -> Path:
     """Return the path of the reserve beside the file."""
     return path.with_name(path.name + ".reserve")
+
+
+def release_if_full(path: Path, error: BaseException) -> bool:
+    """Give the reserve of the spool at *path* to the volume if *error* may say that this is full; return whether so."""
+    if is_volume_full(error):
+        _empty(reserve_of(path))
+        return True
+    return False
+
+
+def _empty(reserve: Path) -> None:
+    with suppress(OSError):
+        os.truncate(reserve, 0)
 
 
 def is_in_use(path: Path) -> bool:
