@@ -121,7 +121,7 @@ class Disposal:
 
         def purge_some(db: sqlite3.Connection) -> int | None:
             age = 0.0 if selection.before is None else max(0.0, time.time() - selection.before)
-            return ledger.prune(db, age, selection.upto)
+            return ledger.prune(db, age, selection.upto, self._steps.max_bytes)
 
         return self._steps.repeat(purge_some)
 

@@ -139,7 +139,9 @@ def give_up(db: sqlite3.Connection, last: int) -> int:
     return last - start
 
 
-def prune(db: sqlite3.Connection, retention: float, upto: int | None = None) -> int | None:
+def prune(
+    db: sqlite3.Connection, retention: float, upto: int | None = None, max_bytes: int = MAX_PRUNED_BYTES
+) -> int | None:
     """
     Delete some of the oldest events that have been settled for *retention* seconds, and the batches that they were in.
 
@@ -152,7 +154,7 @@ def prune(db: sqlite3.Connection, retention: float, upto: int | None = None) -> 
     batches = queries.prunable(db, retention, upto, MAX_PRUNED)
     if not batches:
         return None
-    end = _end_of_step(db, batches[-1].last)
+    end = _end_of_step(db, batches[-1].last, min(max_bytes, MAX_PRUNED_BYTES))
     _delete(db, 0, end)
     whole = [batch for batch in batches if batch.last <= end]
     if whole:
@@ -161,13 +163,13 @@ def prune(db: sqlite3.Connection, retention: float, upto: int | None = None) -> 
     return sum(batch.events for batch in whole if batch.state == "sent")
 
 
-def _end_of_step(db: sqlite3.Connection, last: int) -> int:
+def _end_of_step(db: sqlite3.Connection, last: int, max_bytes: int) -> int:
     """Return the row up to which one step deletes: *last*, unless that would be too much at once."""
     size = 0
     rows = db.execute(sql.OLDEST_SIZES, (last, MAX_PRUNED + 1)).fetchall()
     for index, (_, length) in enumerate(rows):
         size += length
-        if index and (index == MAX_PRUNED or size > MAX_PRUNED_BYTES):
+        if index and (index == MAX_PRUNED or size > max_bytes):
             return int(rows[index - 1][0])
     return last
 

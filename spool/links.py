@@ -87,6 +87,11 @@ class Links:
         """Bytes that the log may grow by before it is looked at: few if few are kept for its checkpoint."""
         return min(self._space.unverified_bytes, self._kept // 4)
 
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of events that may be moved or deleted at once: what is written to the log for that must fit, too."""
+        return self._kept // 2
+
     def must_shorten(self, growth: int) -> bool:
         """Return whether a log that has grown by *growth* is too long, or might not find room for its checkpoint."""
         size = self.log_bytes + growth

@@ -29,17 +29,20 @@ class Steps:
     Args:
         access: The connections.
         space: The limits.
-
-    Attributes:
-        max_bytes: Bytes of events that one transaction may move or delete; a single event may have more.
     """
 
     def __init__(self, access: Access, space: Space) -> None:
         self._access = access
         self._space = space
-        self.max_bytes = min(space.unverified_bytes, _MAX_BYTES)
         self._shortened_to = 0
         self._written = 0
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes of events that one transaction may move or delete; a single event may have more."""
+        most = min(self._space.unverified_bytes, _MAX_BYTES)
+        links = self._access.opened
+        return min(most, links.step_bytes) if links else most
 
     def repeat(self, step: Callable[[sqlite3.Connection], int | None], seconds: float = math.inf) -> int:
         """Run *step* in transactions of its own until it returns None or *seconds* are over; return the sum."""

@@ -89,7 +89,9 @@ class Upkeep:
         """Bounded in time: the log is to be synced meanwhile, and closing waits for the run that is under way."""
         self.is_behind = self._has_prunable()
         if self.is_behind:
-            self._steps.repeat(lambda db: ledger.prune(db, self._retention), _PRUNE_SECONDS)
+            self._steps.repeat(
+                lambda db: ledger.prune(db, self._retention, max_bytes=self._steps.max_bytes), _PRUNE_SECONDS
+            )
             self.is_behind = self._has_prunable()
 
     def _has_prunable(self) -> bool:
