@@ -25,6 +25,9 @@ def change(access: Access, act: Callable[[sqlite3.Connection], T], until: float 
     """
 
     def attempt() -> T:
+        links = access.opened
+        if links and links.is_beyond_reserve(links.log_bytes):
+            access.write(Links.checkpoint, until)  # while there is room for it
         with access.transaction(until) as db:
             return act(db)
 
