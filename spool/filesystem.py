@@ -34,7 +34,7 @@ def refuse_planted(path: Path) -> None:
         SpoolError: There is such a file or link.
     """
     for each in [path.with_name(path.name + suffix) for suffix in _BESIDE] if sys.platform != "win32" else []:
-        with suppress(OSError):  # nothing is there, or whoever opens it will say what is wrong
+        with AllowingRefusal():  # nothing is there, or whoever opens it will say what is wrong
             found, folder = each.lstat(), each.parent.stat()
             if folder.st_mode & stat.S_IWOTH and found.st_uid not in {os.geteuid(), folder.st_uid}:
                 raise SpoolError(
@@ -72,7 +72,7 @@ def _take_over(path: Path) -> None:
         # SQLite would open it all the same, and refuse every event from then on.
         raise SpoolError(f"spool {path}: it cannot be written - check the modes of the file, and its disk")
     if not size_of(path):
-        with suppress(OSError):  # another user's stays as it is
+        with AllowingRefusal():  # another user's stays as it is
             path.chmod(0o600)  # whatever it was made for, from now on it holds messages
 
 
@@ -165,6 +165,16 @@ def _hold(folder: Path) -> int | None:
         os.close(descriptor)
         raise
     return descriptor
+
+
+class AllowingRefusal:
+    """Go on if the system refuses something. What a signal handler raises may be an OSError, too, without a number."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        return isinstance(error, OSError) and error.errno is not None
 
 
 def size_of(path: Path | str) -> int:

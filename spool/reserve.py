@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .errors import is_volume_full
-from .filesystem import size_of
+from .filesystem import AllowingRefusal, size_of
 from .ownership import create
 
 if TYPE_CHECKING:
@@ -52,10 +51,9 @@ class Reserve:
         """
         if self.size:
             return True
-        try:
+        with AllowingRefusal():
             return self._fill()
-        except OSError:
-            return True
+        return True
 
     def release(self) -> None:
         """Give the bytes to the volume."""
@@ -99,16 +97,15 @@ def release_if_full(path: Path, error: BaseException) -> bool:
 
 
 def _empty(reserve: Path) -> None:
-    with suppress(OSError):
+    with AllowingRefusal():
         os.truncate(reserve, 0)
 
 
 def is_in_use(path: Path) -> bool:
     """Return whether the reserve of the spool at *path* has been given to a volume that is full."""
-    try:
+    with AllowingRefusal():
         return not reserve_of(path).stat().st_size
-    except OSError:
-        return False
+    return False
 
 
 def _volume(folder: Path) -> tuple[int, int]:

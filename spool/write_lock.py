@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from .clock import monotonic
 from .connection import patiently
 from .errors import WriteLockTakenError
-from .filesystem import identity
+from .filesystem import AllowingRefusal, identity
 
 if sys.platform != "win32":
     from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
@@ -115,7 +115,7 @@ class WriteLock:
         """Give the lock back; nothing happens if it is not held."""
         self.owner = None  # first: a call that comes in between takes the lock for itself
         if self._descriptor is not None:
-            with _AllowingRefusal():
+            with AllowingRefusal():
                 flock(self._descriptor, LOCK_UN)
 
     # -- between processes that want it --------------------------------------------------------------------------------
@@ -134,13 +134,13 @@ class WriteLock:
             time.sleep(_GIVE_WAY_SECONDS)
 
     def _is_asked(self) -> bool:
-        with _AllowingRefusal():
+        with AllowingRefusal():
             return self._descriptor is not None and os.pread(self._descriptor, 1, 0) == _ASKED
         return False
 
     def _write(self, mark: bytes) -> None:
         """Write through the path: the number of a descriptor that was closed by others may be another file's by now."""
-        with _AllowingRefusal():
+        with AllowingRefusal():
             descriptor = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW)
             try:
                 os.write(descriptor, mark)
@@ -154,7 +154,7 @@ class WriteLock:
         if self._file is None or identity(self._path) != self._file or identity(self._descriptor) != self._file:
             self.close()
             if sys.platform != "win32":
-                with _AllowingRefusal():  # SQLite's own lock remains
+                with AllowingRefusal():  # SQLite's own lock remains
                     descriptor = self._opened()
                     self._descriptor, self._file = descriptor, identity(descriptor)
 
@@ -163,7 +163,7 @@ class WriteLock:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except FileExistsError:
             return os.open(self._path, os.O_RDWR | os.O_NOFOLLOW)
-        with _AllowingRefusal():
+        with AllowingRefusal():
             os.fchmod(descriptor, 0o600)  # whatever the umask took away
             if not os.geteuid():  # or the service that owns the spool could not open it
                 owner = self._spool.stat()
@@ -206,16 +206,6 @@ class Held:
         """Give the lock back unless this call interrupts another one that holds it."""
         if self._is_first:
             self._lock.give()
-
-
-class _AllowingRefusal:
-    """Go on if the system refuses something. What a signal handler raises may be an OSError, too, without a number."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
-        return isinstance(error, OSError) and error.errno is not None
 
 
 def lock_of(path: Path) -> Path:

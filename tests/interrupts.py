@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -65,11 +66,19 @@ def _in_finaliser(frame: FrameType | None) -> bool:
 
 def interrupt(call: Callable[[], object], at: int, error: type[BaseException] = TimeLimitError) -> str:
     """
-    Interrupt *call* at its line number *at*, and see that the exception comes out of it.
+    Interrupt *call* at its line number *at*, on a thread of its own, and see that the exception comes out of it.
+
+    If it comes out of a context manager's exit, Python may take what that was handling for the context of every later
+    exception of the thread.
 
     Returns:
         Where that was; empty if the call has no such line and has come to its end.
     """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_interrupt, call, at, error).result()
+
+
+def _interrupt(call: Callable[[], object], at: int, error: type[BaseException]) -> str:
     with Interrupter(at, error) as interrupter:
         try:
             call()

@@ -59,10 +59,24 @@ def full(life: Life) -> None:
         life.holds_back(yes=life.rng.random() < 0.5)
         life.record(worker, life.rng.randrange(100))
         filler = fill(disk, life.rng.choice([0, 0, 4096, 40_960, 400_000]))
-        life.record(worker, 3000, life.rng.choice([200, 5000]))
+        life.record(worker, 3000, life.rng.choice([1000, 5000]))
         _expect_refusals(life, {"SpoolFullError"})
         filler.unlink()
         life.holds_back(yes=False)
+        life.ends(worker)
+
+
+def full_and_uploading(life: Life) -> None:
+    """A real disk fills up while the server is away; the server comes back, and the disk stays full."""
+    with small_disk(life.folder / "disk", life.rng.randrange(2, 8) * MIB) as disk, life.worker(disk / NAME) as worker:
+        life.holds_back(yes=True)
+        life.record(worker, life.rng.randrange(1, 100))
+        filler = fill(disk, life.rng.choice([0, 4096, 400_000]))
+        life.record(worker, 3000, life.rng.choice([1000, 5000]))
+        _expect_refusals(life, {"SpoolFullError"})
+        life.holds_back(yes=False)
+        life.uploads(worker)
+        filler.unlink()
         life.ends(worker)
 
 
@@ -195,6 +209,7 @@ def nothing() -> str:
 
 FAILURES: dict[str, tuple[Callable[[Life], None], Callable[[], str]]] = {
     "full": (full, cannot_mount),
+    "full, uploading": (full_and_uploading, cannot_mount),
     "limited": (limited, nothing),
     "read-only": (read_only, cannot_mount),
     "forbidden": (forbidden, nothing),

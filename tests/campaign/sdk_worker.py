@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alignai import AlignAI, Config
-from alignai.spool import SpoolError
+from alignai.spool import SpoolError, load_filelock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,8 @@ class Worker:
         return {}
 
     def become(self, user: int) -> dict[str, Any]:
-        """Go on as a user without rights."""
+        """Go on as a user without rights, who may not read where Python's modules are."""
+        load_filelock()
         os.setgroups([])
         os.setgid(user)
         os.setuid(user)
