@@ -80,7 +80,5 @@ def test_deleting_the_lease_file_makes_no_second_uploader(connect_server: Connec
         spool_path.with_name(spool_path.name + ".lease").unlink()
         assert [each.wait(60) for each in workers] == [0, 0]
     request_ids = [request.request_id for request in connect_server.requests]
-    assert len(request_ids) - len(set(request_ids)) <= 1, (
-        "at most the batch under way comes again"
-    )
+    assert len(request_ids) - len(set(request_ids)) <= 1, "at most the batch under way comes again"
     assert repeated_under_another_id(connect_server) == []
