@@ -49,8 +49,8 @@ _pid = os.getpid()
 def register(spool: Forkable) -> None:
     """Let *spool*, which has nothing open yet, take part in forks for as long as it lives."""
     _spools[id(spool)] = spool
-    with _forking:
-        pass  # a fork that has not seen it is over now
+    # A fork that has not seen it is over after this. On one line, or an exception could come between body and release.
+    with _forking: pass  # fmt: skip # noqa: E701
 
 
 def sharing(path: Path) -> list[Forkable]:
