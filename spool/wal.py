@@ -85,26 +85,13 @@ def is_cut_off(stored: bytes, written: bytes) -> bool:
     return stored != written and written.startswith(stored.rstrip(b"\0"))
 
 
-def end_of_frames(log: int) -> int:
-    """Return where the frames of an open log end; those behind are of a time before it was begun."""
-    header = read_header(log)
-    frame = FRAME_HEADER_SIZE + header.page_size
-    low, high = 0, max(0, os.fstat(log).st_size - WAL_HEADER_SIZE) // frame
-    while low < high:
-        middle = (low + high) // 2
-        if os.pread(log, 8, WAL_HEADER_SIZE + middle * frame + 8) == header.salt:
-            low = middle + 1
-        else:
-            high = middle
-    return WAL_HEADER_SIZE + low * frame
-
-
 def end_without_gap(log: int, start: int) -> int | None:
     """
     Return where the frames of an open log end that has grown from *start*; None if there is a gap between.
 
-    A connection that goes on writing to a log that was cut short leaves zeros in the gap. No frame begins so. If only
-    the page of one is harmed, it ends so, which some pages do by themselves: only then is its checksum looked at.
+    A connection that goes on writing to a log that was cut short leaves zeros in the gap, and frames behind it. If only
+    the page of a frame is harmed, it ends in zeros, which some pages do by themselves: only then is its checksum looked
+    at. What a power cut leaves may end in zeros without a frame behind them, which is no gap.
     """
     header = os.pread(log, WAL_HEADER_SIZE, 0)
     page_size = int.from_bytes(header[8:12])
@@ -114,10 +101,18 @@ def end_without_gap(log: int, start: int) -> int | None:
     for at in range(start, last + 1, frame):
         stored = os.pread(log, 24, at - 8)  # the end of the frame before, and most of the header of this one
         if stored[16:] != salt:
-            return None if stored and is_cut_off(stored[16:], salt) else at
+            if not _has_frame(log, range(at, last + 1, frame), salt):
+                return at
+            if os.pread(log, 8, at + 8) != salt:  # or it was written just now
+                return None
         if stored[:8] == zeros and at > start and not _is_whole(log, at - frame, page_size, header):
             return None
     return max(start, last - (last - start) % frame + frame)
+
+
+def _has_frame(log: int, places: range, salt: bytes) -> bool:
+    """Whether a frame of this log begins at one of *places*."""
+    return any(os.pread(log, 8, at + 8) == salt for at in places)
 
 
 def _is_whole(log: int, at: int, page_size: int, header: bytes) -> bool:

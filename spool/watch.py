@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .connection import shm_of, wal_of
 from .filesystem import identity, size_of
-from .wal import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, end_of_frames, end_without_gap, header_of, is_cut_off, read_header
+from .wal import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, end_without_gap, header_of, is_cut_off, read_header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,7 @@ class Watch:
         self.file, self._wal_file, self._index_file = map(identity, (self._path, self._wal, self._index))
         self.header = b""
         self._end = _End()
+        self._had_gap = False
         self._file_size, self._index_size = size_of(path), size_of(shm_of(path))
         self.accept_wal()
 
@@ -72,7 +73,7 @@ class Watch:
         try:
             header = os.pread(wal, WAL_HEADER_SIZE, 0)
             if self.header and header == self.header:
-                frames = end_without_gap(wal, end.frames) if size >= end.size and end.is_in(wal) else None
+                frames = self._end_now(wal, size)
                 is_whole = frames is not None
                 if frames and frames > end.frames and self._end is end:
                     self._end = _End.of(wal, size, frames)
@@ -84,6 +85,13 @@ class Watch:
             return not is_whole and header == os.pread(wal, WAL_HEADER_SIZE, 0)
         finally:
             os.close(wal)
+
+    def _end_now(self, wal: int, size: int) -> int | None:
+        """Where the frames of the open WAL end, which has the same header; None if any is lost."""
+        end = self._end
+        if size < end.size or not end.is_in(wal):
+            return None
+        return end.frames if self._had_gap else end_without_gap(wal, end.frames)
 
     def accept_wal(self) -> None:
         """
@@ -103,7 +111,10 @@ class Watch:
             if self.header and header == self.header:
                 self._end = self._end._replace(size=size)
             elif header_of(header).sound:
-                self.header, self._end = header, _End.of(wal, size, end_of_frames(wal))
+                frames = end_without_gap(wal, WAL_HEADER_SIZE)
+                # A power cut leaves frames that were never acknowledged behind a gap.
+                self.header, self._had_gap = header, frames is None
+                self._end = _End(size) if frames is None else _End.of(wal, size, frames)
             elif not self.header:
                 self._end = _End(size)
         finally:

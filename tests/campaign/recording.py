@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 STRACE = "strace"
 _CALLS = (
     "open,openat,creat,write,writev,pwrite64,pwritev,pwritev2,ftruncate,truncate,fallocate,fsync,fdatasync,sync,syncfs,"
-    "unlink,unlinkat,rename,renameat,renameat2,link,linkat"
+    "unlink,unlinkat,rename,renameat,renameat2,link,linkat,mknod,mknodat"
 )
 _LONGEST = 16 << 20
 _SECONDS = 120
@@ -101,7 +101,7 @@ def _worked(rest: str) -> bool:
     return not rest.rpartition(" = ")[2].startswith(("-1", "?"))
 
 
-def _step(call: int, name: str, rest: str, *, begins: bool | None) -> Iterator[Step]:
+def _step(call: int, name: str, rest: str, *, begins: bool | None) -> Iterator[Step]:  # noqa: C901 - a table
     texts = [_decoded(text) for text in _TEXT.findall(rest)]
     numbers = [int(number) for number in re.findall(r", (\d+)(?=[,) ]|$)", rest)]
     opened = _OPENED.match(rest)
@@ -118,6 +118,12 @@ def _step(call: int, name: str, rest: str, *, begins: bool | None) -> Iterator[S
         yield Step(call, "sync", path, begins)
     elif name == "openat" and "O_CREAT" in rest:
         yield Step(call, "make", os.fsdecode(texts[0]), begins)
+    elif name in ("mknod", "mknodat"):
+        yield Step(call, "make", os.fsdecode(texts[-1]), begins)
+    elif name == "fallocate":
+        yield Step(call, "truncate", path, begins, numbers[1] + numbers[2])  # only ever of an empty file
+    elif name == "truncate":
+        yield Step(call, "truncate", os.fsdecode(texts[0]), begins, numbers[0])
     elif name in ("unlink", "unlinkat"):
         yield Step(call, "unlink", os.fsdecode(texts[-1]), begins)
     elif name == "rename":
