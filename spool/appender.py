@@ -141,8 +141,6 @@ class Appender:
                 if self._verification_due(growth):
                     self._verify(links, size, growth)
                 rows.last = links.append.execute(statement, values).lastrowid or 0
-                if not links.watch.header:  # the log was empty when it was looked at
-                    links.watch.accept_wal()
         except sqlite3.Error as error:
             access.broken = access.broken or is_lasting(error)
             if links.lost or access.reconnect_due():

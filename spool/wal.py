@@ -68,65 +68,12 @@ def _is_sound(stored: bytes) -> bool:
     order = _MAGIC.get(stored[:4])
     if order is None or len(stored) < WAL_HEADER_SIZE:
         return False
-    return struct.unpack(">2I", stored[24:32]) == _checksum(order, stored[:24])
-
-
-def _checksum(order: str, stored: bytes, one: int = 0, two: int = 0) -> tuple[int, int]:
-    """The checksum of *stored*, which goes on from that of what is before it."""
-    words = struct.unpack(f"{order}{len(stored) // 4}I", stored)
+    words = struct.unpack(f"{order}6I", stored[:24])
+    one = two = 0
     for first, second in zip(words[::2], words[1::2], strict=True):
         one = (one + first + two) & _MASK
         two = (two + second + one) & _MASK
-    return one, two
-
-
-def is_cut_off(stored: bytes, written: bytes) -> bool:
-    """Return whether *stored* is what a cut has left of *written*, with zeros in place of the rest."""
-    return stored != written and written.startswith(stored.rstrip(b"\0"))
-
-
-def end_without_gap(log: int, start: int) -> int | None:
-    """
-    Return where the frames of an open log end that has grown from *start*; None if there is a gap between.
-
-    A connection that goes on writing to a log that was cut short leaves zeros in the gap, and frames behind it. If only
-    the page of a frame is harmed, it ends in zeros, which some pages do by themselves: only then is its checksum looked
-    at. What a power cut leaves may end in zeros without a frame behind them, which is no gap.
-    """
-    header = os.pread(log, WAL_HEADER_SIZE, 0)
-    page_size = int.from_bytes(header[8:12])
-    frame = FRAME_HEADER_SIZE + page_size
-    salt, zeros = header[16:24], bytes(8)
-    last = os.fstat(log).st_size - frame
-    for at in range(start, last + 1, frame):
-        stored = os.pread(log, 24, at - 8)  # the end of the frame before, and most of the header of this one
-        if stored[16:] != salt:
-            if not _has_frame(log, range(at, last + 1, frame), salt):
-                return at
-            if os.pread(log, 8, at + 8) != salt:  # or it was written just now
-                return None
-        if stored[:8] == zeros and at > start and not _is_whole(log, at - frame, page_size, header):
-            return None
-    return max(start, last - (last - start) % frame + frame)
-
-
-def _has_frame(log: int, places: range, salt: bytes) -> bool:
-    """Whether a frame of this log begins at one of *places*."""
-    return any(os.pread(log, 8, at + 8) == salt for at in places)
-
-
-def _is_whole(log: int, at: int, page_size: int, header: bytes) -> bool:
-    """Whether the frame at *at* is what was written there, if it ends a commit of this log."""
-    stored = os.pread(log, FRAME_HEADER_SIZE + page_size, at)
-    if not any(stored[4:8]):
-        return True
-    before = at - FRAME_HEADER_SIZE - page_size
-    previous = os.pread(log, FRAME_HEADER_SIZE, before) if before > 0 else header
-    if before > 0 and previous[8:16] != header[16:24]:
-        return True
-    order = _MAGIC[header[:4]]
-    begun = _checksum(order, stored[:8], *struct.unpack(">2I", previous[-8:]))
-    return struct.unpack(">2I", stored[16:24]) == _checksum(order, stored[FRAME_HEADER_SIZE:], *begun)
+    return struct.unpack(">2I", stored[24:32]) == (one, two)
 
 
 def page_size_of(log: int, otherwise: int = PAGE_SIZE) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .connection import shm_of, wal_of
 from .filesystem import identity, size_of
-from .wal import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, end_without_gap, header_of, is_cut_off, read_header
+from .wal import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, header_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,9 +29,8 @@ class Watch:
         self._path, self._wal, self._index = str(path), str(wal_of(path)), str(shm_of(path))
         self.file, self._wal_file, self._index_file = map(identity, (self._path, self._wal, self._index))
         self.header = b""
-        self._end = _End()
-        self._had_gap = False
-        self._file_size, self._index_size = size_of(path), size_of(shm_of(path))
+        self._has_tail = False
+        self._file_size, self._wal_size, self._index_size = size_of(path), 0, size_of(shm_of(path))
         self.accept_wal()
 
     @property
@@ -58,40 +57,17 @@ class Watch:
 
     def _wal_is_cut(self, size: int) -> bool:
         """
-        Return whether the WAL is shorter than it was, or has a gap, or its header is damaged.
+        Return whether the WAL is shorter than it was, or its header is damaged.
 
         SQLite shortens a WAL only when it begins it anew, under another header, or when it empties it because all of it
         is in the file. Which of the two an empty one is, the wal-index knows.
         """
-        end = self._end
-        try:
-            wal = os.open(self._wal, os.O_RDONLY)
-        except OSError as error:
-            if error.errno is None:
-                raise  # not the system's: a signal handler's TimeoutError
+        header, tail = self._read(self._wal_size)
+        is_whole = size >= self._wal_size and (tail or not self._has_tail)
+        if is_whole if header == self.header else header_of(header).sound:
             return False
-        try:
-            header = os.pread(wal, WAL_HEADER_SIZE, 0)
-            if self.header and header == self.header:
-                frames = self._end_now(wal, size)
-                is_whole = frames is not None
-                if frames and frames > end.frames and self._end is end:
-                    self._end = _End.of(wal, size, frames)
-            elif header_of(header).sound:
-                is_whole = end_without_gap(wal, WAL_HEADER_SIZE) is not None
-            else:
-                is_whole = not self.header and size <= end.size  # as it was when it was opened
-            # Or it was being written at that moment.
-            return not is_whole and header == os.pread(wal, WAL_HEADER_SIZE, 0)
-        finally:
-            os.close(wal)
-
-    def _end_now(self, wal: int, size: int) -> int | None:
-        """Where the frames of the open WAL end, which has the same header; None if any is lost."""
-        end = self._end
-        if size < end.size or not end.is_in(wal):
-            return None
-        return end.frames if self._had_gap else end_without_gap(wal, end.frames)
+        # Or it was being written at that moment.
+        return bool(self._wal_size) and (header, tail) == self._read(self._wal_size)
 
     def accept_wal(self) -> None:
         """
@@ -99,26 +75,30 @@ class Watch:
 
         A commit that begins the WAL anew writes the header first and cuts the WAL last: in between, it is too long.
         """
+        size = size_of(self._wal)
+        header, tail = self._read(size)
+        if header_of(header).sound:
+            self.header, self._wal_size, self._has_tail = header, size, tail
+
+    def _read(self, end: int) -> tuple[bytes, bool]:
+        """
+        The header of the WAL, and whether the last frame before *end* has a header.
+
+        A connection that goes on writing to a WAL that was cut short leaves zeros in the gap. No frame begins so.
+        """
         try:
             wal = os.open(self._wal, os.O_RDONLY)
+            try:
+                header = os.pread(wal, WAL_HEADER_SIZE, 0)
+                frame = FRAME_HEADER_SIZE + header_of(self.header or header).page_size
+                last = end - (end - WAL_HEADER_SIZE) % frame - frame
+                return header, last > 0 and any(os.pread(wal, FRAME_HEADER_SIZE, last))
+            finally:
+                os.close(wal)
         except OSError as error:
             if error.errno is None:
-                raise  # as above
-            return
-        try:
-            header = os.pread(wal, WAL_HEADER_SIZE, 0)
-            size = os.fstat(wal).st_size
-            if self.header and header == self.header:
-                self._end = self._end._replace(size=size)
-            elif header_of(header).sound:
-                frames = end_without_gap(wal, WAL_HEADER_SIZE)
-                # A power cut leaves frames that were never acknowledged behind a gap.
-                self.header, self._had_gap = header, frames is None
-                self._end = _End(size) if frames is None else _End.of(wal, size, frames)
-            elif not self.header:
-                self._end = _End(size)
-        finally:
-            os.close(wal)
+                raise  # not the system's: a signal handler's TimeoutError
+            return self.header, self._has_tail
 
     def restore_index(self) -> bool:
         """
@@ -153,39 +133,3 @@ class Watch:
     def accept_file_size(self) -> None:
         """Take the size of the file for what it should be."""
         self._file_size = size_of(self._path)
-
-
-class _End(NamedTuple):
-    """
-    The end of a WAL as it was.
-
-    Attributes:
-        size: Bytes of the WAL.
-        frames: Where its frames end; those behind are of a time before it was begun.
-        last: Where the last one begins.
-        header: The header of that.
-        written: Where the last byte of that is that is not zero.
-    """
-
-    size: int = 0
-    frames: int = 0
-    last: int = 0
-    header: bytes = b""
-    written: int = 0
-
-    @classmethod
-    def of(cls, wal: int, size: int, frames: int) -> _End:
-        """The end of an open WAL whose header is sound, by its size and where its frames end."""
-        frame = FRAME_HEADER_SIZE + read_header(wal).page_size
-        last = frames - frame
-        stored = os.pread(wal, frame, last) if last > 0 else b""
-        return cls(size, frames, last, stored[:FRAME_HEADER_SIZE], last + len(stored.rstrip(b"\0")) - 1)
-
-    def is_in(self, wal: int) -> bool:
-        """Whether the last frame is still in an open WAL whose header is the same."""
-        if not self.header:
-            return True
-        header = os.pread(wal, FRAME_HEADER_SIZE, self.last)
-        if header == self.header:
-            return any(os.pread(wal, 1, self.written))
-        return not is_cut_off(header, self.header)

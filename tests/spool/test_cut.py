@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -309,36 +308,4 @@ def test_a_wal_cut_short_twice_doubles_no_event(spool: Spool, path: Path) -> Non
         moment()
         spool.append(b"cut %d" % number)
     assert sorted(payloads(path)) == sorted([*EVENTS[:60], b"cut 0", b"cut 1", b"cut 2"])
-    assert spool.check() == []
-
-
-def cut_off(path: Path, size: int) -> None:
-    os.truncate(path, path.stat().st_size - size)
-
-
-@pytest.mark.parametrize("missing", [1000, FRAME - 10, FRAME, 5 * FRAME])
-@pytest.mark.parametrize("seen", [True, False])
-def test_a_wal_cut_short_behind_what_was_seen_of_it_is_noticed(
-    spool: Spool, path: Path, missing: int, *, seen: bool
-) -> None:
-    spool.append(b"first")
-    settle(spool)
-    spool.append(b"second")
-    moment()
-    for event in EVENTS[:50]:
-        spool.append(event)
-    if seen:
-        moment()
-        spool.append(b"seen")
-    cut_off(wal(path), missing)
-    for event in EVENTS[50:60]:  # goes on behind the gap
-        spool.append(event)
-    moment()
-    assert spool.append(b"after")
-    expected = [b"first", b"second", *EVENTS[:50], *[b"seen"] * seen, *EVENTS[50:60], b"after"]
-    assert payloads(path) == expected
-    assert len(list(spool.notices())) == 1
-    spool.upkeep()
-    shutil.copytree(path.parent, path.parent / "copy", ignore=shutil.ignore_patterns("*-shm", "copy"))
-    assert payloads(path.parent / "copy" / path.name) == expected
     assert spool.check() == []
