@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,13 @@ from .clock import monotonic
 from .connection import patiently
 from .errors import WriteLockTakenError
 from .filesystem import AllowingRefusal, identity
+from .ownership import create
 
 if sys.platform != "win32":
     from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 _ASK_AFTER_SECONDS = 2e-3
 """How long a process is refused the lock before it asks the others to give way."""
@@ -160,15 +161,9 @@ class WriteLock:
 
     def _opened(self) -> int:
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            return create(Path(self._path), self._spool if self._spool.exists() else None)
         except FileExistsError:
             return os.open(self._path, os.O_RDWR | os.O_NOFOLLOW)
-        with AllowingRefusal():
-            os.fchmod(descriptor, 0o600)  # whatever the umask took away
-            if not os.geteuid():  # or the service that owns the spool could not open it
-                owner = self._spool.stat()
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        return descriptor
 
     def close(self) -> None:
         """Close the file, which gives the lock back; in a forked child it only closes the child's copy."""
