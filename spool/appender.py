@@ -14,7 +14,15 @@ from .access import LogLostError
 from .changes import change
 from .clock import monotonic
 from .connection import Patience, patiently, refuse_nested
-from .errors import SpoolBusyError, SpoolCorruptError, SpoolFullError, is_lasting, is_volume_full, translated
+from .errors import (
+    SpoolBusyError,
+    SpoolCorruptError,
+    SpoolFullError,
+    WriteLockTakenError,
+    is_lasting,
+    is_volume_full,
+    translated,
+)
 from .group import Rows
 from .links import Links
 from .recent import VERIFY_ROWS, VERIFY_SECONDS
@@ -141,6 +149,8 @@ class Appender:
                 if self._verification_due(growth):
                     self._verify(links, size, growth)
                 rows.last = links.append.execute(statement, values).lastrowid or 0
+        except WriteLockTakenError as error:  # says nothing of the files, and comes too often to look at them each time
+            raise translated(error, str(access.path)) from error
         except sqlite3.Error as error:
             access.broken = access.broken or is_lasting(error)
             if links.lost or access.reconnect_due():

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 _ASK_AFTER_SECONDS = 2e-3
 """How long a process is refused the lock before it asks the others to give way."""
 
+_PAUSES_SECONDS = (0.2e-3, 0.4e-3, 0.8e-3)
+"""
+Between the attempts of one call of `take`. They are short, since the caller's other threads wait as well, but long
+enough for the holder to commit some rows: after each change of the writer SQLite reads its pages again. If the caller
+began from the beginning each time, the processes that wait would take the processor from the one that writes.
+"""
+
 _GIVE_WAY_SECONDS = 0.5e-3
 """Longer than a process that has asked sleeps between two attempts."""
 
@@ -43,8 +50,9 @@ class WriteLock:
     that file, such as one that a backup has read. Another process would then write at the same place. A `flock`
     belongs to one open file: no other close drops it.
 
-    The lock never waits. Its user tries again, so that every wait has a bound, also if the holder is frozen. A process
-    that is refused for long asks the others to give way, or those who write without a pause would always be faster.
+    The lock waits for a moment only. Its user tries again, so that every wait has a bound, also if the holder is
+    frozen. A process that is refused for long asks the others to give way, or those who write without a pause would
+    always be faster.
 
     Its user holds `Access.writing` and so keeps the other threads out. A call that interrupts another one on the same
     thread may take the lock again: only the call that took it first gives it back.
@@ -87,20 +95,28 @@ class WriteLock:
             sqlite3.OperationalError: Another process holds it.
         """
         self.owner = get_ident()
+        if self._is_taken() and all(map(self._is_taken_after, _PAUSES_SECONDS)):
+            self._ask()
+            raise WriteLockTakenError
+        self._refused_since = 0.0
+
+    def _is_taken_after(self, pause: float) -> bool:
+        time.sleep(pause)
+        return self._is_taken()
+
+    def _is_taken(self) -> bool:
+        """Return whether another process holds the lock; if not, it is taken now, or there are no such locks here."""
         if self._descriptor is None:
-            return
+            return False
         try:
             flock(self._descriptor, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return True
         except OSError as error:
             if error.errno is None:  # a signal handler's
                 raise
-            if not isinstance(error, BlockingIOError):
-                self.close()  # there are no such locks here
-                return
-            self._ask()
-            raise WriteLockTakenError from None
-        else:
-            self._refused_since = 0.0
+            self.close()
+        return False
 
     def _take_soon(self) -> None:
         with suppress(sqlite3.OperationalError):
@@ -125,7 +141,7 @@ class WriteLock:
         now = monotonic()
         if not self._refused_since:
             self._refused_since = now
-        elif now - self._refused_since > _ASK_AFTER_SECONDS:
+        elif now - self._refused_since > _ASK_AFTER_SECONDS and not self._is_asked():
             self._write(_ASKED)
 
     def give_way(self) -> None:
