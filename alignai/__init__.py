@@ -21,7 +21,7 @@ from alignai.validate import ValidationError
 if TYPE_CHECKING:
     from alignai import logger as logger
     from alignai import utils as utils
-    from alignai.api_client import APIClient as APIClient
+    from alignai._transport.api_client import APIClient as APIClient
 
 __all__ = [
     "APIError",
@@ -42,7 +42,7 @@ __all__ = [
     "__version__",
 ]
 
-_HOMES = {"APIClient": "alignai.api_client", **dict.fromkeys(("api_client", "logger", "utils"), "alignai")}
+_HOMES = {"APIClient": "alignai._transport.api_client", **dict.fromkeys(("api_client", "logger", "utils"), "alignai")}
 
 
 def __getattr__(name: str) -> object:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alignai._events.encoder import Payloads
 from alignai._safe_logging import logger
 from alignai.exception import ClosedError
-from alignai.payload import Payloads
 from alignai.spool import SpoolClosedError, SpoolError
 
 if TYPE_CHECKING:
+    from alignai._delivery.sender import Sender
+    from alignai._events.encoder import HookFailure
     from alignai._settings import Settings
-    from alignai.payload import HookFailure
-    from alignai.sender import Sender
     from alignai.spool import Spool
 
 _FAILURES = (RuntimeError, MemoryError, ImportError, OSError, SpoolError)

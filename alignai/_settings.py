@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 from platformdirs import user_state_path
 
 from alignai import constants
+from alignai._events.schemas import check_project_id
 from alignai.config import Config
 from alignai.exception import AlignAIError, ConfigError, shown
-from alignai.schemas import check_project_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,7 +9,8 @@ from dataclasses import fields
 from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from alignai import lifecycle
+from alignai._delivery import lifecycle
+from alignai._delivery.sharing import Share
 from alignai._plain import number
 from alignai._recorder import Recorder, closed_error
 from alignai._settings import resolve
@@ -17,7 +18,6 @@ from alignai.constants import DEFAULT_ASSISTANT_ID
 from alignai.deadline import Deadline
 from alignai.exception import shown
 from alignai.results import ClientStats, FlushResult
-from alignai.sharing import Share
 from alignai.spool import SpoolClosedError, Stats
 from alignai.validate import ValidationError
 

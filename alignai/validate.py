@@ -51,6 +51,6 @@ def validate_custom_properties_or_raise(custom_properties: Mapping[str, str]) ->
 
 
 def _check(name: str, value: object) -> None:
-    from alignai.schemas import check  # noqa: PLC0415 - it imports this module
+    from alignai._events.schemas import check  # noqa: PLC0415 - it imports this module
 
     check(name, value)

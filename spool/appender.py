@@ -9,11 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import ledger, sql
-from .access import LogLostError
-from .changes import change
 from .clock import monotonic
-from .connection import Patience, patiently, refuse_nested
 from .errors import (
     SpoolBusyError,
     SpoolCorruptError,
@@ -23,16 +19,21 @@ from .errors import (
     is_volume_full,
     translated,
 )
-from .group import Rows
-from .links import Links
-from .recent import VERIFY_ROWS, VERIFY_SECONDS
-from .recovery import LOST_AGAIN
-from .space import LogFullError, in_the_log
+from .group_commit import Rows
+from .ledger import sql
+from .ledger import transitions as ledger
+from .storage.changes import change
+from .storage.connections import Links
+from .storage.database import LogLostError
+from .storage.limits import LogFullError, in_the_log
+from .storage.recovery import LOST_AGAIN
+from .storage.redo import VERIFY_ROWS, VERIFY_SECONDS
+from .storage.sqlite import Patience, patiently, refuse_nested
 
 if TYPE_CHECKING:
-    from .access import Access
-    from .recent import Row
-    from .space import Space
+    from .storage.database import Access
+    from .storage.limits import Space
+    from .storage.redo import Row
 
 _FULL_POLL_SECONDS = 0.05
 _MOST_LOSSES = 5

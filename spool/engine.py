@@ -9,19 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import ledger, queries, sql
-from .access import Access
 from .appender import Appender
-from .changes import change
-from .connection import Patience
-from .disposal import Disposal
+from .bulk import Disposal
 from .errors import SpoolBusyError, SpoolError
-from .filesystem import refuse_planted
-from .group import GroupCommit
-from .holding import interruptible
-from .inspection import check, stats
-from .space import Space
-from .upkeep import Upkeep
+from .group_commit import GroupCommit
+from .ledger import queries, sql
+from .ledger import transitions as ledger
+from .ledger.integrity import check
+from .maintenance import Upkeep
+from .stats import stats
+from .storage.changes import change
+from .storage.database import Access
+from .storage.files import refuse_planted
+from .storage.holding import interruptible
+from .storage.limits import Space
+from .storage.sqlite import Patience
 
 if TYPE_CHECKING:
     import sqlite3

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .clock import monotonic
 from .errors import SpoolError
-from .filesystem import identity
-from .ownership import create
+from .storage.files import identity
+from .storage.ownership import create
 
 if sys.platform != "win32":
     import fcntl

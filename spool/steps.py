@@ -6,17 +6,17 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from .changes import change
 from .clock import monotonic
-from .space import in_the_log
+from .storage.changes import change
+from .storage.limits import in_the_log
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from .access import Access
-    from .links import Links
-    from .space import Space
+    from .storage.connections import Links
+    from .storage.database import Access
+    from .storage.limits import Space
 
 _MAX_BYTES = 256 << 10
 _MAX_PAUSE = 0.05

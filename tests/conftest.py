@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.api_client import APIClient
+from alignai._transport.api_client import APIClient
 from alignai.spool import Spool
 from tests.clients import PROJECT
 from tests.servers.connect import ConnectServer

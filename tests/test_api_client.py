@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alignai._transport.api_client import APIClient, Outcome, Verdict
+from alignai._transport.outcome import judge
+from alignai._transport.response import Answer, Ending
 from alignai._version import __version__
-from alignai.answer import Answer, Ending
-from alignai.api_client import APIClient, Outcome, Verdict
 from alignai.deadline import Deadline
-from alignai.outcome import judge
 from tests.servers.raw import OK, RawServer, answer, answer_and_close, body, gone, header, http
 from tests.uploads import KEY, MANY, ONE, REQUEST_ID, encoded, event, unreachable, upload, upload_to
 
@@ -185,7 +185,9 @@ def test_no_bytes_make_an_upload_raise() -> None:
 
 
 def run(script: str, url: str) -> str:
-    start = "import os, sys\nfrom alignai.api_client import APIClient\nfrom alignai.deadline import Deadline\n"
+    start = (
+        "import os, sys\nfrom alignai._transport.api_client import APIClient\nfrom alignai.deadline import Deadline\n"
+    )
     done = subprocess.run(
         [sys.executable, "-c", start + script, url], capture_output=True, text=True, timeout=60, check=True
     )

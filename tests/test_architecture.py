@@ -1,4 +1,4 @@
-"""The house is as it was designed: one library, one door; two rooms; small files."""
+"""The structure is as designed: who imports whom, one importer for each library, small files."""
 
 from __future__ import annotations
 
@@ -6,29 +6,58 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SDK = sorted((ROOT / "alignai").glob("*.py"))
-SPOOL = sorted((ROOT / "spool").glob("*.py"))
+SDK = sorted(file for file in (ROOT / "alignai").rglob("*.py") if (ROOT / "alignai" / "spool") not in file.parents)
+SPOOL = sorted((ROOT / "spool").rglob("*.py"))
 
-DOORS = {
-    "marshmallow": {"alignai/schemas.py"},
-    "requests": {"alignai/interception.py", "alignai/transport.py", "alignai/urllib3_adapter.py"},
-    "urllib3": {"alignai/interception.py", "alignai/transport.py", "alignai/urllib3_adapter.py"},
+IMPORTERS = {
+    "marshmallow": {"alignai/_events/schemas.py"},
+    "requests": {f"alignai/_transport/{each}.py" for each in ("http", "interception", "urllib3_adapter")},
+    "urllib3": {f"alignai/_transport/{each}.py" for each in ("http", "interception", "urllib3_adapter")},
     "filelock": {"spool/lease.py"},
     "platformdirs": {"alignai/_settings.py"},
-    "rich": {"alignai/demo.py", "alignai/rehearsal.py", "spool/cli.py"},
+    "rich": {"alignai/cli/app.py", "alignai/demo/demo.py", "alignai/demo/scenario.py"},
 }
-"""Which library is imported where, and nowhere else."""
+"""The only files that import a library."""
+
+SDK_BASE = {"clock", "constants", "exception", "validate", "deadline", "results", "_version", "_plain", "_safe_logging"}
+ALLOWED = {
+    "spool.clock": set(),
+    "spool.errors": set(),
+    "spool.records": set(),
+    "spool.ledger": {"errors", "records"},
+    "spool.storage": {"clock", "errors", "records", "ledger"},
+    "spool.lease": {"clock", "errors", "storage"},
+    "spool.group_commit": {"clock", "errors", "storage"},
+    "spool.salvage": {"errors", "ledger", "storage"},
+    "alignai.config": {"constants", "exception", "_plain"},
+    "alignai._settings": {"constants", "exception", "config", "_events"},
+    "alignai._events": {"constants", "exception", "validate", "config", "_plain"},
+    "alignai._transport": {"clock", "deadline", "exception", "_version"},
+    "alignai._delivery": {*SDK_BASE, "config", "_settings", "_transport", "spool"},
+    "alignai._recorder": {*SDK_BASE, "config", "_settings", "_events", "_delivery", "spool"},
+    "alignai.collector": {*SDK_BASE, "_events"},
+    "alignai.demo": {*SDK_BASE, "", "collector", "_events"},
+}
+"""The packages and modules of which more is asked than that nothing goes in circles: what each may import."""
 
 
 def name(file: Path) -> str:
     return file.relative_to(ROOT).as_posix()
 
 
+def module(file: Path) -> str:
+    """The name by which *file* is imported."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join((("alignai",) if parts[0] == "spool" else ()) + parts).removesuffix(".__init__")
+
+
+@cache
 def imports(file: Path) -> set[str]:
     """Every module that *file* imports, wherever in it, relative ones with their dots."""
     found: set[str] = set()
@@ -48,39 +77,89 @@ def importers(library: str) -> set[str]:
     return {name(file) for file in [*SDK, *SPOOL] if library in roots(file)}
 
 
-def test_both_rooms_are_read() -> None:
+def test_both_packages_are_read() -> None:
     assert {"alignai/client.py", "spool/engine.py"} <= {name(file) for file in [*SDK, *SPOOL]}
 
 
-@pytest.mark.parametrize("library", DOORS)
-def test_each_library_has_its_door(library: str) -> None:
-    assert importers(library) <= DOORS[library]
+@pytest.mark.parametrize("library", IMPORTERS)
+def test_each_library_is_imported_by_its_own_module(library: str) -> None:
+    assert importers(library) <= IMPORTERS[library]
     assert importers(library)
 
 
 def test_only_the_spool_knows_sqlite() -> None:
-    assert {each.split("/")[0] for each in importers("sqlite3")} == {"spool"}
+    assert {each for each in importers("sqlite3") if not each.startswith("spool/")} == {"alignai/cli/output.py"}
 
 
 def test_nothing_else_is_imported_from_outside_the_standard_library() -> None:
     import sys
 
-    known = {*sys.stdlib_module_names, *DOORS, "alignai", ""}
+    known = {*sys.stdlib_module_names, *IMPORTERS, "alignai", ""}
     assert {root for file in [*SDK, *SPOOL] for root in roots(file)} - known == set()
 
 
-def test_the_spool_knows_nothing_of_the_sdk_but_in_its_command_line() -> None:
-    assert {name(file) for file in SPOOL if "alignai" in roots(file)} <= {"spool/cli.py"}
+def test_only_the_entry_point_of_the_spool_imports_the_sdk() -> None:
+    assert {name(file) for file in SPOOL if "alignai" in roots(file)} == {"spool/__main__.py"}
+    assert {each for each in imports(ROOT / "spool" / "__main__.py") if each.startswith("alignai")} == {"alignai.cli"}
 
 
-def test_inside_the_spool_imports_are_relative() -> None:
-    own = {file.stem for file in SPOOL} | {"spool"}
-    absolute = {each for file in SPOOL for each in imports(file) if each.split(".")[0] in own}
-    deep = {each for file in SPOOL for each in imports(file) if each.startswith("..")}
+def test_nothing_but_the_entry_point_imports_the_command_line() -> None:
+    users = {
+        name(file) for file in [*SDK, *SPOOL] if any(f"{each}.".startswith("alignai.cli.") for each in imports(file))
+    }
 
-    assert absolute - {"inspect"} == set()
-    assert deep == set()
-    assert {each for file in SPOOL for each in imports(file) if each.startswith("alignai.spool")} == set()
+    assert {each for each in users if not each.startswith("alignai/cli/")} == {"spool/__main__.py"}
+
+
+@cache
+def imported(file: Path) -> set[str]:
+    """The modules of ours that *file* imports, by their whole names."""
+    package = module(file).split(".")
+    if file.name != "__init__.py":
+        package.pop()
+    whole = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            whole |= {f"{source}.{alias.name}" if is_package(source) else source for alias in node.names}
+    return {each for each in whole if each.startswith("alignai")}
+
+
+def is_package(module: str) -> bool:
+    return (ROOT / module.replace(".", "/")).is_dir()
+
+
+def part(module: str) -> tuple[str, str]:
+    """The package, `alignai` or its `spool`, and the module or sub-package in it; "" is the package itself."""
+    names = module.split(".")
+    package = "spool" if names[:2] == ["alignai", "spool"] else "alignai"
+    below = names[2 if package == "spool" else 1 :][:1]
+    is_module = below and any((ROOT / package / f"{below[0]}{end}").exists() for end in ("", ".py"))
+    return package, below[0] if is_module else ""
+
+
+@pytest.mark.parametrize("file", [*SDK, *SPOOL], ids=name)
+def test_modules_import_only_what_is_below_them(file: Path) -> None:
+    package, own = part(module(file))
+    if f"{package}.{own}" not in ALLOWED:
+        return
+    used = {
+        "spool" if (package, other) == ("alignai", "spool") else target
+        for other, target in map(part, imported(file))
+        if (other, target) != (package, own)
+    }
+
+    assert used <= ALLOWED[f"{package}.{own}"]
+
+
+@pytest.mark.parametrize("file", SPOOL, ids=name)
+def test_inside_the_spool_imports_are_relative(file: Path) -> None:
+    depth = len(file.relative_to(ROOT / "spool").parts)
+    own = {each.stem for each in SPOOL} | {"spool"}
+
+    assert {each.split(".")[0] for each in imports(file)} & own - {"inspect"} == set()
+    assert all(len(each) - len(each.lstrip(".")) <= depth for each in imports(file))
 
 
 def test_the_name_spool_is_never_imported_from_the_top() -> None:
@@ -90,17 +169,17 @@ def test_the_name_spool_is_never_imported_from_the_top() -> None:
     assert [name(file) for file in files if "spool" in roots(file)] == []
 
 
-@pytest.mark.parametrize("base", ["constants", "exception", "clock", "deadline", "backoff"])
+@pytest.mark.parametrize("base", ["constants", "exception", "clock", "deadline", "results"])
 def test_the_foundations_import_nothing_of_ours_but_each_other(base: str) -> None:
     ours = {each for each in imports(ROOT / "alignai" / f"{base}.py") if each.startswith(("alignai", "."))}
 
-    assert ours <= ({"alignai.spool"} if base == "exception" else {"alignai.clock"})
+    assert ours <= {"alignai.spool", "alignai.clock"}
 
 
 @pytest.mark.parametrize("file", [*SDK, *SPOOL], ids=name)
 def test_waits_are_measured_by_a_clock_that_test_tools_leave_alone(file: Path) -> None:
     """While freezegun stops `time.monotonic`, a deadline by it never comes: use `monotonic` of `clock.py`."""
-    if file.name not in {"clock.py", "demo.py", "rehearsal.py"}:
+    if file.name not in {"clock.py", "demo.py", "scenario.py"}:
         assert not re.search(r"time(\.| import .*)(monotonic|perf_counter)", file.read_text(encoding="utf-8"))
 
 
@@ -115,7 +194,7 @@ def test_the_spool_is_part_of_the_package_through_a_relative_link() -> None:
 
 def test_http_is_not_loaded_before_a_client_is_made() -> None:
     """Whoever only looks at a spool, on call, does not wait for it."""
-    script = "import sys, alignai, alignai.spool.cli; print('requests' in sys.modules)"
+    script = "import sys, alignai, alignai.cli; print('requests' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT)
 
     assert ran.stdout == "False\n"

@@ -11,7 +11,7 @@ from connectrpc.errors import ConnectError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai.batch_size import BatchSize
+from alignai._delivery.batch_size import BatchSize
 from alignai.config import Config
 from alignai.spool import Batch
 from tests.servers.connect import ConnectServer, refuse

@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from alignai import events, schemas
-from alignai.collector import Collector, Counts, Delivery, main
-from alignai.intake import PATH
+from alignai._events import schemas
+from alignai._events import wire as events
+from alignai.collector.collector import Collector, Counts, Delivery, main
+from alignai.collector.server import PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from marshmallow import fields
 from marshmallow.validate import Length
 
-from alignai import compiled, events, schemas
+from alignai._events import compiler as compiled
+from alignai._events import schemas
+from alignai._events import wire as events
 from alignai.validate import ValidationError
 from tests.strategies import METHODS, NOW, OPTIONAL, REQUIRED, UNHURRIED
 
@@ -143,7 +145,7 @@ def test_properties_that_change_meanwhile_are_written_as_they_were_checked() -> 
 @given(clock=st.floats(-1e10, 1e11))
 def test_the_moment_is_written_as_a_datetime_would_be(clock: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("alignai.events.time.time", lambda: clock)
+        patch.setattr("alignai._events.wire.time.time", lambda: clock)
         text = events.now_on_wire()
 
     assert abs(datetime.fromisoformat(text).timestamp() - clock) < 1e-4  # floats so far from 1970 know no more

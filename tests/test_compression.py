@@ -7,7 +7,7 @@ import gzip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai.compression import Compression, compress
+from alignai._transport.compression import Compression, compress
 
 SIZE = 100_000
 COMPRESSING = 1e-3

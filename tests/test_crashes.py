@@ -7,9 +7,9 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from alignai.api_client import APIClient
+from alignai._delivery.uploader import CRASHES_BEFORE_PAUSE, Uploader
+from alignai._transport.api_client import APIClient
 from alignai.config import Config
-from alignai.uploader import CRASHES_BEFORE_PAUSE, Uploader
 from tests.clients import client, repeated_under_another_id, stored, worker
 from tests.uploads import KEY, encoded, event
 from tests.waiting import wait_until

@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
-from alignai import conversations, demo, events, schemas
-from alignai.collector import Collector, Delivery
-from alignai.conversations import InputError, Script, Step
-from alignai.rehearsal import Plan, Rehearsal, Report, Verdict, WorkerError, judge
+from alignai._events import schemas
+from alignai._events import wire as events
+from alignai.collector.collector import Collector, Delivery
+from alignai.demo import conversations, demo
+from alignai.demo.conversations import InputError, Script, Step
+from alignai.demo.scenario import Plan, Rehearsal, Report, Verdict, WorkerError, judge
 
 DIALOGUES = Path(__file__).parent / "data" / "dialogues.jsonl"
 QUICK = Plan(stream_seconds=1.0, outage_seconds=0.3)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai.events import build, encode, new_event_id, parse
-from alignai.schemas import load
+from alignai._events.schemas import load
+from alignai._events.wire import build, encode, new_event_id, parse
 from alignai.validate import ValidationError
 from tests.strategies import ANYTHING, EVENT_IDS, IDENTIFIERS, JSON, NOW, UNHURRIED, calls
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai import lifecycle
+from alignai._delivery import lifecycle
 from tests.campaign.processes import visit
 from tests.clients import client, finished, record, worker
 from tests.servers.raw import silence

@@ -10,9 +10,9 @@ import pytest
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
-from alignai.api_client import APIClient
+from alignai._delivery.uploader import HOLD_SECONDS, Uploader
+from alignai._transport.api_client import APIClient
 from alignai.config import Config
-from alignai.uploader import HOLD_SECONDS, Uploader
 from tests.clients import client, record, stored, worker
 from tests.servers.connect import refuse
 from tests.test_sender import LONG, holder

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai.backoff import Backoff
+from alignai._delivery.background import Loop
+from alignai._delivery.backoff import Backoff
 from alignai.deadline import Deadline
-from alignai.loop import Loop
 from tests.strategies import UNHURRIED
 from tests.waiting import PATIENCE, wait_until
 
@@ -156,7 +156,7 @@ def test_a_thread_cannot_wait_for_itself(steps: Steps) -> None:
 def test_an_error_is_logged_once_and_the_loop_goes_on(
     loop: Loop, steps: Steps, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alignai.loop._AFTER_ERROR_SECONDS", 0.0)
+    monkeypatch.setattr("alignai._delivery.background._AFTER_ERROR_SECONDS", 0.0)
     steps.error = OSError("no disk")
     loop.start()
     wait_until(lambda: steps.count >= 5)
@@ -169,7 +169,7 @@ def test_an_error_is_logged_once_and_the_loop_goes_on(
 def test_a_thread_that_died_starts_again_and_the_log_says_why(
     loop: Loop, steps: Steps, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alignai.loop._AFTER_ERROR_SECONDS", 0.0)
+    monkeypatch.setattr("alignai._delivery.background._AFTER_ERROR_SECONDS", 0.0)
     steps.error = SystemExit("someone called exit in it")
     loop.start()
     wait_until(lambda: steps.count >= 2)
@@ -183,7 +183,7 @@ def test_a_thread_that_died_starts_again_and_the_log_says_why(
 def test_a_thread_killed_from_outside_starts_again(
     loop: Loop, steps: Steps, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alignai.loop._AFTER_ERROR_SECONDS", 0.0)
+    monkeypatch.setattr("alignai._delivery.background._AFTER_ERROR_SECONDS", 0.0)
     steps.seconds = 0.01
     loop.start()
     wait_until(lambda: steps.count >= 1)

@@ -14,7 +14,7 @@ from connectrpc.errors import ConnectError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai.outage import FIRST_INTERVAL, MAX_INTERVAL, Outage
+from alignai._delivery.outage import FIRST_INTERVAL, MAX_INTERVAL, Outage
 from tests.clients import client, record
 from tests.servers.connect import refuse
 from tests.test_uploader import messages, uploads

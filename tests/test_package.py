@@ -78,8 +78,8 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
 
-    expected = {f"alignai/{path.name}" for path in (ROOT / "alignai").glob("*.py")}
-    expected |= {f"alignai/spool/{path.name}" for path in (ROOT / "spool").glob("*.py")} | {"alignai/py.typed"}
+    sources = {*(ROOT / "alignai").rglob("*.py"), *(ROOT / "alignai" / "spool").rglob("*.py")}
+    expected = {path.relative_to(ROOT).as_posix() for path in sources} | {"alignai/py.typed"}
     assert {name for name in names if ".dist-info/" not in name} == expected
 
 

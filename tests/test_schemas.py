@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alignai._events.schemas import SCHEMAS, check_project_id, load
 from alignai.exception import AlignAIError
-from alignai.schemas import SCHEMAS, check_project_id, load
 from alignai.validate import ValidationError
 from tests.strategies import ANYTHING, METHODS, OPTIONAL, REQUIRED, UNHURRIED, Index, calls
 

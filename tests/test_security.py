@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from alignai import AlignAI, Config
 from alignai._settings import default_spool_path
-from alignai.answer import Answer
+from alignai._transport.response import Answer
 from alignai.spool import SpoolError
 from tests.clients import client, finished, inspect, record
 from tests.servers.raw import RawServer, answer, http

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from alignai import AlignAI, Config
 from alignai._settings import resolve
-from alignai.answer import Answer
+from alignai._transport.outcome import judge
+from alignai._transport.response import Answer
 from alignai.deadline import Deadline
 from alignai.exception import ConfigError
-from alignai.outcome import judge
 from alignai.validate import ValidationError
 from tests.clients import PROJECT, client, inspect, record
 from tests.servers.raw import RawServer, Script, answer, http
@@ -33,7 +33,7 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from alignai.api_client import APIClient
+    from alignai._transport.api_client import APIClient
     from tests.servers.connect import ConnectServer
 
 Start = Callable[..., RawServer]

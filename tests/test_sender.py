@@ -76,7 +76,7 @@ def test_the_threads_run_from_the_first_client_to_its_end(connect_server: Connec
 def test_a_full_batch_wakes_the_sender_at_once(
     connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alignai.upload_cycle._TICK_SECONDS", 3600.0)
+    monkeypatch.setattr("alignai._delivery.upload_cycle._TICK_SECONDS", 3600.0)
     with client(connect_server.url, spool_path, flush_interval_ms=LONG, flush_batch_size=10) as sdk:
         ids = record(sdk, 1)
         wait_until(lambda: holder(sdk) == os.getpid())

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from alignai import AlignAI
     from tests.servers.connect import ConnectServer
 
-FILES = ("client", "_recorder", "sharing", "users", "sender", "sender_threads", "maintenance", "loop", "exclusive")
+DELIVERY = ("sharing", "users", "sender", "threads", "maintenance", "background", "exclusive")
+FILES = ("client", "_recorder", *(f"_delivery/{each}" for each in DELIVERY))
 SENDER = tuple(str(Path(alignai.__file__).with_name(f"{name}.py")) for name in FILES)
 EVERY = 6
 """Of so many lines one is interrupted, another in each run of the loop below."""

@@ -41,7 +41,7 @@ def kill(name: str) -> None:
 def kill_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill both threads, as if neither could be started again."""
     with monkeypatch.context() as dead:
-        dead.setattr("alignai.loop.Loop.start", lambda *_: None)
+        dead.setattr("alignai._delivery.background.Loop.start", lambda *_: None)
         while running := threads():  # one may have been in the middle of starting the other
             kill(running[0])
 
@@ -94,7 +94,7 @@ def test_threads_that_are_killed_at_once_are_started_again_without_an_event(
     """Neither can then start the other."""
     with client(connect_server.url, spool_path):
         with monkeypatch.context() as alone:
-            alone.setattr("alignai.sender_threads.SenderThreads.start", lambda *_: None)
+            alone.setattr("alignai._delivery.threads.SenderThreads.start", lambda *_: None)
             for name in OURS:
                 kill(name)
             wait_until(lambda: threads() == list(OURS))
@@ -119,7 +119,7 @@ def test_a_thread_that_is_killed_gives_the_lease_back(
         record(sdk, 1)
         assert sdk.flush()
         with monkeypatch.context() as dead:
-            dead.setattr("alignai.loop.Loop.start", lambda *_: None)
+            dead.setattr("alignai._delivery.background.Loop.start", lambda *_: None)
             kill("alignai-sender")
             other = Lease(spool_path)
             assert other.acquire()
@@ -253,7 +253,7 @@ def test_without_threads_the_exit_uploads(connect_server: ConnectServer, spool_p
 def test_once_threads_can_be_started_they_are(
     connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alignai.sender_threads._NO_THREAD_SECONDS", 0.0)
+    monkeypatch.setattr("alignai._delivery.threads._NO_THREAD_SECONDS", 0.0)
     with pytest.MonkeyPatch.context() as limit:
         limit.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(RuntimeError("a limit")))
         sdk = client(connect_server.url, spool_path)

@@ -12,7 +12,7 @@ import pytest
 
 from alignai import AlignAI, Config, ConfigError, SpoolError, ValidationError
 from alignai._settings import default_spool_path
-from alignai.spool import cli
+from alignai.cli import app as cli
 from tests.clients import PROJECT, client
 from tests.strategies import Index
 from tests.uploads import KEY, unreachable

@@ -184,7 +184,11 @@ def test_clients_made_by_many_threads_at_once_share(connect_server: ConnectServe
 def test_a_construction_that_is_interrupted_leaves_nothing(
     connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for line in ("alignai.sharing.Sender", "alignai.sender.Loop", "alignai.sender_threads.SenderThreads.start"):
+    for line in (
+        "alignai._delivery.sharing.Sender",
+        "alignai._delivery.sender.Loop",
+        "alignai._delivery.threads.SenderThreads.start",
+    ):
         with monkeypatch.context() as signal:
             signal.setattr(line, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from connectrpc.code import Code
 
-from alignai.api_client import Outcome, Verdict
-from alignai.batch_size import SMALLEST_LIMIT
+from alignai._delivery.batch_size import SMALLEST_LIMIT
+from alignai._delivery.uploader import HOLD_SECONDS
+from alignai._transport.api_client import Outcome, Verdict
+from alignai._transport.cancel_scope import Progress
 from alignai.exception import APIError
-from alignai.line import Progress
-from alignai.uploader import HOLD_SECONDS
 from tests.clients import client, record
 from tests.servers.connect import ConnectServer, refuse
 from tests.servers.raw import OK, RawServer, answer, body, header, http
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from alignai.api_client import APIClient
+    from alignai._transport.api_client import APIClient
     from alignai.deadline import Deadline
 
     Start = Callable[..., RawServer]

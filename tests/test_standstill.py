@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("alignai.standstill._STANDSTILL_SECONDS", 2.5)
-    monkeypatch.setattr("alignai.standstill._MARGIN_SECONDS", -10.0)
+    monkeypatch.setattr("alignai._delivery.standstill._STANDSTILL_SECONDS", 2.5)
+    monkeypatch.setattr("alignai._delivery.standstill._MARGIN_SECONDS", -10.0)
 
 
 @pytest.mark.usefixtures("impatient")

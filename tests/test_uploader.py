@@ -10,10 +10,10 @@ import pytest
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
-from alignai.api_client import APIClient, Outcome, Verdict
+from alignai._delivery.prober import FAULTS_BEFORE_PROBE
+from alignai._delivery.uploader import HOLD_SECONDS, Uploader
+from alignai._transport.api_client import APIClient, Outcome, Verdict
 from alignai.config import Config
-from alignai.prober import FAULTS_BEFORE_PROBE
-from alignai.uploader import HOLD_SECONDS, Uploader
 from tests.clients import inspect, stored
 from tests.servers.connect import ConnectServer, refuse
 from tests.servers.raw import OK, answer, body, http
@@ -350,8 +350,8 @@ def test_hurrying_does_not_probe_more_often(
 ) -> None:
     connect_server.respond = refuse(Code.INTERNAL)
     with uploads(connect_server.url, spool_path, messages(12)) as up:
-        monkeypatch.setattr("alignai.prober._FIRST_INTERVAL", 3600.0)
-        monkeypatch.setattr("alignai.prober._MAX_INTERVAL", 3600.0)
+        monkeypatch.setattr("alignai._delivery.prober._FIRST_INTERVAL", 3600.0)
+        monkeypatch.setattr("alignai._delivery.prober._MAX_INTERVAL", 3600.0)
         up.uploader._prober._interval = 3600.0
         for _ in range(60):
             up.uploader.hasten()

@@ -15,7 +15,7 @@ import requests_mock
 import responses
 from freezegun import freeze_time
 
-from alignai.api_client import PATH
+from alignai._transport.api_client import PATH
 from tests.clients import ROOT, client, finished, record
 from tests.uploads import unreachable
 
@@ -61,7 +61,7 @@ import responses
 from freezegun import freeze_time
 from unittest.mock import MagicMock, patch
 from contextlib import contextmanager
-from alignai.api_client import PATH
+from alignai._transport.api_client import PATH
 
 with freeze_time("2024-02-29T12:00:00Z"):
     from alignai import AlignAI

@@ -8,7 +8,7 @@ import pytest
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
-from alignai.api_client import Outcome, Verdict
+from alignai._transport.api_client import Outcome, Verdict
 from tests.servers.connect import ConnectServer, Request, refuse
 from tests.servers.raw import OK, answer, answer_and_close, http, reset
 from tests.uploads import KEY, MANY, REQUEST_ID, encoded, event, huge, unreachable, upload_to

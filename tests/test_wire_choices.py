@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai.api_client import APIClient, Verdict
-from alignai.gzip_support import GzipSupport
+from alignai._transport.api_client import APIClient, Verdict
+from alignai._transport.gzip_support import GzipSupport
 from tests.clients import client, record
 from tests.servers.raw import OK, RawServer, Script, answer, body, header, http, reset
 from tests.uploads import MANY, ONE, REQUEST_ID, upload
@@ -99,7 +99,7 @@ def test_a_connection_that_has_idled_for_long_is_not_used_again(
     server = raw_server(accept)
     client = make_client(server.url)
     upload(client)
-    monkeypatch.setattr("alignai.transport.MAX_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("alignai._transport.http.MAX_IDLE_SECONDS", 0.0)
     assert upload(client).verdict is Verdict.SENT
     assert server.connections == 2
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.api_client import APIClient, Verdict
+from alignai._transport.api_client import APIClient, Verdict
 from tests.servers.connect import ConnectServer
 from tests.servers.raw import OK, RawServer, answer, body, header, http
 from tests.uploads import MANY, REQUEST_ID, upload, upload_to

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai.api_client import APIClient, Verdict
-from alignai.connector import Connector, _interleaved
+from alignai._transport.api_client import APIClient, Verdict
+from alignai._transport.cancel_scope import Line
+from alignai._transport.connector import Connector, _interleaved
 from alignai.deadline import Deadline
-from alignai.line import Line
 from tests.clients import client, record
 from tests.servers.blackhole import swallow, unanswered_port
 from tests.servers.raw import OK, RawServer, answer, silence
@@ -61,7 +61,7 @@ def test_an_address_that_answers_nothing_costs_a_moment_once(
     client = make_client("http://two-addresses.invalid")
     assert upload(client, ONE).verdict is Verdict.SENT
     client.close()
-    monkeypatch.setattr("alignai.connector.STAGGER_SECONDS", 3600.0)
+    monkeypatch.setattr("alignai._transport.connector.STAGGER_SECONDS", 3600.0)
     assert upload(client, ONE).verdict is Verdict.SENT
     assert server.connections == 2
 
@@ -79,7 +79,7 @@ def test_a_short_lived_process_delivers_past_an_address_that_answers_nothing(
 def test_an_address_that_refuses_is_passed_at_once(
     raw_server: Start, make_client: Make, resolve_to: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alignai.connector.STAGGER_SECONDS", 3600.0)
+    monkeypatch.setattr("alignai._transport.connector.STAGGER_SECONDS", 3600.0)
     refusing = [int(unreachable().rpartition(":")[2]) for _ in range(2)]
     resolve_to(*refusing, raw_server(accept).port)
     assert upload(make_client("http://three-addresses.invalid")).verdict is Verdict.SENT
@@ -248,8 +248,8 @@ def answer_once(conn: socket.socket, request: bytes, n: int) -> None:
 def test_a_connection_that_has_idled_and_does_not_answer_costs_a_part_of_the_time(
     raw_server: Start, make_client: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alignai.urllib3_adapter._IDLE_SECONDS", 0.0)
-    monkeypatch.setattr("alignai.urllib3_adapter._SILENT_SECONDS", 0.1)
+    monkeypatch.setattr("alignai._transport.urllib3_adapter._IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("alignai._transport.urllib3_adapter._SILENT_SECONDS", 0.1)
     server = raw_server(answer_once)
     client = make_client(server.url)
     assert [upload(client, seconds=60).verdict for _ in range(3)] == [Verdict.SENT] * 3
@@ -263,8 +263,8 @@ def test_a_server_that_always_takes_long_to_answer_is_given_its_time(
         time.sleep(0.4)
         conn.sendall(OK)
 
-    monkeypatch.setattr("alignai.urllib3_adapter._IDLE_SECONDS", 0.0)
-    monkeypatch.setattr("alignai.urllib3_adapter._SILENT_SECONDS", 0.1)
+    monkeypatch.setattr("alignai._transport.urllib3_adapter._IDLE_SECONDS", 0.0)
+    monkeypatch.setattr("alignai._transport.urllib3_adapter._SILENT_SECONDS", 0.1)
     server = raw_server(script)
     client = make_client(server.url)
     assert [upload(client, seconds=60).verdict for _ in range(3)] == [Verdict.SENT] * 3
@@ -273,8 +273,8 @@ def test_a_server_that_always_takes_long_to_answer_is_given_its_time(
 
 def test_a_new_connection_is_given_all_the_time(raw_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is slow to read is no dead one."""
-    monkeypatch.setattr("alignai.urllib3_adapter._DEAD_AFTER_SECONDS", 0.001)
-    monkeypatch.setattr("alignai.urllib3_adapter._SILENT_SECONDS", 0.001)
+    monkeypatch.setattr("alignai._transport.urllib3_adapter._DEAD_AFTER_SECONDS", 0.001)
+    monkeypatch.setattr("alignai._transport.urllib3_adapter._SILENT_SECONDS", 0.001)
 
     def script(conn: socket.socket, request: bytes, n: int) -> None:
         time.sleep(0.5)

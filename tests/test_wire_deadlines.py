@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.api_client import APIClient, Verdict
-from alignai.connector import Connector
+from alignai._transport.api_client import APIClient, Verdict
+from alignai._transport.cancel_scope import Line
+from alignai._transport.connector import Connector
+from alignai._transport.urllib3_adapter import _pool_classes
 from alignai.deadline import Deadline
-from alignai.line import Line
-from alignai.urllib3_adapter import _pool_classes
 from tests.servers.raw import OK, RawServer, Script, answer, http, is_whole, silence, trickle
 from tests.uploads import ONE, SOON, aborted, huge, timed, upload, upload_to, wait_until
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai.api_client import APIClient, Verdict
-from alignai.urllib3_adapter import _has_answer
+from alignai._transport.api_client import APIClient, Verdict
+from alignai._transport.urllib3_adapter import _has_answer
 from tests.servers.raw import OK, RawServer, gone, header, http
 from tests.uploads import encoded, event, upload
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.api_client import APIClient, Verdict
+from alignai._transport.api_client import APIClient, Verdict
 from tests.servers.raw import OK, RawServer, answer, header, http, is_whole, silence, trickle
 from tests.uploads import KEY, MANY, aborted, huge, timed, upload, upload_to, wait_until
 

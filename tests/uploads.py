@@ -10,7 +10,7 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from alignai.api_client import APIClient, Outcome
+from alignai._transport.api_client import APIClient, Outcome
 from alignai.deadline import Deadline
 
 if TYPE_CHECKING:

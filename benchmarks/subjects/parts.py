@@ -31,7 +31,7 @@ def measure(job: Job) -> Figures:
 
 def _check_and_encode(_: Path) -> Part:
     from alignai import Config
-    from alignai.payload import Payloads
+    from alignai._events.encoder import Payloads
 
     optional = dict.fromkeys(["custom_properties", "create_time", "event_id"])
     make = Payloads("BENCH", Config()).make

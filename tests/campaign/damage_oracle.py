@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from alignai.spool.image import Image
-from alignai.spool.pages import values
+from alignai.spool.salvage.btree import values
+from alignai.spool.salvage.image import Image
 from tests.campaign.damage_worker import payload
 from tests.campaign.damages import PAGE, contents, copied
 from tests.spool.look import wal

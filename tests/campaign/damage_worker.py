@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+from alignai.cli.app import main as command_line
 from alignai.spool import Spool, SpoolCorruptError, SpoolError
-from alignai.spool.cli import main as command_line
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
 from alignai.spool import SpoolError
-from alignai.spool.salvage import salvage
+from alignai.spool.salvage.rebuild import salvage
 from tests.campaign.orders import Worker
 from tests.clients import PROJECT
 from tests.spool.look import payloads

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from unittest.mock import patch
 
-from alignai.backoff import Backoff
+from alignai._delivery.backoff import Backoff
 
 CLIENTS = 1000
 OUTAGE_SECONDS = 3600.0
@@ -26,7 +26,7 @@ def arrivals(seed: int, clients: int = CLIENTS, outage: float = OUTAGE_SECONDS) 
     All notice the outage within the same second, which is the worst case.
     """
     rng = random.Random(seed)
-    with patch("alignai.backoff.random", rng):
+    with patch("alignai._delivery.backoff.random", rng):
         return sorted(_comes_back(rng.random(), outage) for _ in range(clients))
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignai.spool import Spool
-from alignai.spool.recent import VERIFY_ROWS
+from alignai.spool.storage.redo import VERIFY_ROWS
 from tests.campaign.disk_life import NAME, Life
 from tests.campaign.foreign_programs import (
     BACK_UP,

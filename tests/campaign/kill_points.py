@@ -14,7 +14,7 @@ from functools import wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from alignai.spool import sql
+from alignai.spool.ledger import sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +48,9 @@ STATEMENTS = {
 """What the SDK executes at each step, by its beginning; and when, around it, a worker may die."""
 
 CALLS = {
-    "making the file": "alignai.spool.format:create_private",
-    "syncing the log": "alignai.spool.links:sync_wal",
-    "an upload": "alignai.api_client:APIClient.upload",
+    "making the file": "alignai.spool.storage.format:create_private",
+    "syncing the log": "alignai.spool.storage.connections:sync_wal",
+    "an upload": "alignai._transport.api_client:APIClient.upload",
     "taking the lease": "alignai.spool.lease:Lease.acquire",
     "releasing the lease": "alignai.spool.lease:Lease.release",
     "closing the spool": "alignai.spool.engine:Spool.close",

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from alignai.cli.app import main as spool_command
 from alignai.spool import Spool
-from alignai.spool.cli import main as spool_command
-from alignai.spool.salvage import salvage
+from alignai.spool.salvage.rebuild import salvage
 from tests.campaign.kill_points import SALVAGING, install
 from tests.spool.look import ask
 from tests.waiting import PATIENCE

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from alignai import AlignAI, Config
+from alignai.cli.app import main as spool_command
 from alignai.spool import SpoolFullError
-from alignai.spool.cli import main as spool_command
 from tests.campaign.kill_points import install
 
 POISON = "poison: "

@@ -20,8 +20,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alignai import events
-from alignai.spool import Spool, sql
+from alignai._events import wire as events
+from alignai.spool import Spool
+from alignai.spool.ledger import sql
 from tests.campaign.network import sound
 from tests.campaign.network_delivery import parsed
 from tests.campaign.network_worker import SCRIPT, recording

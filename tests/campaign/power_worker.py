@@ -17,7 +17,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alignai.spool import Spool, SpoolFullError, space
+from alignai.spool import Spool, SpoolFullError
+from alignai.spool.storage import limits as space
 
 if TYPE_CHECKING:
     from collections.abc import Callable

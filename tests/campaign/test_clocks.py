@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.answer import Answer
+from alignai._transport.response import Answer
 from alignai.spool import Spool
 from tests.campaign.clock import YEAR, Clock, movable
 from tests.campaign.clocks import run as run_clocks

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alignai.spool import Spool
-from alignai.spool import format as spool_format
-from alignai.spool.connection import connect
+from alignai.spool.storage import format as spool_format
+from alignai.spool.storage.sqlite import connect
 from tests.campaign import kill, kill_salvage
 from tests.campaign.kill_oracle import Story, conserved
 from tests.campaign.kill_plan import Plan

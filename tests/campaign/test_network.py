@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.api_client import Verdict
+from alignai._transport.api_client import Verdict
 from tests.campaign import network
 from tests.campaign.point import Run
 from tests.servers.raw import OK, answer, http
@@ -16,7 +16,7 @@ from tests.uploads import upload
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from alignai.api_client import APIClient
+    from alignai._transport.api_client import APIClient
     from tests.servers.raw import RawServer
 
 

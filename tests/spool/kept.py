@@ -11,8 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from alignai.spool import Spool, ledger
-from alignai.spool.format import VERSION
+from alignai.spool import Spool
+from alignai.spool.ledger import transitions as ledger
+from alignai.spool.storage.format import VERSION
 from tests.spool.look import ask
 
 FOLDER = Path(__file__).parents[1] / "data"

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignai.spool import Spool, SpoolClosedError, SpoolFullError
-from alignai.spool.group import MOST, GroupCommit
+from alignai.spool.group_commit import MOST, GroupCommit
 from tests.spool.look import payloads
 from tests.spool.processes import process, run
 from tests.waiting import wait_until

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool import Spool, cli
-from alignai.spool.connection import has_wal_reset_bug
+from alignai.cli import app as cli
+from alignai.spool import Spool
+from alignai.spool.storage.sqlite import has_wal_reset_bug
 from tests.spool.look import ask, on_disk, wal
 from tests.spool.processes import ROOT, process
 
@@ -341,7 +342,7 @@ def ages(make: Callable[[float], str]) -> list[str]:
 
 
 def test_figures_read_well() -> None:
-    from alignai.spool.commands import _age, _bytes
+    from alignai.cli.output import _age, _bytes
 
     assert ages(_age) == ["0.0 s", "119.0 s", "2.0 min", "2.0 h", "2.3 d"]
     assert [_bytes(each) for each in (0, 1023, 1024, 5 << 20, 3 << 30)] == [

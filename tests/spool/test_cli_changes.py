@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alignai.spool import Spool, cli
+from alignai.cli import app as cli
 from tests.spool.look import ask
 from tests.spool.processes import ROOT, process
 from tests.spool.test_requeue import drained, figures, rejected
@@ -19,6 +19,8 @@ from tests.spool.test_requeue import drained, figures, rejected
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from alignai.spool import Spool
 
 COMMANDS = [["requeue"], ["purge", "--state", "pending", "--yes"]]
 STATES = ["rejected", "pending", "sent"]

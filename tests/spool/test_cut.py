@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolError
-from alignai.spool.salvage import salvage
+from alignai.spool.salvage.rebuild import salvage
 from tests.spool.look import ask, payloads, shm, wal
 from tests.spool.processes import process, run
 
@@ -32,7 +32,7 @@ while words := hear().split():
 
 
 LOOKS = """
-from alignai.spool.looking import looking_at
+from alignai.spool.storage.readonly import looking_at
 try:
     with looking_at(PATH): pass
 except SpoolError as error: say(error)

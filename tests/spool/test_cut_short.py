@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool import SpoolError, links
-from alignai.spool.connection import journal_of
+from alignai.spool import SpoolError
+from alignai.spool.storage import connections as links
+from alignai.spool.storage.sqlite import journal_of
 from tests.spool.look import wal
 from tests.spool.processes import run
 

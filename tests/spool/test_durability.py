@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alignai.spool import Spool, filesystem, links
-from alignai.spool.filesystem import create_private
-from alignai.spool.recent import Recent
-from alignai.spool.space import Space
+from alignai.spool.storage import connections as links
+from alignai.spool.storage import files as filesystem
+from alignai.spool.storage.files import create_private
+from alignai.spool.storage.limits import Space
+from alignai.spool.storage.redo import Recent
 from tests.spool.look import payloads, wal
 from tests.spool.processes import process, run
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import FrameType
+
+    from alignai.spool import Spool
 
 
 def test_the_names_of_new_folders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool import Lease, Spool, SpoolError, SpoolMismatchError, SpoolVersionError, sql
-from alignai.spool import format as format_
-from alignai.spool import mounts as mounts_
+from alignai.spool import Lease, Spool, SpoolError, SpoolMismatchError, SpoolVersionError
+from alignai.spool.ledger import sql
+from alignai.spool.storage import format as format_
+from alignai.spool.storage import path_checks as mounts_
 from tests.spool.look import ask, payloads, shm, wal
 from tests.spool.processes import process
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolFullError
-from alignai.spool.reserve import Reserve, is_in_use, reserve_of
+from alignai.spool.storage.reserve import Reserve, is_in_use, reserve_of
 from tests.campaign.bad_disk import cannot_mount, fill, small_disk
 from tests.spool.look import ask, on_disk, payloads
 from tests.spool.processes import run

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool.group import GroupCommit, Rows
+from alignai.spool.group_commit import GroupCommit, Rows
 from tests.interrupts import TimeLimitError, interrupt
 from tests.waiting import wait_until
 

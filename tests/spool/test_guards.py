@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, appender
-from alignai.spool.connection import has_wal_reset_bug
+from alignai.spool.storage.sqlite import has_wal_reset_bug
 from tests.spool.look import ask, payloads, shm, wal
 from tests.spool.processes import process, run
 
@@ -250,7 +250,8 @@ def test_a_batch_is_not_made_of_what_was_read_from_a_lost_log(
 def test_where_appending_again_fails_it_is_tried_again(
     spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from alignai.spool import SpoolBusyError, access
+    from alignai.spool import SpoolBusyError
+    from alignai.spool.storage import database as access
 
     spool.append(b"before")
     lose_log(path)

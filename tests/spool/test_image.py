@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alignai.spool import Spool
-from alignai.spool.salvage import salvage
+from alignai.spool.salvage.rebuild import salvage
 from tests.spool.look import ask, payloads
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolBusyError
-from alignai.spool.watch import Watch
+from alignai.spool.storage.watch import Watch
 from tests.spool.look import ask, payloads
 from tests.spool.processes import process
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from alignai.cli.app import main
 from alignai.spool import Spool
-from alignai.spool.cli import main
-from alignai.spool.format import VERSION
-from alignai.spool.salvage import salvage
+from alignai.spool.salvage.rebuild import salvage
+from alignai.spool.storage.format import VERSION
 from tests.spool import kept as keeping
 from tests.spool.kept import (
     ALL,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from alignai.cli.app import main
+from alignai.cli.output import inspect
 from alignai.spool import Lease
-from alignai.spool.cli import main
-from alignai.spool.commands import inspect
 from alignai.spool.lease import is_held
 from tests.spool.processes import process, run
 from tests.waiting import wait_until

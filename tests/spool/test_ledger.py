@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool.ledger import DAMAGED
+from alignai.spool.ledger.transitions import DAMAGED
 from tests.spool.look import ask, payloads
 from tests.spool.processes import run
 
@@ -490,7 +490,7 @@ def test_a_read_error_is_told_as_what_it_is(spool: Spool, monkeypatch: pytest.Mo
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR
         raise error
 
-    monkeypatch.setattr("alignai.spool.queries.last_seq", fails)
+    monkeypatch.setattr("alignai.spool.ledger.queries.last_seq", fails)
     with pytest.raises(SpoolError, match="the disk reports an error"):
         spool.last_seq()
     monkeypatch.undo()

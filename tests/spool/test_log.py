@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolCorruptError
-from alignai.spool.log import unseen
-from alignai.spool.salvage import salvage
-from alignai.spool.wal import committed
+from alignai.spool.salvage.rebuild import salvage
+from alignai.spool.storage.wal.parser import committed
+from alignai.spool.storage.wal.rescue import unseen
 from tests.spool.look import ask, payloads, wal
 from tests.spool.processes import process
 

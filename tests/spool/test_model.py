@@ -18,7 +18,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from alignai.spool import Spool, ledger
+from alignai.spool import Spool
+from alignai.spool.ledger import transitions as ledger
 from tests.spool.look import ask
 
 if TYPE_CHECKING:

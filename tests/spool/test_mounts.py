@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool import Spool, SpoolError, mounts
+from alignai.spool import Spool, SpoolError
 from alignai.spool.errors import translated
+from alignai.spool.storage import path_checks as mounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

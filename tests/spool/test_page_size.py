@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from alignai.spool import Spool, SpoolFullError, SpoolVersionError
-from alignai.spool import format as spool_format
-from alignai.spool.connection import connect
-from alignai.spool.salvage import salvage
-from alignai.spool.wal import header_of
+from alignai.spool.salvage.rebuild import salvage
+from alignai.spool.storage import format as spool_format
+from alignai.spool.storage.sqlite import connect
+from alignai.spool.storage.wal.parser import header_of
 from tests.spool.look import ask, on_disk, payloads, wal
 from tests.spool.processes import process
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool import Spool, ledger, queries
-from alignai.spool.salvage import salvage
+from alignai.spool import Spool
+from alignai.spool.ledger import queries
+from alignai.spool.ledger import transitions as ledger
+from alignai.spool.salvage.rebuild import salvage
 from tests.spool.look import ask, on_disk, payloads, wal
 
 if TYPE_CHECKING:
@@ -150,7 +152,7 @@ def test_purging_large_sent_batches_counts_each_event_once(open_spool: Callable[
 def test_a_run_of_upkeep_is_bounded_syncs_and_says_that_more_is_left(
     open_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alignai.spool.upkeep._PRUNE_SECONDS", 0.0)
+    monkeypatch.setattr("alignai.spool.maintenance._PRUNE_SECONDS", 0.0)
     spool = open_spool(retention=3600)
     add_sent(spool, 3 * ledger.MAX_PRUNED, time.time() - 7200)
     synced = []

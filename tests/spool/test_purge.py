@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolCorruptError
-from alignai.spool.selection import STATES
+from alignai.spool.ledger.selection import STATES
 from tests.campaign.clock import movable
 from tests.spool.look import ask, on_disk, payloads, wal
 from tests.spool.processes import process

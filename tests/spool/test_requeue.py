@@ -275,7 +275,7 @@ def test_a_file_that_would_pass_its_limit_is_an_error(
         looks.append(1)
         return MUCH if len(looks) > 3 and not len(looks) % 2 else 10
 
-    monkeypatch.setattr("alignai.spool.disposal._pages", pages)
+    monkeypatch.setattr("alignai.spool.bulk._pages", pages)
     with pytest.raises(SpoolFullError, match="room"):
         spool.requeue()
     monkeypatch.undo()
@@ -327,7 +327,7 @@ def test_a_lost_log_is_an_error_and_the_events_are_rejected_still(
             shm(path).unlink()
         return 0
 
-    monkeypatch.setattr("alignai.spool.disposal._pages", lose_log)
+    monkeypatch.setattr("alignai.spool.bulk._pages", lose_log)
     with pytest.raises(SpoolBusyError, match="try again"):
         spool.requeue()
 

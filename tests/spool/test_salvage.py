@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from alignai.cli.app import main
 from alignai.spool import Spool, SpoolCorruptError, SpoolError, SpoolVersionError
-from alignai.spool.cli import main
-from alignai.spool.salvage import salvage
+from alignai.spool.salvage.rebuild import salvage
 from tests.spool.look import ask, payloads, wal
 from tests.spool.processes import process
 
@@ -177,7 +177,7 @@ def test_nothing_is_overwritten(damaged: Path, new: Path, beside: str) -> None:
 def test_a_spool_that_comes_into_being_meanwhile_is_not_overwritten(
     damaged: Path, new: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from alignai.spool import salvage as module
+    from alignai.spool.salvage import rebuild as module
 
     prepare = module.prepare
 
@@ -194,7 +194,7 @@ def test_a_spool_that_comes_into_being_meanwhile_is_not_overwritten(
 
 
 def test_a_spool_that_is_being_written_to_is_refused(damaged: Path, new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from alignai.spool import salvage as module
+    from alignai.spool.salvage import rebuild as module
 
     prepare = module.prepare
 

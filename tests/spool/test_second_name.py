@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool import Spool, SpoolError, mounts
-from alignai.spool.looking import looking_at
+from alignai.spool import Spool, SpoolError
+from alignai.spool.storage import path_checks as mounts
+from alignai.spool.storage.readonly import looking_at
 from tests.spool.look import payloads, shm, wal
 from tests.spool.processes import BEGIN, ROOT
 

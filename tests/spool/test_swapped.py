@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool.salvage import salvage
+from alignai.spool.salvage.rebuild import salvage
 from tests.spool.look import payloads, wal
 from tests.spool.processes import process
 

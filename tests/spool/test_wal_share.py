@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool import Spool, recovery
+from alignai.spool.storage import recovery
 from tests.spool.look import payloads, wal
 from tests.spool.processes import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from alignai.spool import Spool
 
 FRAME = 24 + 4096
 

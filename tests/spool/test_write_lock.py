@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool import Spool, SpoolBusyError, SpoolError, connection, write_lock
-from alignai.spool.write_lock import WriteLock, lock_of
+from alignai.spool import Spool, SpoolBusyError, SpoolError
+from alignai.spool.storage import sqlite as connection
+from alignai.spool.storage import write_lock
+from alignai.spool.storage.write_lock import WriteLock, lock_of
 from tests.interrupts import TimeLimitError, interrupt
 from tests.spool import kept
 from tests.spool.look import ask, payloads, wal
@@ -236,7 +238,7 @@ def test_a_lock_file_that_root_makes_belongs_to_the_owner_of_the_spool(
 # -- waiting -----------------------------------------------------------------------------------------------------------
 
 HOLDS = """
-from alignai.spool.write_lock import WriteLock
+from alignai.spool.storage.write_lock import WriteLock
 s = spool()
 lock = WriteLock(PATH)
 held = lock.held()

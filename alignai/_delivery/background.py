@@ -1,0 +1,217 @@
+"""A background thread that does one thing again and again, pauses around forks, and can be started again."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from alignai._delivery.exclusive import exclusive
+from alignai._safe_logging import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alignai.deadline import Deadline
+
+_AFTER_ERROR_SECONDS = 1.0
+_EXIT_POLL_SECONDS = 0.0002
+
+
+class Loop:
+    """
+    A daemon thread that runs *step* until it is told to stop.
+
+    Args:
+        name: The thread's name.
+        step: Does a little, and returns the seconds to wait before it is called again. What it raises is logged, once
+            for each kind of error in a row, and it is called again.
+        at_end: Called on the thread when it ends, also if it dies; not if it only pauses.
+
+    Attributes:
+        alive: Whether the thread is at work, as it says itself: cheaper than `running`, for each event.
+        stopping: Whether it has been told to stop.
+    """
+
+    def __init__(self, name: str, step: Callable[[], float], at_end: Callable[[], None]) -> None:
+        self.alive = False
+        self.stopping = False
+        self._pausing = False
+        self._name = name
+        self._step = step
+        self._at_end = at_end
+        # Whoever is not this thread has nothing to do here: it was replaced before it had begun.
+        self._thread: threading.Thread | None = None
+        self._lock = threading.RLock()
+        # Of all that could wake a thread, only this may be called by a signal handler or a finaliser that interrupts
+        # a call of the same.
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._last_error = ""
+        self._last_death = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread runs."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the thread is to end after the step under way."""
+        return self.stopping or self._pausing
+
+    @exclusive
+    def start(self, delay: float = 0.0) -> None:
+        """
+        Start the thread, unless it runs, pauses or has been told to stop.
+
+        Args:
+            delay: Seconds until the first step, unless it is woken.
+
+        Raises:
+            RuntimeError: No thread can be started here and now.
+        """
+        if self.running or self.leaving:
+            return
+        # Made anew by whoever starts: a server may have patched `queue` since (gevent, in a forked worker).
+        self._wakes = queue.SimpleQueue()
+        # Known before it starts: if this call is interrupted meanwhile, it may run all the same.
+        self._thread = threading.Thread(target=self._run, args=(delay,), name=self._name, daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Let the next step come now."""
+        if self._wakes.empty():
+            self._wakes.put(None)
+
+    def stop(self) -> None:
+        """Make the step under way the last; nothing is waited for, and the thread is never started again."""
+        self.stopping = True
+        self.wake()
+
+    def join(self, deadline: Deadline) -> bool:
+        """Wait for the end of the thread; whether it came by *deadline*."""
+        return _ended(self._thread, deadline)
+
+    # -- around a fork -------------------------------------------------------------------------------------------------
+
+    def pause(self) -> Callable[[Deadline], bool]:
+        """Have the thread end after the step under way; what is returned waits for that, and says whether it came."""
+        thread = self._thread
+        self._pausing = True
+        self.wake()
+        return lambda deadline: _ended(thread, deadline) and _gone(thread, deadline)
+
+    @exclusive
+    def resume(self) -> None:
+        """Allow the thread again; one that has not ended meanwhile goes on."""
+        self._pausing = False
+
+    # -- on the thread -------------------------------------------------------------------------------------------------
+
+    def _run(self, delay: float) -> None:
+        died = True
+        try:
+            try:
+                if self._begins():
+                    self._wait(delay)
+                    self._repeat()
+                died = False
+            except BaseException as error:  # noqa: BLE001 - whatever it is, someone should hear of it
+                self._report_death(error)
+            finally:
+                if self._thread is threading.current_thread():  # neither replaced nor paused
+                    self.alive = False
+                    self._at_end()
+        except BaseException as error:  # noqa: BLE001 - as above
+            died = True
+            self._report_death(error)
+        if died:
+            self._start_again()
+
+    def _start_again(self) -> None:
+        """Start another thread in place of this one: what killed it may have killed all that looks after it."""
+        with suppress(BaseException):  # the interpreter exits, or there is a limit: the next event tries again
+            if self._disowned():
+                self.start(_AFTER_ERROR_SECONDS)
+
+    @exclusive
+    def _disowned(self) -> bool:
+        if self._thread is not threading.current_thread():
+            return False
+        self._thread = None
+        return True
+
+    @exclusive
+    def _begins(self) -> bool:
+        if self._thread is not threading.current_thread():
+            return False
+        self.alive = True
+        return True
+
+    def _repeat(self) -> None:
+        # A function of its own: what is raised at the jump of a loop may escape the `try` around it (Python 3.13.0).
+        while not self._leaves():
+            self._wait(self._step_once())
+
+    def _leaves(self) -> bool:
+        return self.stopping or (self._pausing and self._pauses())
+
+    @exclusive
+    def _pauses(self) -> bool:
+        """At one moment with the decision: whoever resumes starts another thread, or lets this one go on."""
+        if self._pausing:
+            self._thread = None
+            self.alive = False
+        return self._pausing
+
+    def _step_once(self) -> float:
+        try:
+            seconds = self._step()
+        except Exception as error:  # noqa: BLE001 - a sender that dies would leave every later event unsent
+            if not self.stopping:
+                self._report(error)
+            return _AFTER_ERROR_SECONDS
+        self._last_error = ""
+        return seconds
+
+    def _wait(self, seconds: float) -> None:
+        if seconds > 0 and not self.leaving:
+            with suppress(queue.Empty):
+                self._wakes.get(timeout=seconds)
+        while not self._wakes.empty():
+            self._wakes.get()
+
+    def _report(self, error: Exception) -> None:
+        told = f"{type(error).__name__}: {error}"
+        if told != self._last_error:
+            self._last_error = told
+            logger.error("%s goes on after an error: %s", self._name, told)
+
+    def _report_death(self, error: BaseException) -> None:
+        told = f"{type(error).__name__}: {error}"
+        if told != self._last_death:
+            self._last_death = told
+            logger.error("%s has died and is started again: %s", self._name, told, exc_info=error)
+
+
+def _ended(thread: threading.Thread | None, deadline: Deadline) -> bool:
+    if thread is None or not thread.is_alive():
+        return True
+    if thread is threading.current_thread():
+        return False
+    thread.join(min(deadline.remaining, threading.TIMEOUT_MAX))
+    return not thread.is_alive()
+
+
+def _gone(thread: threading.Thread | None, deadline: Deadline) -> bool:
+    """Wait until the system counts the thread no more, which is a moment after its last Python code (Linux)."""
+    task = f"/proc/self/task/{thread.native_id}" if thread and thread.native_id else ""
+    while task and os.path.exists(task):  # noqa: PTH110 - in the way of a fork
+        if deadline.expired:
+            return False
+        time.sleep(_EXIT_POLL_SECONDS)
+    return True

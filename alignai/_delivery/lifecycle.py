@@ -1,0 +1,148 @@
+"""What a process does to its senders when it forks, and when it ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from alignai._delivery import sharing
+from alignai.clock import monotonic
+from alignai.deadline import Deadline
+from alignai.spool import SpoolError, load_filelock
+
+if TYPE_CHECKING:
+    from alignai._delivery.sender import Sender
+
+_CHILD_SECONDS = 0.5
+"""
+What the threads of a forked child wait before they open anything: it may be about to become a daemon, to change its
+user or to close every descriptor.
+"""
+
+_AWAY_SECONDS = 1.0
+"""How long the exit waits without progress for another process, or for a server that has failed before."""
+
+_forking: set[int] = set()
+
+
+# -- forks: no thread of ours runs at that instant ---------------------------------------------------------------------
+# Python 3.12 and later warn of a fork in a process with threads, since the child may deadlock on what they hold.
+
+
+def _before_fork() -> None:
+    join_multiprocessing()
+    _forking.add(threading.get_ident())
+    for wait in [sender.threads.pause() for sender in sharing.senders()]:
+        wait()
+
+
+def _after_fork_in_parent() -> None:
+    _forking.discard(threading.get_ident())
+    if not _forking:  # or another thread is about to fork
+        for sender in sharing.senders():
+            sender.threads.resume()
+            sender.start()
+
+
+def _after_fork_in_child() -> None:
+    _forking.clear()
+    sharing.reset_after_fork()
+    for sender in sharing.senders():
+        sender.start(_CHILD_SECONDS)
+
+
+# -- the end -----------------------------------------------------------------------------------------------------------
+
+
+class _WhileItSucceeds:
+    """
+    Whether the end of the process should wait on: the data is safe, so only for uploads that get through.
+
+    A server that has failed before, and another process that uploads, are given a moment to show that they work.
+    """
+
+    def __init__(self, sender: Sender) -> None:
+        self._cycle = sender.cycle
+        self._failures = sender.cycle.uploader.failures
+        self._remaining = -1
+        self._since = monotonic()
+
+    def __call__(self, remaining: int) -> bool:
+        if remaining != self._remaining:
+            self._remaining, self._since = remaining, monotonic()
+        uploader = self._cycle.uploader
+        if uploader.failures != self._failures:
+            return False
+        follows = self._cycle.idle and not self._cycle.leads
+        return not (follows or uploader.failing) or monotonic() - self._since < _AWAY_SECONDS
+
+
+def _finish() -> None:
+    """Upload what waits while that succeeds, all senders at once, each for as long as it is allowed; then stop."""
+    ends = [(sender, sender.exit_deadline(), _WhileItSucceeds(sender)) for sender in sharing.senders()]
+    for sender, deadline, _ in ends:
+        with suppress(SpoolError):
+            sender.hurry(deadline.sooner(_AWAY_SECONDS))
+    for sender, deadline, worth_waiting in ends:
+        if not sender.users.ended:
+            remaining = sender.drain(deadline, worth_waiting)
+            sender.stop(Deadline.after(0) if remaining else deadline)
+            sender.report(remaining)
+
+
+class _Children:
+    """What `multiprocessing` calls in each of its children, which end by `os._exit`, without Python's exit hooks."""
+
+    known = False
+
+    def begin(self) -> None:
+        """See that this child finishes; called once it has forgotten what its parent had to do."""
+        util: Any = sys.modules["multiprocessing.util"]
+        util.Finalize(None, _finish, exitpriority=0)
+
+
+_children = _Children()
+
+
+def join_multiprocessing() -> None:
+    """Take part in the ends of `multiprocessing`'s children, if it is in use."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    process: Any = sys.modules.get("multiprocessing.process")
+    if util is None or process is None or _children.known:
+        return
+    _children.known = True
+    util.register_after_fork(_children, _Children.begin)
+    if process.parent_process() is not None:
+        _children.begin()
+
+
+class _Process:
+    """What has been done in this process, and holds in its children."""
+
+    forks_are_known = False
+
+
+def begin(*, uploads: bool) -> None:
+    """
+    Prepare the process for a client, before the threads of the first one start.
+
+    Args:
+        uploads: Whether the client uploads, and so wants the lease.
+    """
+    if uploads:
+        # Not on the thread that wants the lease, which a fork could find in the midst of the import. And before our
+        # hooks, so that ours come first in a fork: filelock's hold up a thread that takes the lease.
+        load_filelock()
+    if hasattr(os, "register_at_fork") and not _Process.forks_are_known:
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+        )
+        _Process.forks_are_known = True
+    join_multiprocessing()
+
+
+atexit.register(_finish)

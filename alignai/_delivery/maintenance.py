@@ -1,0 +1,90 @@
+"""The upkeep of one spool, on a thread of its own, and what becomes of the spool when nobody uses it any more."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from alignai._delivery.background import Loop
+from alignai._delivery.users import Users
+from alignai._safe_logging import logger
+from alignai.clock import monotonic
+from alignai.deadline import Deadline
+
+if TYPE_CHECKING:
+    from alignai._delivery.sender import Sender
+    from alignai.spool import Spool
+
+_UPKEEP_SECONDS = 0.5
+
+_GRACE_SECONDS = 0.05
+"""What closing the spool may wait for other processes that write, beyond a deadline that has passed."""
+
+
+class Maintenance:
+    """
+    A spool that senders of this process share, and the thread that keeps it safe and small.
+
+    The last thread to end closes the spool.
+
+    Args:
+        spool: The spool.
+
+    Attributes:
+        users: The senders that use the spool.
+        pid: The process that its thread runs in.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.users: Users[Sender] = Users()
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Begin as in a new process: the thread is the parent's."""
+        self.users.reset_after_fork()
+        self._due = Deadline.after(0)
+        self.loop = Loop("alignai-upkeep", self._step, self._end)
+        self.pid = os.getpid()
+
+    def leave(self, sender: Sender) -> None:
+        """Count *sender* out, whose thread has ended; after the last one the spool is closed."""
+        self.users.leave(sender)
+        if self.users.ended:
+            self.loop.stop()
+
+    def stop(self, deadline: Deadline) -> None:
+        """End the thread, unless a sender goes on, by *deadline*, and close the spool if no sender is left."""
+        if all(sender.users.ended for sender in self.users):
+            self.loop.stop()
+            if self.loop.join(deadline) and self.users.ended:
+                self._close_spool(max(deadline.at, monotonic() + _GRACE_SECONDS))
+
+    def _step(self) -> float:
+        for sender in self.users:
+            sender.look_after()
+        if not self._due.expired and not self.spool.needs_upkeep:
+            return self._due.remaining  # it was at it already when it was woken
+        self.keep_up()
+        return 0.0 if self.spool.needs_upkeep else _UPKEEP_SECONDS
+
+    def keep_up(self) -> None:
+        """Do now what must be done about once a second, and log what has befallen the spool."""
+        try:
+            self.spool.upkeep()
+        finally:
+            self._due = Deadline.after(_UPKEEP_SECONDS)
+            self._log_notices()
+
+    def _end(self) -> None:
+        if self.loop.stopping and self.users.ended:
+            self._close_spool()
+
+    def _close_spool(self, until: float | None = None) -> None:
+        self.spool.close(until)
+        self._log_notices()
+
+    def _log_notices(self) -> None:
+        for notice in self.spool.notices():
+            logger.log(logging.WARNING if notice.allowed else logging.ERROR, "%s", notice)

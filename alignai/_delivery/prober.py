@@ -1,0 +1,82 @@
+"""Telling an event that makes the server fail from a server that fails on everything."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from alignai._transport.outcome import Verdict
+from alignai.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from alignai._transport.outcome import Outcome
+    from alignai.spool import Batch, Spool
+
+FAULTS_BEFORE_PROBE: Final = 10
+"""Failures of one batch before the first probe."""
+
+_FIRST_INTERVAL: Final = 1.0
+_MAX_INTERVAL: Final = 60.0
+"""Seconds between two probes, also if a caller flushes meanwhile."""
+
+
+class Prober:
+    """
+    Sends something else than a batch on which the server keeps failing.
+
+    Args:
+        spool: Where what the server takes is written down.
+        upload: Sends events under a request id.
+    """
+
+    def __init__(self, spool: Spool, upload: Callable[[str, Sequence[bytes]], Outcome]) -> None:
+        self._spool = spool
+        self._upload = upload
+        self._interval = _FIRST_INTERVAL
+        self._not_before = Deadline.after(0)
+
+    def passes(self, batch: Batch) -> bool:
+        """
+        Return True if the server takes something else at this moment, so that the fault lies in *batch*.
+
+        A batch is probed by its own first events, which keeps the order; if one gets through, the others are batches of
+        their own. An event alone is probed by what comes behind it. There is no probe before enough failures, and none
+        soon after another.
+        """
+        if batch.faults + 1 < FAULTS_BEFORE_PROBE or not self._not_before.expired:
+            return False
+        if len(batch) > 1:
+            return self._settled(self._pass_first(batch))
+        behind = self._spool.next_batch(1, 1, after=batch.last)
+        return behind is not None and self._settled(self._pass_behind(behind))
+
+    def _settled(self, passed: bool) -> bool:
+        self._not_before = Deadline.after(0 if passed else self._interval)
+        self._interval = _FIRST_INTERVAL if passed else min(2 * self._interval, _MAX_INTERVAL)
+        return passed
+
+    def _pass_first(self, batch: Batch) -> bool:
+        for index, payload in enumerate(batch.payloads[:2]):
+            if self._upload(_probe_id(batch, index), (payload,)).verdict is Verdict.SENT:
+                self._spool.take_out(batch, index)
+                return True
+        return False
+
+    def _pass_behind(self, batch: Batch) -> bool:
+        outcome = self._upload(batch.request_id, batch.payloads)
+        if outcome.verdict is Verdict.SENT:
+            self._spool.mark_sent(batch)
+            return True
+        self._spool.mark_failed(batch, str(outcome.error), fault=outcome.fault)
+        return False
+
+
+def _probe_id(batch: Batch, index: int) -> str:
+    """
+    Return the request id under which the event at *index* is sent alone.
+
+    It is always the same, in every process: a server that takes the event and fails then must recognise the repeat.
+    """
+    return hashlib.sha256(f"{batch.request_id}:{index}".encode()).hexdigest()[:32]

@@ -1,0 +1,253 @@
+"""Sending in the background: one process on a spool uploads, and callers can wait for it."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from alignai._delivery.background import Loop
+from alignai._delivery.threads import SenderThreads
+from alignai._delivery.upload_cycle import UploadCycle
+from alignai._delivery.users import Users
+from alignai._safe_logging import logger
+from alignai.clock import monotonic
+from alignai.deadline import Deadline
+from alignai.results import FlushResult
+from alignai.spool import SpoolBusyError, SpoolClosedError, SpoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alignai._delivery.maintenance import Maintenance
+    from alignai._settings import Settings
+
+_FLUSH_POLL_SECONDS = 0.05
+_ABORT_SECONDS = 0.01
+_GRACE_SECONDS = 0.05
+"""What stopping may take beyond a deadline that has passed."""
+
+
+class Sender:
+    """
+    The uploads of one spool to one address, for all clients of this process that share them.
+
+    It is there from the first client until the last has closed it or is forgotten. What a process does before that and
+    after it, between forks, at its exit, is in `sharing` and `lifecycle`.
+
+    Args:
+        maintenance: The spool, with its upkeep.
+        settings: Where to upload, and how.
+
+    Attributes:
+        spool: The spool.
+        threads: What does the work.
+        cycle: What the uploading thread does.
+        users: The clients that use it.
+    """
+
+    def __init__(self, maintenance: Maintenance, settings: Settings) -> None:
+        self.users: Users[object] = Users()
+        self._maintenance = maintenance
+        self.spool = maintenance.spool
+        self._settings = settings
+        self._config = settings.config
+        self._only_records = not settings.config.sender
+        self._batch_size = settings.config.flush_batch_size
+        # Not at the top: HTTP takes longer to load than all the rest, and who only looks at a spool needs none.
+        from alignai._transport.api_client import APIClient  # noqa: PLC0415
+
+        self._client = APIClient
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Begin as in a new process: no thread, no lease, no connection; after a fork, those are the parent's."""
+        self.users.reset_after_fork()
+        self._stepping = threading.RLock()
+        self._api = self._client(self._settings.api_host, self._settings.api_key)
+        self._uploads = Loop("alignai-sender", self._step, self._end)
+        self.cycle = UploadCycle(self.spool, self._api, self._config, lambda: self._uploads.leaving)
+        if self._maintenance.pid != os.getpid():
+            self._maintenance.reset_after_fork()
+        self._upkeep = self._maintenance.loop
+        self.threads = SenderThreads(self._maintenance, self._uploads if self._config.sender else None, self.cycle)
+        self._appended = 0
+        self._pid = os.getpid()  # last: another thread that sees it goes on
+
+    # -- what callers do -----------------------------------------------------------------------------------------------
+
+    def appended(self) -> None:
+        """See that the threads run, and wake them for a full batch or a long log: an event has been committed."""
+        if self._pid != os.getpid():
+            self.reset_after_fork()
+        if not (self._upkeep.alive and (self._uploads.alive or self._only_records)):
+            self.start()
+        if self.spool.needs_upkeep:
+            self._upkeep.wake()
+        self._appended += 1
+        if self._appended >= self._batch_size:
+            self._appended = 0
+            self.start()
+            self._uploads.wake()
+
+    def start(self, delay: float = 0.0) -> None:
+        """Have the threads run, if they can, and do something in *delay* seconds, or when they are woken."""
+        if not self.users.ended:
+            self.threads.start(delay)
+
+    def flush(self, deadline: Deadline, worth_waiting: Callable[[int], bool]) -> FlushResult:
+        """
+        Have everything that is committed by now uploaded, and wait for it until *deadline*.
+
+        Works too if another process holds the lease: it is asked to hurry. Without a thread, the calling one uploads.
+
+        Args:
+            deadline: When it must be over.
+            worth_waiting: Whether to go on, given how many events remain.
+
+        Raises:
+            SpoolError: The spool cannot be read.
+        """
+        if self._pid != os.getpid():
+            self.reset_after_fork()
+        before = self.spool.totals()
+        with self.cycle.flusher() as settled:
+            target = self.hurry(deadline)
+            while (remaining := self.spool.unsettled(target)) and not deadline.expired and not self.users.ended:
+                self.start()
+                if not worth_waiting(remaining) or not self._wait(settled, deadline):
+                    break
+        after = self.spool.totals()
+        return FlushResult(after.sent - before.sent, remaining, max(0, after.rejected - before.rejected))
+
+    def hurry(self, deadline: Deadline) -> int:
+        """
+        Have everything that is committed by now uploaded without further wait; return the last row of it.
+
+        Another process is asked to hurry if that can be written down by *deadline*.
+        """
+        target = self.spool.last_seq()
+        if self.spool.unsettled(target):
+            self.cycle.flush_to(target)
+            if not self._config.sender:
+                with suppress(SpoolBusyError):  # it uploads all the same, at its usual pace
+                    self.spool.request_flush(target, deadline.at)
+            self.start()
+            self._uploads.wake()
+        return target
+
+    def _wait(self, settled: queue.SimpleQueue[None], deadline: Deadline) -> bool:
+        """Wait a moment for the uploading thread, or do its work if there is none; false where that is no use."""
+        if self.threads.missing:
+            return self._step_here(settled, deadline)
+        _wait_for(settled, deadline.sooner(_FLUSH_POLL_SECONDS))
+        return True
+
+    def _step_here(self, settled: queue.SimpleQueue[None], deadline: Deadline) -> bool:
+        """Do a step of the uploading thread on the calling one, and keep nothing that others wait for."""
+        if not self._stepping.acquire(timeout=min(deadline.remaining, threading.TIMEOUT_MAX)):
+            return False
+        try:
+            self.cycle.uploader.until = deadline
+            seconds = self.cycle.step(forgotten=False)
+            if not self._maintenance.loop.running:
+                self._maintenance.keep_up()
+        except SpoolClosedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as on the thread: what is on disk is uploaded another time
+            logger.error("the calling thread could not upload: %s", error)
+            return False
+        finally:
+            self.cycle.uploader.until = Deadline.never()
+            self.cycle.give_lease_back()
+            self._stepping.release()
+        _wait_for(settled, deadline.sooner(min(seconds, _FLUSH_POLL_SECONDS)))
+        return True
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def drain(self, deadline: Deadline, worth_waiting: Callable[[int], bool]) -> int:
+        """Flush, and return how many events remain unsent; they are on disk."""
+        try:
+            return self.flush(deadline, worth_waiting).remaining if self._config.sender else 0
+        except SpoolClosedError:  # by another thread, which has sent what it could: its owner closed or forgot it
+            return 0
+        except SpoolError as error:
+            logger.error("the spool could not be flushed: %s", error)
+            return 0
+
+    def report(self, remaining: int) -> None:
+        """Log what a client, or the process, leaves behind."""
+        if remaining:
+            logger.warning("%d events are not sent yet; they are kept in %s", remaining, self.spool.path)
+
+    def exit_deadline(self) -> Deadline:
+        """How long the interpreter's exit may wait for this."""
+        return Deadline.after(self._config.flush_timeout_seconds)
+
+    def stop(self, deadline: Deadline) -> None:
+        """End the threads and give the lease back; if no client is left, close the spool."""
+        if self._pid != os.getpid():
+            self.reset_after_fork()
+        self.users.end()
+        self._uploads.stop()
+        grace = Deadline(max(deadline.at, monotonic()) + _GRACE_SECONDS)
+        if not self._uploads.join(deadline):
+            self._abort_uploads(grace)
+        if not self._uploads.running:
+            self._leave()
+        self._maintenance.stop(grace)
+
+    def give_up(self) -> None:
+        """End before anything began: its construction was interrupted, and its spool is closed."""
+        self.users.end()
+        self._maintenance.users.end()
+
+    def _abort_uploads(self, deadline: Deadline) -> None:
+        """Again and again: an upload may begin just after it was told to end."""
+        self._api.abort()
+        while not self._uploads.join(deadline.sooner(_ABORT_SECONDS)) and not deadline.expired:
+            self._api.abort()
+
+    def _leave(self) -> None:
+        if not self.users:
+            self._maintenance.leave(self)
+
+    # -- on the threads ------------------------------------------------------------------------------------------------
+
+    def _step(self) -> float:
+        self.start()  # the other thread, if it has died
+        forgotten = not self.users
+        with self._stepping:
+            seconds = self.cycle.step(forgotten=forgotten)
+        if forgotten and self.cycle.idle:
+            self.users.end_if_unused()
+        if self.users.ended:
+            self._uploads.stop()
+        return seconds
+
+    def _end(self) -> None:
+        try:
+            self.cycle.give_lease_back()
+            self._api.close()
+        finally:
+            if self._uploads.stopping:
+                self._leave()
+
+    def look_after(self) -> None:
+        """Start the uploading thread again if it has died, and end what no client uses; for the upkeep's thread."""
+        if not self.users and not self._uploads.running:
+            self.users.end_if_unused()
+        if not self.users.ended:
+            self.start()
+            return
+        self._uploads.stop()
+        if not self._uploads.running:
+            self._leave()
+
+
+def _wait_for(settled: queue.SimpleQueue[None], deadline: Deadline) -> None:
+    with suppress(queue.Empty):
+        settled.get(timeout=deadline.remaining)

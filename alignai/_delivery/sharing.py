@@ -1,0 +1,191 @@
+"""
+What the clients of one process share: one spool, one upkeep and one sender for all that want the same.
+
+A hundred clients on one path would otherwise take three hundred threads and a thousand descriptors.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alignai._delivery.exclusive import exclusive
+from alignai._delivery.maintenance import Maintenance
+from alignai._delivery.sender import Sender
+from alignai.config import Config
+from alignai.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from alignai._settings import Settings
+    from alignai.deadline import Deadline
+    from alignai.results import FlushResult
+
+_DEFAULTS = Config()
+
+
+class Share:
+    """
+    One client's share in a sender, from when it is opened until it is closed or forgotten.
+
+    Attributes:
+        sender: What it shares; set before it counts as a user, so that nothing is lost on the way.
+    """
+
+    sender: Sender
+
+    def open(self, settings: Settings) -> None:
+        """
+        Take part in the sender for *settings*; it is made, and its spool opened, if there is none.
+
+        Raises:
+            SpoolError: The spool cannot be used.
+        """
+        try:
+            _registry.find_sender(settings, self)
+            self.sender.start()
+        except BaseException:
+            self.forget()  # no client will
+            raise
+
+    def flush(self, deadline: Deadline) -> FlushResult:
+        """Have everything that is committed by now uploaded; wait until *deadline*, or until this is closed."""
+        return self.sender.flush(deadline, self._in_use)
+
+    def close(self, deadline: Deadline) -> None:
+        """Flush until *deadline* and give the share back; with the last one, threads, lease and spool go."""
+        remaining = 0
+        try:
+            if self._in_use():
+                remaining = self.sender.drain(deadline, self._in_use)
+        finally:
+            was_in_use = self.sender.users.leave(self)
+            if self.sender.users.ended:
+                self.sender.stop(deadline)
+        if was_in_use:
+            self.sender.report(remaining)
+
+    def leave(self) -> None:
+        """Give the share back and wait for nothing: after the last one the threads end, and close the spool."""
+        self.sender.users.leave(self)
+        self.sender.threads.wake()
+
+    def forget(self) -> None:
+        """
+        Give the share back, and wait for nothing: this is the finaliser of the client, which may run at any line.
+
+        The threads see to the rest. No lock is taken, since the interrupted code may hold it.
+        """
+        if hasattr(self, "sender"):
+            self.sender.users.forget(self)
+            self.sender.threads.wake()
+
+    def _in_use(self, _remaining: int = 0) -> bool:
+        return self in self.sender.users
+
+
+class _Registry:
+    """The senders and spools of this process that clients can share."""
+
+    def __init__(self) -> None:
+        self.live: weakref.WeakSet[Sender] = weakref.WeakSet()
+        self._senders: weakref.WeakValueDictionary[Settings, Sender] = weakref.WeakValueDictionary()
+        self._spools: weakref.WeakValueDictionary[Hashable, Maintenance] = weakref.WeakValueDictionary()
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Begin as in a new process: no thread, no lock, no lease and no connection of the parent's is used."""
+        self._lock = threading.RLock()
+        for sender in list(self.live):
+            sender.reset_after_fork()
+        self._pid = os.getpid()
+
+    def find_sender(self, settings: Settings, user: Share) -> None:
+        """Give *user* the sender for *settings*, with it counted in; it is made, and its spool opened, if need be."""
+        if self._pid != os.getpid():  # C code has forked without Python's hooks
+            self.reset_after_fork()
+        path = Path(os.path.realpath(settings.spool_path))
+        key = replace(settings, spool_path=path, config=_sending(settings.config))
+        if self._join(key, user, None):
+            return
+        spool = _open(settings)  # without the lock, since another process may hold it up
+        done = False
+        try:
+            done = self._join(key, user, spool)
+        finally:
+            made = hasattr(user, "sender") and user.sender.spool is spool
+            if made and not done:
+                user.sender.give_up()
+            if not (made and done):
+                spool.close()
+
+    @exclusive
+    def _join(self, key: Settings, user: Share, spool: Spool | None) -> bool:
+        """Join the sender that is there, else a new one on the spool that is there, else on *spool*; false without."""
+        sender = self._senders.get(key)
+        if sender is not None:
+            user.sender = sender
+            if sender.users.join(user):
+                return True
+        maintenance = self._spools.get(_spool_key(key))
+        if maintenance is None or maintenance.users.ended:
+            if spool is None:
+                return False
+            maintenance = Maintenance(spool)
+        user.sender = sender = Sender(maintenance, key)
+        sender.users.join(user)
+        if not maintenance.users.join(sender):  # its last sender has just left
+            return self._join(key, user, spool)
+        self.live.add(sender)
+        self._spools[_spool_key(key)] = maintenance
+        self._senders[key] = sender
+        return True
+
+
+_registry = _Registry()
+
+
+def senders() -> list[Sender]:
+    """Every sender of this process."""
+    return list(_registry.live)
+
+
+def reset_after_fork() -> None:
+    """Begin as in a new process."""
+    _registry.reset_after_fork()
+
+
+def _spool_key(settings: Settings) -> Hashable:
+    config = settings.config
+    limits = (config.synchronous, config.max_spool_bytes, config.on_full, config.sent_retention_seconds)
+    return settings.spool_path, settings.project_id, limits
+
+
+def _open(settings: Settings) -> Spool:
+    config = settings.config
+    return Spool(
+        settings.spool_path,
+        project_id=settings.project_id,
+        synchronous=config.synchronous,
+        max_bytes=config.max_spool_bytes,
+        on_full=config.on_full,
+        retention=config.sent_retention_seconds,
+    )
+
+
+def _sending(config: Config) -> Config:
+    """The settings of *config* that matter to the spool and the sender; the others are as by default."""
+    return replace(
+        config,
+        spool_path=None,
+        max_buffer_size=_DEFAULTS.max_buffer_size,
+        api_max_retries=_DEFAULTS.api_max_retries,
+        max_event_bytes=_DEFAULTS.max_event_bytes,
+        on_spool_error=_DEFAULTS.on_spool_error,
+        before_spool=None,
+    )

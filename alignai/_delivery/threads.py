@@ -1,0 +1,103 @@
+"""The two threads of a sender: started if they can be, started again if they die, paused around forks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alignai._safe_logging import logger
+from alignai.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alignai._delivery.background import Loop
+    from alignai._delivery.maintenance import Maintenance
+    from alignai._delivery.upload_cycle import UploadCycle
+
+_NO_THREAD_SECONDS = 1.0
+"""How long no thread is started after one could not be."""
+
+_FORK_SECONDS = 1.0
+"""How long a fork waits for a thread that is busy with the spool."""
+
+_FORK_UPLOAD_SECONDS = 0.25
+"""How long a fork waits for an upload; once for each."""
+
+
+class SenderThreads:
+    """
+    The thread that uploads, and the spool's upkeep, which all senders on the spool share.
+
+    Args:
+        maintenance: The spool, with its upkeep.
+        uploads: The thread that uploads; None if this process only records.
+        cycle: What that thread does.
+    """
+
+    def __init__(self, maintenance: Maintenance, uploads: Loop | None, cycle: UploadCycle) -> None:
+        self._maintenance = maintenance
+        self._uploads = uploads
+        self._cycle = cycle
+        self._may_start = Deadline.after(0)
+        self._warned = False
+        self._waited_for = 0
+
+    @property
+    def missing(self) -> bool:
+        """Whether there should be a thread that uploads, and cannot be."""
+        return self._uploads is not None and not self._uploads.running and not self._uploads.leaving
+
+    def start(self, delay: float = 0.0) -> None:
+        """
+        Have the threads run, if they can; one that has died is started again.
+
+        Args:
+            delay: Seconds until they do something, unless they are woken.
+        """
+        if not self._may_start.expired:
+            return
+        try:
+            for loop in self._loops():
+                loop.start(delay)
+        except (RuntimeError, MemoryError) as error:  # the interpreter exits, a limit is reached, or it has no threads
+            self._may_start = Deadline.after(_NO_THREAD_SECONDS)
+            if not self._warned:
+                self._warned = True
+                logger.warning(
+                    "no thread can be started (%s): events are recorded in %s, and uploaded when flush() or close() "
+                    "is called, at the exit, or by another process",
+                    error,
+                    self._maintenance.spool.path,
+                )
+
+    def wake(self) -> None:
+        """Have both look for something to do. Waits for nothing, and may run in a finaliser."""
+        for loop in self._loops():
+            loop.wake()
+
+    def pause(self) -> Callable[[], None]:
+        """Have the threads end as soon as they can; what is returned waits for that, as long as a fork may."""
+        waits = [loop.pause() for loop in self._loops()]
+
+        def wait() -> None:
+            for ended, seconds in zip(waits, (_FORK_SECONDS, self._seconds_for_upload()), strict=False):
+                ended(Deadline.after(seconds))
+
+        return wait
+
+    def resume(self) -> None:
+        """Allow the threads again after a fork."""
+        for loop in self._loops():
+            loop.resume()
+
+    def _seconds_for_upload(self) -> float:
+        """A fork waits for the network once an upload at most, so that a server that hangs does not hold up each."""
+        if not self._cycle.uploading:
+            return _FORK_SECONDS
+        if self._waited_for == self._cycle.uploads:
+            return 0.0
+        self._waited_for = self._cycle.uploads
+        return _FORK_UPLOAD_SECONDS
+
+    def _loops(self) -> list[Loop]:
+        return [self._maintenance.loop, *([self._uploads] if self._uploads else [])]

@@ -1,0 +1,208 @@
+"""What the uploading thread does in one step: lead or follow, and upload what is due."""
+
+from __future__ import annotations
+
+import queue
+import socket
+from contextlib import contextmanager
+from time import time
+from typing import TYPE_CHECKING
+
+from alignai._delivery.standstill import Standstill
+from alignai._delivery.uploader import Uploader
+from alignai._safe_logging import logger
+from alignai.clock import monotonic
+from alignai.spool import Lease, SpoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from alignai._transport.api_client import APIClient
+    from alignai.config import Config
+    from alignai.spool import Backlog, Spool
+
+_TICK_SECONDS = 0.25
+"""How often the leader looks for rows and flush requests of other processes."""
+
+_LEASE_SECONDS = 1.0
+"""How often the others try to take over."""
+
+_NOTE_SECONDS = 1.0
+"""How long the lease is kept because another process that writes keeps its end from being written down."""
+
+_MOST_IN_A_ROW = 16
+"""Batches between two looks at what waits and who flushes."""
+
+
+class UploadCycle:
+    """
+    The steps of one sender, done by one thread at a time.
+
+    Args:
+        spool: What is uploaded.
+        api: Where to.
+        config: How soon, and how much at once.
+        leaving: Whether the thread is to end after the batch under way.
+
+    Attributes:
+        uploader: Who uploads a batch.
+        idle: Whether the last step found nothing to do, or another process doing it.
+        uploading: Whether an upload is under way.
+        uploads: How many have begun.
+    """
+
+    def __init__(self, spool: Spool, api: APIClient, config: Config, leaving: Callable[[], bool]) -> None:
+        self.uploader = Uploader(spool, api, config)
+        self.idle = False
+        self.uploading = False
+        self.uploads = 0
+        self._spool = spool
+        self._config = config
+        self._leaving = leaving
+        self._lease = Lease(spool.path)
+        self._noted = False
+        self._flushers: list[queue.SimpleQueue[None]] = []
+        self._flush_to = 0
+        self._requested_to = 0
+        self._hastened_to = 0
+        self._waiting_since: tuple[int, float] | None = None
+        self._standstill = Standstill(spool.path, config.request_timeout_seconds)
+
+    # -- for callers ---------------------------------------------------------------------------------------------------
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process holds the lease."""
+        return self._lease.held
+
+    @contextmanager
+    def flusher(self) -> Iterator[queue.SimpleQueue[None]]:
+        """A queue that gets an item when batches have been settled."""
+        settled: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._flushers.append(settled)
+        try:
+            yield settled
+        finally:
+            self._flushers.remove(settled)
+
+    def flush_to(self, target: int) -> None:
+        """Have the rows up to *target* uploaded without further wait."""
+        self._flush_to = max(self._flush_to, target)
+        self._hastened_to = 0
+
+    # -- a step --------------------------------------------------------------------------------------------------------
+
+    def step(self, *, forgotten: bool) -> float:
+        """
+        Upload what is due, if this process leads.
+
+        Args:
+            forgotten: Whether no client is left, so that nothing is worth waiting for.
+
+        Returns:
+            Seconds until there may be something to do.
+        """
+        self.idle = False
+        self.uploader.notice_others()
+        if self._steps_aside():
+            self.give_lease_back()
+            return min(self.uploader.not_before.remaining, _TICK_SECONDS)
+        if not self._lead():
+            self.idle = True
+            return self._follow()
+        backlog = self._spool.backlog()
+        self.uploader.pause_after_crashes(backlog.crashes)
+        self._hasten_for_flush(backlog)
+        if not self._is_due(backlog, forgotten=forgotten):
+            self.idle = True
+            return _TICK_SECONDS
+        if not self.uploader.not_before.expired:
+            return min(self.uploader.not_before.remaining, _TICK_SECONDS)
+        self._upload(backlog)
+        return 0.0
+
+    def give_lease_back(self) -> None:
+        """Let another process upload."""
+        try:
+            if self._noted:
+                self._noted = False
+                self._spool.note_lease_given(monotonic() + _NOTE_SECONDS)
+        except SpoolError as error:
+            logger.debug("the end of the lease could not be noted: %s", error)
+        finally:
+            self._lease.release()
+
+    def _upload(self, backlog: Backlog) -> None:
+        """As many full batches as are waiting, up to a bound, without another look at the backlog after each."""
+        waiting = backlog.waiting
+        for _ in range(_MOST_IN_A_ROW):
+            uploaded = self._upload_next()
+            waiting -= uploaded
+            if not uploaded or waiting < self._config.flush_batch_size:
+                break
+            if self._leaving() or not self.uploader.not_before.expired or not self._lease.held:
+                break
+        for settled in list(self._flushers):
+            settled.put(None)
+
+    def _upload_next(self) -> int:
+        self.uploads += 1
+        self.uploading = True
+        try:
+            return self.uploader.upload_next()
+        finally:
+            self.uploading = False
+
+    def _steps_aside(self) -> bool:
+        """
+        Return True between two attempts of an outage, in which another process may fare better.
+
+        A wait so short that the others would not notice is not worth it.
+        """
+        if not self.uploader.gives_way or self.uploader.not_before.expired:
+            return False
+        self._hasten_for_flush(self._spool.backlog())
+        remaining = self.uploader.not_before.remaining
+        return remaining > (_LEASE_SECONDS if self._lease.held else 0)
+
+    def _lead(self) -> bool:
+        if not self._lease.held:
+            self._noted = False
+            if not self._lease.acquire():
+                return False
+        if not self._noted:
+            self._spool.note_lease(socket.gethostname())
+            self._noted = True
+        return True
+
+    def _follow(self) -> float:
+        """Another process uploads: pass on who waits for it."""
+        if self._flush_to > self._requested_to:
+            self._requested_to = self._flush_to
+            self._spool.request_flush(self._flush_to)
+        backlog = self._spool.backlog()
+        self._standstill.look(backlog, due=self._is_due(backlog, forgotten=False))
+        return _TICK_SECONDS if self._flushers else _LEASE_SECONDS
+
+    def _hasten_for_flush(self, backlog: Backlog) -> None:
+        """Each flush cuts a wait short once; what fails again waits again."""
+        flush_to = max(self._flush_to, backlog.flush_to)
+        if flush_to > self._hastened_to:
+            self._hastened_to = flush_to
+            self.uploader.hasten()
+
+    def _is_due(self, backlog: Backlog, *, forgotten: bool) -> bool:
+        if backlog.open_batches or backlog.waiting >= self._config.flush_batch_size:
+            return True
+        if not backlog.waiting:
+            return False
+        asked = max(self._flush_to, backlog.flush_to) > backlog.tail
+        return asked or forgotten or self._has_waited(backlog)
+
+    def _has_waited(self, backlog: Backlog) -> bool:
+        """By the wall clock, which other processes share, or by ours since we noticed, which nobody can put back."""
+        if self._waiting_since is None or self._waiting_since[0] != backlog.tail:
+            self._waiting_since = (backlog.tail, monotonic())
+        interval = self._config.flush_interval_ms / 1000
+        by_wall_clock = backlog.oldest_at is not None and time() - backlog.oldest_at >= interval
+        return by_wall_clock or monotonic() - self._waiting_since[1] >= interval

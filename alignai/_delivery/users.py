@@ -1,0 +1,68 @@
+"""Who uses a thing that is shared, so that it ends with the last of them."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from alignai._delivery.exclusive import exclusive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+
+
+class Users(Generic[T]):
+    """
+    The users of a shared thing, from its first until its last.
+
+    Attributes:
+        ended: Whether the last has left, or the thing was ended before: nobody can join any more.
+    """
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._users: set[T] = set()
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Take a new lock: a thread of the parent may have held the old one."""
+        self._lock = threading.RLock()
+
+    def __bool__(self) -> bool:
+        return bool(self._users)
+
+    def __contains__(self, user: object) -> bool:
+        return user in self._users
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(list(self._users))
+
+    @exclusive
+    def join(self, user: T) -> bool:
+        """Count *user* in; false if it is too late."""
+        if not self.ended:
+            self._users.add(user)
+        return not self.ended
+
+    @exclusive
+    def leave(self, user: T) -> bool:
+        """Count *user* out; whether it was in. The last one to leave ends the thing."""
+        was_in = user in self._users
+        self._users.discard(user)
+        self.end_if_unused()
+        return was_in
+
+    def forget(self, user: T) -> None:
+        """Count *user* out without a lock, for a finaliser; someone else calls `end_if_unused` later."""
+        self._users.discard(user)
+
+    @exclusive
+    def end_if_unused(self) -> None:
+        """End the thing if nobody uses it."""
+        self.ended |= not self._users
+
+    def end(self) -> None:
+        """End the thing, though some may still use it."""
+        self.ended = True

@@ -1,0 +1,1 @@
+"""HTTP: one upload, within a deadline, and what the response means."""

@@ -1,0 +1,7 @@
+"""`python -m alignai.collector`."""
+
+import sys
+
+from alignai.collector import main
+
+sys.exit(main())

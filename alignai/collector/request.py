@@ -1,0 +1,79 @@
+"""What a request to the collector must be: pure functions from its bytes to events, or to a refusal."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+from alignai._events import wire as events
+from alignai.validate import ValidationError
+
+_MAX_FAULTS_TOLD = 20
+_REQUEST_ID = re.compile(r"[!-~]{1,36}")
+
+
+class Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
+    """The answer to a request of which nothing is taken: an HTTP status, a Connect code and a text for people."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+def inflate(body: bytes, encoding: str | None, most: int) -> bytes:
+    """The body as it was before compression; Refusal where that is not gzip, broken, or over *most* bytes."""
+    if encoding in (None, "", "identity"):
+        return body
+    if encoding != "gzip":
+        raise Refusal(HTTPStatus.NOT_IMPLEMENTED, "unimplemented", "unknown compression: supported encodings are gzip")
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        plain = inflater.decompress(body, most + 1)
+    except zlib.error:
+        _invalid("the body is not gzip")
+    if len(plain) > most:
+        raise too_large(len(plain), most)
+    if not inflater.eof or inflater.unused_data:
+        _invalid("the gzip body is cut off or has something behind it")
+    return plain
+
+
+def read_request(body: bytes) -> tuple[str, list[dict[str, Any]]]:
+    """The request id and the events of a body; Refusal naming each event that `_events.wire` refuses, and why."""
+    try:
+        request = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        _invalid("the body is not JSON in UTF-8")
+    if not isinstance(request, dict) or set(request) != {"requestId", "events"}:
+        _invalid("the body must be an object of requestId and events")
+    request_id, taken = request["requestId"], request["events"]
+    if not isinstance(request_id, str) or not _REQUEST_ID.fullmatch(request_id):
+        _invalid("requestId must be 1 to 36 printable ASCII characters")
+    if not isinstance(taken, list) or not taken:
+        _invalid("events must be a list of at least one event")
+    faults = [f"events[{index}]: {fault}" for index, event in enumerate(taken) if (fault := _fault(event))]
+    if faults:
+        _invalid("; ".join(faults[:_MAX_FAULTS_TOLD]))
+    return request_id, taken
+
+
+def _fault(event: object) -> str:
+    try:
+        events.parse(event)
+    except ValidationError as error:
+        return str(error)
+    return ""
+
+
+def _invalid(message: str) -> NoReturn:
+    raise Refusal(HTTPStatus.BAD_REQUEST, "invalid_argument", message) from None
+
+
+def too_large(size: int, most: int) -> Refusal:
+    """The refusal of a message of *size* bytes, in the words of a Connect server."""
+    message = f"message size {size} is larger than configured max {most}"
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "resource_exhausted", message)

@@ -1,0 +1,165 @@
+"""The collector's HTTP: one address, Connect's answers, and connections that can be cut."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+import socket
+import sys
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import TYPE_CHECKING, Any, Protocol
+
+from alignai.collector.request import Refusal, inflate, read_request, too_large
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PATH = "/ingestion.v1alpha.IngestionService/CollectEvents"
+IDLE_SECONDS = 60
+_CHUNK_BYTES = 2**16
+
+
+class Intake(Protocol):
+    """What the server asks of whoever keeps the events."""
+
+    api_key: str | None
+    max_request_bytes: int
+
+    def take(self, request_id: str, taken: Sequence[dict[str, Any]]) -> None:
+        """Keep the events of one request, all or none."""
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Learn of a request of which nothing is taken."""
+
+
+class Server(ThreadingHTTPServer):
+    """Listens on 127.0.0.1 as soon as it is made; *port* 0 takes a free one."""
+
+    # Closing waits for the connections' threads: a stopped collector has none left.
+    daemon_threads = False
+    request_queue_size = 128
+
+    def __init__(self, intake: Intake, port: int) -> None:
+        self.intake = intake
+        self._connections: set[socket.socket] = set()
+        self._connections_lock = threading.Lock()
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def server_bind(self) -> None:
+        """Bind, and leave out what HTTPServer adds: asking a name server who 127.0.0.1 is."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own, known from now on to `cut_connections`."""
+        with self._connections_lock:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def close_request(self, request: Any) -> None:
+        """Close a connection, under the lock: a closed one's descriptor may already be another's."""
+        with self._connections_lock:
+            self._connections.discard(request)
+            super().close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what went wrong in a handler, but for a client that went away."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+    def cut_connections(self) -> None:
+        """End every live connection, whatever it is in the middle of."""
+        with self._connections_lock:
+            for connection in self._connections:
+                _cut(connection)
+
+
+def _cut(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # the other side was quicker
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE_SECONDS
+    disable_nagle_algorithm = True
+    server: Server
+
+    def do_POST(self) -> None:
+        intake = self.server.intake
+        try:
+            request_id, taken = self._read()
+        except Refusal as refusal:
+            intake.refuse(refusal)
+            self._answer(refusal.status, {"code": refusal.code, "message": str(refusal)})
+        else:
+            intake.take(request_id, taken)
+            self._answer(HTTPStatus.OK, {})
+
+    def do_GET(self) -> None:
+        status = HTTPStatus.METHOD_NOT_ALLOWED if self.path == PATH else HTTPStatus.NOT_FOUND
+        self.send_error(status, f"{self.command} {status.phrase.lower()}: POST to {PATH}")
+
+    do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_HEAD = do_GET  # noqa: N815 - the names http.server calls
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer as Connect does also where http.server itself refuses; the rest of the stream can't be trusted."""
+        refusal = Refusal(HTTPStatus(code), "unimplemented", message or explain or HTTPStatus(code).phrase)
+        self.server.intake.refuse(refusal)
+        self.close_connection = True
+        self._answer(refusal.status, {"code": refusal.code, "message": str(refusal)})
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+        """Say nothing: paths and headers come from outside; `Intake` hears what was decided."""
+
+    def _read(self) -> tuple[str, list[dict[str, Any]]]:
+        body = self._body()
+        if self.path != PATH:
+            raise Refusal(HTTPStatus.NOT_FOUND, "unimplemented", f"not found: POST to {PATH}")
+        if self.headers.get_content_type() != "application/json":
+            message = "the content type must be application/json"
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unimplemented", message)
+        self._authenticate()
+        encoding = self.headers.get("Content-Encoding")
+        return read_request(inflate(body, encoding, self.server.intake.max_request_bytes))
+
+    def _authenticate(self) -> None:
+        expected, shown = self.server.intake.api_key, self.headers.get("Authorization", "")
+        if expected is not None and not hmac.compare_digest(f"Bearer {expected}".encode(), shown.encode()):
+            raise Refusal(HTTPStatus.UNAUTHORIZED, "unauthenticated", "the API key is missing or wrong")
+
+    def _body(self) -> bytes:
+        text = self.headers.get("Content-Length", "")
+        if not re.fullmatch(r"[0-9]{1,15}", text):
+            self.close_connection = True  # where the next request would begin is unknown
+            raise Refusal(HTTPStatus.LENGTH_REQUIRED, "invalid_argument", "a Content-Length is needed")
+        length, most = int(text), self.server.intake.max_request_bytes
+        if length > most:
+            self._discard(length)
+            raise too_large(length, most)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionError("the client went away in the middle of a request")
+        return body
+
+    def _discard(self, length: int) -> None:
+        """Read what won't be kept: a client that is still writing would not see the answer."""
+        while length > 0 and (chunk := self.rfile.read(min(length, _CHUNK_BYTES))):
+            length -= len(chunk)
+
+    def _answer(self, status: HTTPStatus, answer: dict[str, str]) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)

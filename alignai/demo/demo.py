@@ -1,0 +1,115 @@
+"""
+A demonstration: a worker records conversations while its server goes away and its process is killed.
+
+`python -m alignai.demo [--input FILE.jsonl] [--keep]`. Everything is real: a local collector that takes the events, a
+worker process that records through the SDK, an outage, a SIGKILL at a random moment. The figures at the end are
+counted from what was acknowledged to the worker and from what the collector received.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alignai import AlignAI
+from alignai.collector.collector import Collector
+from alignai.demo import conversations
+from alignai.demo.conversations import InputError, Step
+from alignai.demo.scenario import Rehearsal, WorkerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+FLUSH_SECONDS = 30
+_WORK = "_work"
+WORKER = (sys.executable, "-m", "alignai.demo", _WORK)
+
+
+def work(steps_file: Path, first: int, pause: float) -> int:
+    """Be the worker: record the steps from *first* on, each acknowledged by a line on stdout, then deliver the rest."""
+    lines = steps_file.read_text().splitlines()
+    with AlignAI() as sdk:
+        for step in (Step(**json.loads(line)) for line in lines[first:]):
+            before = time.perf_counter_ns()
+            event_id = getattr(sdk, step.method)(**step.arguments, event_id=step.event_id)
+            print(event_id, (time.perf_counter_ns() - before) / 1000, flush=True)
+            time.sleep(pause)
+        if not sdk.flush(FLUSH_SECONDS):
+            print(f"not everything was delivered within {FLUSH_SECONDS} s", file=sys.stderr)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demonstration: 0 where all that was acknowledged arrived, 1 where not, 2 where the input is no good."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == [_WORK]:
+        return work(Path(arguments[1]), int(arguments[2]), float(arguments[3]))
+    parser = argparse.ArgumentParser("python -m alignai.demo", description="Records conversations through faults.")
+    parser.add_argument("--input", type=Path, help='conversations, one {"messages": [...]} a line (default: built in)')
+    parser.add_argument("--keep", action="store_true", help="keep the folder with the spool")
+    options = parser.parse_args(arguments)
+    try:
+        script = conversations.read(_lines(options.input))
+    except (OSError, InputError) as error:
+        parser.error(f"--input {options.input}: {error}")
+    with _folder(keep=options.keep) as folder:
+        return perform(Rehearsal(script, Collector(api_key=secrets.token_urlsafe()), folder, WORKER, say=_say))
+
+
+def perform(rehearsal: Rehearsal) -> int:
+    """Run it, show the figures and the spool as `inspect` sees it; returns the exit code."""
+    try:
+        report = rehearsal.run()
+    except (WorkerError, OSError) as error:
+        _say(f"failed: {error}")
+        return 1
+    show(report.rows())
+    view = [sys.executable, "-m", "alignai.spool", "inspect", str(rehearsal.spool)]
+    inspected = subprocess.run(view, env=rehearsal.environment(), check=False)  # noqa: S603 - our own module
+    return 1 if report.verdict.lost or inspected.returncode else 0
+
+
+def show(rows: Sequence[tuple[str, str]]) -> None:
+    """Print a table: drawn by rich where it is installed, plain where not."""
+    try:
+        table, console = import_module("rich.table").Table("", "", show_header=False), import_module("rich.console")
+    except ImportError:
+        _say("\n" + "\n".join(f"{what:<44}{figure:>12}" for what, figure in rows) + "\n")
+        return
+    for row in rows:
+        table.add_row(*row)
+    console.Console().print(table)
+
+
+def _lines(path: Path | None) -> list[bytes]:
+    return conversations.sample() if path is None else path.read_bytes().split(b"\n")
+
+
+@contextmanager
+def _folder(*, keep: bool) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="alignai-demo-"))
+    try:
+        yield folder
+    finally:
+        if keep:
+            _say(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""Group commit: threads that append at the same moment share one commit, and so one fsync."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from .clock import monotonic
+from .errors import SpoolError, SpoolFullError, is_busy
+from .storage.sqlite import Patience
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+MOST = 128
+"""Rows in one commit."""
+
+_POLL_SECONDS = 0.05
+"""How soon a waiting caller notices that a leader was interrupted before it could wake the others."""
+
+
+class Rows(list[T]):
+    """
+    Rows that are committed together.
+
+    Attributes:
+        last: The number of the last row, 0 until they are committed; the others' precede it. It is set in the moment
+            of the commit, so that an exception right behind it hides from nobody what has happened.
+        error: Why they are not committed; None while that is not known.
+        until: How long the first of them may wait for another process that writes; see `Patience`.
+    """
+
+    last = 0
+    error: SpoolError | None = None
+    until: float | None = None
+
+
+class _Ticket(Generic[T]):
+    """One caller's row, and the commit that it is part of."""
+
+    def __init__(self, row: T) -> None:
+        self._row = row
+        self._until = Patience().until
+        self._group: Rows[T] = Rows()
+        self._place = 0
+        self._calls = threading.Lock()
+        self._calls.acquire()
+        self.abandoned = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether the outcome is known. Until then nothing is committed."""
+        return self._group.last > 0 or self._group.error is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the row is yet to be committed."""
+        return not self.settled and not self.abandoned
+
+    def join(self, group: Rows[T]) -> None:
+        """Add the row to *group*."""
+        self._place = len(group)
+        group.append(self._row)
+        group.until = self._until if group.until is None else min(group.until, self._until)
+        self._group = group
+
+    def refuse_if_late(self, error: SpoolError) -> None:
+        """Give up if the caller has waited for as long as it may; otherwise the next leader tries again."""
+        if monotonic() >= self._until:
+            self.join(Rows())
+            self._group.error = error
+
+    def wait(self) -> None:
+        """Until somebody calls, or for a moment."""
+        self._calls.acquire(timeout=_POLL_SECONDS)
+
+    def call(self) -> None:
+        """Have the caller look at its ticket again."""
+        with suppress(RuntimeError):  # it was called before
+            self._calls.release()
+
+    def result(self) -> int:
+        group = self._group
+        if group.error and not group.last:
+            raise type(group.error)(*group.error.args) from group.error
+        return group.last - len(group) + 1 + self._place
+
+
+class GroupCommit(Generic[T]):
+    """
+    Leader and followers.
+
+    A lone caller commits its own row at once. Who comes while a commit is under way queues; when it ends, the first
+    of the queue commits for all of them.
+
+    An exception may come out of any line, and only concerns the call that it ends. So a caller takes the lead whenever
+    it is free, instead of being given it; and what an interrupted leader has not committed, the next leader does.
+    """
+
+    def __init__(self, commit: Callable[[Rows[T]], int]) -> None:
+        """Take *commit*, which appends consecutive rows in one transaction and returns the number of the last."""
+        self._commit = commit
+        self._queue: deque[_Ticket[T]] = deque()
+        self._taken: list[_Ticket[T]] = []
+        self._leading = threading.RLock()
+        self._leader = 0
+
+    def append(self, row: T) -> int:
+        """
+        Commit *row*, alone or with others.
+
+        Returns:
+            The row's number.
+
+        Raises:
+            SpoolError: What the commit raised; the row is not spooled then.
+        """
+        me = threading.get_ident()
+        if self._leader == me:
+            # A signal handler or a finaliser on top of our own commit: in the queue it would wait for itself.
+            return self._commit(Rows([row]))
+        ticket = _Ticket(row)
+        try:
+            self._queue.append(ticket)
+            while not ticket.settled:
+                if not self._leading.acquire(blocking=False):
+                    ticket.wait()
+                    continue
+                self._leader = me
+                if not ticket.settled:  # or another leader has been faster
+                    self._commit_together(self._take())
+                self._leader = 0
+                self._leading.release()
+                with suppress(IndexError):
+                    self._queue[0].call()  # whoever queues from now on finds the lead free
+        except BaseException:
+            # Not in a function of its own: where the stack is full there is no room for its frame.
+            ticket.abandoned = True
+            if self._leader == me:
+                self._leader = 0
+            try:  # noqa: SIM105 - as above
+                self._leading.release()
+            except RuntimeError:  # this thread did not lead
+                pass
+            raise
+        return ticket.result()
+
+    def _take(self) -> list[_Ticket[T]]:
+        """Take the next tickets out of the queue, behind those that an interrupted leader has left."""
+        self._taken = taken = [ticket for ticket in self._taken if ticket.waits]
+        while self._queue and len(taken) < MOST:
+            first = self._queue[0]
+            if first.waits and first not in taken[-1:]:  # it is in both if that leader was interrupted right here
+                taken.append(first)
+            self._queue.popleft()
+        return taken
+
+    def _commit_together(self, tickets: list[_Ticket[T]]) -> None:
+        group: Rows[T] = Rows()
+        for ticket in tickets:
+            ticket.join(group)
+        try:
+            group.last = self._commit(group)
+        except SpoolFullError as error:
+            if len(group) > 1:  # where there is no room for all, there may be for some
+                for ticket in tickets:
+                    self._commit_together([ticket])
+            else:
+                group.error = error
+        except SpoolError as error:
+            if is_busy(error):
+                for ticket in tickets:
+                    ticket.refuse_if_late(error)
+            else:
+                group.error = error
+        finally:
+            for ticket in tickets:
+                ticket.call()

@@ -1,0 +1,1 @@
+"""The ledger: tables, statements, and what becomes of each event."""

@@ -1,0 +1,217 @@
+"""
+The ledger of batches: what it says.
+
+Functions over a connection; none of them writes. What changes the ledger is in `ledger`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from ..errors import SpoolCorruptError
+from ..records import Backlog, LeaseHolder
+from . import sql
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+_REQUEST_ID = re.compile("[0-9a-f]{32}")
+_SETTLED_STATES = ("sent", "rejected", "dropped")
+_LOWEST_ROW = -1 << 63
+
+Row = tuple[int, int, bytes]
+"""An event as it is stored: its number, its checksum, its payload; as SQLite hands it out, since all are so fetched."""
+
+
+class Open(NamedTuple):
+    """An open row of the ledger."""
+
+    first: int
+    last: int
+    events: int
+    request_id: str
+    attempts: int
+    faults: int
+    deaths: int
+    uploading: int
+
+    @property
+    def crashes(self) -> int:
+        """Uploaders in a row that ended without a word; the last one is counted until there is another."""
+        return self.deaths + self.uploading
+
+
+class Settled(NamedTuple):
+    """A row of the ledger whose outcome is known."""
+
+    first: int
+    last: int
+    events: int
+    state: str
+    settled_at: float
+    next: int | None
+
+
+class Totals(NamedTuple):
+    """What the spool has counted since it was made, and what it remembers of its sender."""
+
+    sent: int
+    rejected: int
+    dropped: int
+    flush_to: int
+    last_sent_at: float | None
+    last_error: str | None
+    lease: LeaseHolder | None
+
+
+def tail(db: sqlite3.Connection) -> int:
+    """The last row that has been given to a batch, 0 where none has."""
+    found = db.execute(sql.TAIL).fetchone()
+    return int(found[0]) if found else 0
+
+
+def last_seq(db: sqlite3.Connection) -> int:
+    """The newest row, 0 where there is none."""
+    return int(db.execute(sql.LAST_SEQ).fetchone()[0] or 0)
+
+
+def is_damaged(row: Row) -> bool:
+    """Whether the payload is not the one that was appended."""
+    _, crc, payload = row
+    return zlib.crc32(payload) != crc
+
+
+def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int) -> list[Row]:
+    """
+    The next rows beyond *after*: at least one if there is any, and no more than both limits allow.
+
+    Raises:
+        SpoolCorruptError: There are gaps between them.
+    """
+    rows: list[Row] = []
+    size = 0
+    for row in db.execute(sql.WAITING, (after, max_events)):
+        size += len(row[2])
+        if rows and size > max_bytes:
+            break
+        rows.append(row)
+    refuse_gaps(rows, after + 1, after + len(rows))
+    return rows
+
+
+def first_open(db: sqlite3.Connection, after: int) -> Open | None:
+    """The oldest batch beyond row *after* whose outcome is not known."""
+    found = db.execute(sql.FIRST_OPEN, (after or _LOWEST_ROW,)).fetchone()  # a damaged one may begin before row 1
+    return Open(*found) if found else None
+
+
+def intact(rows: list[Row]) -> list[Row]:
+    """The *rows* before the first that is damaged."""
+    are_intact = [zlib.crc32(payload) == crc for _, crc, payload in rows]
+    return rows if all(are_intact) else rows[: are_intact.index(False)]
+
+
+def prunable(db: sqlite3.Connection, retention: float, upto: int | None = None, most: int = 1) -> list[Settled]:
+    """Return up to *most* of the oldest batches, if they were settled *retention* seconds ago and end by row *upto*."""
+    found: list[Settled] = []
+    for row in map(Settled._make, db.execute(sql.OLDEST_UNPRUNED, (most,)).fetchall()):
+        # Either way: where the clock has been put back, what was settled "in the future" is not kept until then.
+        _refuse_senseless_settled(db, row)
+        kept = row.state == "sent" and abs(time.time() - row.settled_at) < retention
+        if kept or row.state == "open" or (upto is not None and row.last > upto):
+            break
+        found.append(row)
+    return found
+
+
+def unsettled(db: sqlite3.Connection, upto: int) -> int:
+    """How many events up to row *upto* have no outcome yet."""
+    (_, in_flight, _) = db.execute(sql.IN_FLIGHT, (upto,)).fetchone()
+    return max(0, upto - tail(db)) + int(in_flight)
+
+
+def backlog(db: sqlite3.Connection) -> Backlog:
+    """What waits for a batch."""
+    start = tail(db)
+    (open_batches, _, _) = db.execute(sql.IN_FLIGHT, (start,)).fetchone()
+    counted = totals(db)
+    oldest = first_open(db, 0) if open_batches else None
+    return Backlog(
+        waiting=max(0, last_seq(db) - start),
+        oldest_at=appended_at(db, start + 1),
+        open_batches=open_batches,
+        crashes=oldest.crashes if oldest else 0,
+        flush_to=counted.flush_to,
+        tail=start,
+        moves=(start, counted._replace(flush_to=0), oldest),
+        lease=counted.lease,
+    )
+
+
+def appended_at(db: sqlite3.Connection, seq: int) -> float | None:
+    """When the row was appended, by the wall clock; None where it is not there."""
+    found = db.execute(sql.APPENDED_AT, (seq,)).fetchone()
+    return float(found[0]) if found else None
+
+
+def totals(db: sqlite3.Connection) -> Totals:
+    """The spool's counters."""
+    sent, rejected, dropped, flush_to, last_sent_at, last_error, *lease = db.execute(sql.SUMMARY).fetchone()
+    holder = LeaseHolder(*lease) if lease[0] else None
+    return Totals(int(sent), int(rejected), int(dropped), int(flush_to), last_sent_at, last_error, holder)
+
+
+def is_senseless(row: Open) -> bool:
+    """Whether the ledger says what makes no sense of an open batch: it may be a request of any size under any id."""
+    return not (
+        0 < row.first <= row.last and row.last - row.first + 1 == row.events and _REQUEST_ID.fullmatch(row.request_id)
+    )
+
+
+def _refuse_senseless_settled(db: sqlite3.Connection, row: Settled) -> None:
+    """Delete no event because of a ledger that makes no sense: no checksum covers it."""
+    end = last_seq(db) if row.next is None else row.next - 1
+    bounds_fit = row.last == end or (row.next is None and row.first <= row.last <= end)
+    if row.state != "open" and not (bounds_fit and row.state in _SETTLED_STATES):
+        refuse_senseless(row.first)
+
+
+def refuse_senseless(first: int) -> NoReturn:
+    """
+    Say that the ledger makes no sense.
+
+    Raises:
+        SpoolCorruptError: Always.
+    """
+    raise SpoolCorruptError(f"the ledger says what makes no sense of the batch from row {first} on - keep it")
+
+
+def refuse_missing_newest(db: sqlite3.Connection, path: Path) -> None:
+    """
+    See that the newest rows are there: or new ones would get their numbers, and count as settled.
+
+    Raises:
+        SpoolCorruptError: They are not.
+    """
+    if last_seq(db) < tail(db):
+        raise SpoolCorruptError(f"spool {path}: its newest events are missing - keep the file")
+
+
+def refuse_gaps(rows: list[Row], first: int, last: int) -> None:
+    """What damage has taken out of the tree may still be on the disk, for as long as nothing is written there."""
+    if len(rows) != last - first + 1 or [seq for seq, _, _ in rows] != list(range(first, last + 1)):
+        refuse_gap(first, last)
+
+
+def refuse_gap(first: int, last: int) -> NoReturn:
+    """
+    Say that of these rows not all are there, though nobody took them away.
+
+    Raises:
+        SpoolCorruptError: Always.
+    """
+    raise SpoolCorruptError(f"events have vanished from among rows {first} to {last} of the spool - keep the file")

@@ -1,0 +1,242 @@
+"""
+The ledger of batches: what became of which events.
+
+Functions over a connection. They run inside a transaction of the caller's, so that an event never ends
+half way from one state to another.
+
+    waits -> open -> sent | rejected | dropped -> pruned
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from ..records import Batch
+from . import queries, sql
+
+if TYPE_CHECKING:
+    import sqlite3
+
+MOST_DROPPED = 1000
+"""Events given up in one transaction where room is made for a newer one."""
+
+MAX_PRUNED = 250
+"""Events, and batches, that are deleted in one transaction at most: other writers wait meanwhile."""
+
+MAX_PRUNED_BYTES = 64 << 10
+"""Bytes of events likewise; a single event may have more."""
+
+DAMAGED = "damaged: the checksum of the stored event does not match; it was never uploaded"
+
+
+def open_next(db: sqlite3.Connection, rows: list[queries.Row]) -> Batch:
+    """Make waiting *rows*, all intact, a batch."""
+    batch = Batch(queries.tail(db) + 1, rows[-1][0], uuid.uuid4().hex, tuple([payload for _, _, payload in rows]), 1, 0)
+    db.execute(sql.OPEN_BATCH, (batch.first, batch.last, len(batch), batch.request_id, 1, 0, 1))
+    return batch
+
+
+def set_apart(db: sqlite3.Connection, row: queries.Row) -> None:
+    """Reject the first waiting *row*, which is damaged; rows that are missing before it are covered with it."""
+    seq, _, _ = row
+    _cover(db, queries.tail(db) + 1, seq, 1, "rejected")
+    _keep_damaged(db, seq)
+
+
+def resume(db: sqlite3.Connection, row: queries.Open) -> Batch | None:
+    """
+    Begin another upload of an open batch; None where it could not stay as it was and the ledger was changed.
+
+    Uploaders that died before there was an outcome change nothing about the batch: the server may have it.
+    """
+    if queries.is_senseless(row):
+        queries.refuse_senseless(row.first)
+    rows = db.execute(sql.COVERED, (row.first, row.last)).fetchall()
+    if rows:
+        queries.refuse_gaps(rows, row.first, row.last)
+    batch = Batch(
+        row.first, row.last, row.request_id, tuple(payload for _, _, payload in rows), row.attempts + 1, row.faults
+    )
+    if not rows:
+        settle(db, batch, "dropped")
+        db.execute(sql.COUNT_DROPPED, (row.events,))
+    elif any(map(queries.is_damaged, rows)):
+        _take_out_damaged(db, batch, rows)
+    else:
+        db.execute(sql.RESUME, (row.crashes, row.first))
+        return batch
+    return None
+
+
+def end_uploading(db: sqlite3.Connection) -> None:
+    """Write down that this process uploads no more."""
+    db.execute(sql.UPLOADS_NOTHING)
+    db.execute(sql.GIVE_LEASE, (os.getpid(),))
+
+
+def settle(db: sqlite3.Connection, batch: Batch, state: str) -> bool:
+    """Write down the outcome of *batch*; false where someone else has done so before."""
+    return db.execute(sql.SETTLE, (state, time.time(), batch.first, batch.request_id)).rowcount == 1
+
+
+def mark_sent(db: sqlite3.Connection, batch: Batch) -> None:
+    """The server took the batch."""
+    if settle(db, batch, "sent"):
+        db.execute(sql.COUNT_SENT, (len(batch), time.time()))
+
+
+def mark_failed(db: sqlite3.Connection, batch: Batch, error: str, *, fault: bool) -> None:
+    """The upload ended without an outcome: the batch stays open."""
+    db.execute(sql.FAILED, (fault, batch.first, batch.request_id))
+    db.execute(sql.NOTE_ERROR, (error,))
+
+
+def reject(db: sqlite3.Connection, batch: Batch, reason: str, summary: str) -> None:
+    """The server refused every event of the batch: they are kept apart, with its words."""
+    if settle(db, batch, "rejected"):
+        moved = _move_rejected(db, batch.request_id, reason, batch.first, batch.last)
+        db.execute(sql.COUNT_REJECTED, (moved, summary))
+
+
+def split(db: sqlite3.Connection, batch: Batch) -> None:
+    """Replace an open batch by its two halves, each a request of its own; a batch of one event stays as it is."""
+    seqs = _covered(db, batch)
+    if len(seqs) > 1 and _forget(db, batch):
+        _open_halves(db, batch.first, batch.last, seqs, batch.faults)
+
+
+def take_out(db: sqlite3.Connection, batch: Batch, index: int) -> None:
+    """The server took one event of an open batch by itself: what is left of the batch makes new ones."""
+    seqs = _covered(db, batch)
+    if not _forget(db, batch):
+        return
+    taken, behind = seqs[index], seqs[index + 1 :]
+    if index:
+        _open(db, batch.first, taken - 1, index, batch.faults)
+    db.execute(sql.SETTLED_AT_ONCE, (taken if index else batch.first, taken, 1, "sent", time.time()))
+    db.execute(sql.COUNT_SENT, (1, time.time()))
+    if behind:
+        _open_halves(db, taken + 1, batch.last, behind, batch.faults)
+
+
+def drop(db: sqlite3.Connection, max_bytes: int) -> int:
+    """Give up about *max_bytes* of the oldest waiting events, in favour of newer ones; how many that was."""
+    rows = queries.waiting(db, queries.tail(db), MOST_DROPPED, max_bytes)
+    if rows:
+        give_up(db, rows[-1][0])
+    return len(rows)
+
+
+def give_up(db: sqlite3.Connection, last: int) -> int:
+    """Delete the waiting events up to row *last*, none of which is missing; how many that was."""
+    start = queries.tail(db)
+    _cover(db, start + 1, last, last - start, "dropped")
+    _delete(db, start + 1, last)
+    db.execute(sql.COUNT_DROPPED, (last - start,))
+    return last - start
+
+
+def prune(
+    db: sqlite3.Connection, retention: float, upto: int | None = None, max_bytes: int = MAX_PRUNED_BYTES
+) -> int | None:
+    """
+    Delete some of the oldest events that have been settled for *retention* seconds, and the batches that they were in.
+
+    A step is bounded by count and bytes, and may end in the middle of a batch, which then stays until its last event
+    is deleted.
+
+    Returns:
+        How many sent events were in the deleted batches, or None if there was nothing to delete.
+    """
+    batches = queries.prunable(db, retention, upto, MAX_PRUNED)
+    if not batches:
+        return None
+    end = _end_of_step(db, batches[-1].last, min(max_bytes, MAX_PRUNED_BYTES))
+    _delete(db, 0, end)
+    whole = [batch for batch in batches if batch.last <= end]
+    if whole:
+        db.execute(sql.MARK_PRUNED, (whole[-1].first,))
+        db.execute(sql.DELETE_BATCHES)
+    return sum(batch.events for batch in whole if batch.state == "sent")
+
+
+def _end_of_step(db: sqlite3.Connection, last: int, max_bytes: int) -> int:
+    """Return the row up to which one step deletes: *last*, unless that would be too much at once."""
+    size = 0
+    rows = db.execute(sql.OLDEST_SIZES, (last, MAX_PRUNED + 1)).fetchall()
+    for index, (_, length) in enumerate(rows):
+        size += length
+        if index and (index == MAX_PRUNED or size > max_bytes):
+            return int(rows[index - 1][0])
+    return last
+
+
+def _cover(db: sqlite3.Connection, first: int, last: int, events: int, state: str) -> None:
+    """
+    Settle rows that were never uploaded.
+
+    If the row before them in the ledger is of the same kind it is extended: in an outage, each event that is dropped
+    for a newer one, or found damaged, would otherwise leave a row that cannot be pruned before the outage ends.
+    """
+    now = time.time()
+    if not db.execute(sql.EXTEND_SETTLED, (last, events, now, first, first - 1, state)).rowcount:
+        db.execute(sql.SETTLED_AT_ONCE, (first, last, events, state, now))
+
+
+def _covered(db: sqlite3.Connection, batch: Batch) -> list[int]:
+    return [row[0] for row in db.execute(sql.COVERED, (batch.first, batch.last))]
+
+
+def _forget(db: sqlite3.Connection, batch: Batch) -> bool:
+    return db.execute(sql.FORGET_BATCH, (batch.first, batch.request_id)).rowcount == 1
+
+
+def _open_halves(db: sqlite3.Connection, first: int, last: int, seqs: list[int], faults: int) -> None:
+    middle = len(seqs) // 2
+    if middle:
+        _open(db, first, seqs[middle - 1], middle, faults)
+        first = seqs[middle - 1] + 1
+    _open(db, first, last, len(seqs) - middle, faults)
+
+
+def _open(db: sqlite3.Connection, first: int, last: int, events: int, faults: int) -> None:
+    db.execute(sql.OPEN_BATCH, (first, last, events, uuid.uuid4().hex, 0, faults, 0))
+
+
+def _keep_damaged(db: sqlite3.Connection, seq: int) -> None:
+    moved = _move_rejected(db, "", DAMAGED, seq, seq)
+    db.execute(sql.COUNT_REJECTED, (moved, DAMAGED))
+
+
+def _move_rejected(db: sqlite3.Connection, request_id: str, reason: str, first: int, last: int) -> int:
+    moved = db.execute(sql.REJECT, (time.time(), request_id, reason, first, last)).rowcount
+    _delete(db, first, last)
+    return moved
+
+
+def _delete(db: sqlite3.Connection, first: int, last: int) -> None:
+    """Give the room of settled events back at once: pruning waits for every older batch."""
+    db.execute(sql.DELETE_EVENTS, (first, last))
+    db.execute(sql.BLANK_EVENT, (first, last))
+
+
+def _take_out_damaged(db: sqlite3.Connection, batch: Batch, rows: list[queries.Row]) -> None:
+    """Replace an open batch by its sound parts, and reject what is damaged."""
+    db.execute(sql.FORGET_BATCH, (batch.first, batch.request_id))
+    start, sound = batch.first, 0
+    for row in rows:
+        if not queries.is_damaged(row):
+            sound += 1
+            continue
+        seq, _, _ = row
+        if sound:
+            _open(db, start, seq - 1, sound, batch.faults)
+            start = seq
+        _cover(db, start, seq, 1, "rejected")
+        _keep_damaged(db, seq)
+        start, sound = seq + 1, 0
+    if sound:
+        _open(db, start, batch.last, sound, batch.faults)

@@ -1,0 +1,1 @@
+"""Storage: one SQLite file in WAL mode, held safely by many processes."""

@@ -1,0 +1,252 @@
+"""The connections that one process has on a spool, and the log that they write to."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ..errors import SpoolBusyError, is_volume_full
+from ..ledger import sql
+from .files import size_of, sync_wal
+from .limits import VACUUM_BYTES, VACUUM_BYTES_OF_FULL_VOLUME, page_size, vacuum
+from .reserve import MIN_RESERVE, Reserve
+from .sqlite import connect, patiently, refuse_nested, roll_back, shm_of, wal_of
+from .wal.share import WalShare
+from .watch import Watch
+from .write_lock import Held
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .limits import Space
+    from .write_lock import WriteLock
+
+
+class Links:
+    """
+    Three connections: one appends, one keeps the ledger, one reads.
+
+    Each write holds the write lock. No method that writes waits for another process: `Access.write` and
+    `Access.transaction` try again, and keep no other thread out meanwhile.
+
+    The reader has a second duty. SQLite's last connection to close moves the log into the file and deletes it, even
+    under another process whose locks were lost, whose later commits then go into a file without a name. While a
+    read-only connection of the same process is open, closing the others deletes nothing; and it cannot do so itself.
+
+    Attributes:
+        reserve: What is kept for when the volume is full.
+        volume_full: Whether it could not be kept when last seen to.
+    """
+
+    _pid = 0
+
+    def __init__(self, path: Path, synchronous: str, space: Space, lock: WriteLock) -> None:
+        self.lock = lock
+        self.share = WalShare()
+        self._opened: list[sqlite3.Connection] = []
+        self._pid = os.getpid()  # before this, interrupted by a signal, there is nothing to close
+        self._path = path
+        self._log = wal_of(path)
+        self._synced: tuple[int, int] | None = None
+        self._space = space
+        self.reserve = Reserve(path, space.reserve_bytes)
+        self.volume_full = False
+        self._max_pages = 0
+        try:
+            self.reader = self._open(path, synchronous, read_only=True)
+            self.append = self._open(path, synchronous)
+            self.ledger = self._open(path, synchronous)
+            self.page_size = page_size(self.reader)
+            self.bound_file()
+            for writer in (self.append, self.ledger):
+                writer.execute(f"PRAGMA journal_size_limit = {space.checkpoint_at}")
+            self.watch = Watch(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, path: Path, synchronous: str, *, read_only: bool = False) -> sqlite3.Connection:
+        connection = connect(path, synchronous=synchronous, read_only=read_only)
+        self._opened.append(connection)
+        # Only the first look at the file takes the shared lock and opens the log.
+        patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_schema").fetchone())
+        return connection
+
+    def bound_file(self) -> None:
+        """Hold the file to its limit; while the volume is full, to the size that it has."""
+        self.volume_full = not self.reserve.keep()
+        pages = 1 if self.volume_full else self._space.max_pages(self.page_size)  # never less than there are
+        if self.volume_full or pages != self._max_pages:
+            patiently(lambda: self.append.execute(f"PRAGMA max_page_count = {pages}"))
+            self._max_pages = pages
+
+    @property
+    def unverified_bytes(self) -> int:
+        """Bytes that the log may grow by before it is looked at: few if few are kept for its checkpoint."""
+        return min(self._space.unverified_bytes, self._kept // 4)
+
+    @property
+    def step_bytes(self) -> int:
+        """Bytes of events that may be moved or deleted at once: what is written to the log for that must fit, too."""
+        return self._kept // 2
+
+    def must_shorten(self, growth: int) -> bool:
+        """Return whether a log that has grown by *growth* is too long, or might not find room for its checkpoint."""
+        size = self.log_bytes + growth
+        return size > self._space.log_alarm or self.is_beyond_reserve(size)
+
+    def is_beyond_reserve(self, size: int) -> bool:
+        """Return whether a checkpoint of *size* bytes may find no room: neither what is kept, nor on the volume."""
+        return size > self._kept // 2 and not self.reserve.volume_has(2 * size)
+
+    @property
+    def _kept(self) -> int:
+        if self.volume_full:
+            return MIN_RESERVE  # nothing is kept, but the file does not grow
+        return self.reserve.size or self._space.reserve_bytes
+
+    @property
+    def lost(self) -> bool:
+        """Whether what these connections write to is no longer the spool's, or has been cut short."""
+        return self.watch.lost
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes of the log."""
+        return size_of(self._log)
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether the log was written to since this process has synced it, by a process that is dead by now perhaps."""
+        return self._log_state() != self._synced
+
+    def sync_log(self) -> None:
+        """Put the log on stable storage; where it is gone, the next look says so."""
+        state = self._log_state()
+        with suppress(FileNotFoundError):
+            sync_wal(self._log)
+        self._synced = state
+
+    def _log_state(self) -> tuple[int, int]:
+        """What changes when the log is written to."""
+        try:
+            found = self._log.stat()
+        except OSError as error:
+            if error.errno is None:
+                raise  # not the system's: a signal handler's TimeoutError
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
+
+    def checkpoint(self) -> None:
+        """
+        Move the log into the file as far as no reader needs it, while no one can commit.
+
+        SQLite up to 3.51.2 can lose commits that race a checkpoint, so the ledger's connection holds the write lock
+        meanwhile. PASSIVE is the one mode that does not ask for the lock that is held here.
+        """
+        with self.alone():
+            if not self.lost and not self.watch.file_shrank:  # or others may have gone on without us
+                try:
+                    self.move_log()
+                except sqlite3.Error as error:
+                    if not is_volume_full(error):
+                        raise
+                    self.reserve.release()  # nobody can append before the file has got what it needs
+                    self.move_log()
+                self.watch.accept_file_size()
+                self.watch.accept_wal()
+
+    def use_reserve(self) -> None:
+        """Have the ledger go on where the volume is full: the log is begun anew, in the room that was kept."""
+        self.reserve.release()
+        self.checkpoint()
+
+    def move_log(self) -> int:
+        """Move the log into the file while the write lock is held; return how many frames SQLite sees in it."""
+        ((_, frames, _),) = self.append.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return int(frames)
+
+    def alone(self) -> Alone:
+        """
+        Begin a transaction of the ledger, in which no one else can write; it is undone unless it was committed.
+
+        Raises:
+            sqlite3.OperationalError: Another process is writing.
+            SpoolBusyError: This call interrupts another transaction of the same thread.
+        """
+        return Alone(self, self._path)
+
+    def save_log(self) -> None:
+        """
+        Move a log that has been deleted into the file: these connections have it open, and no others can see it.
+
+        Its index is deleted, too: whoever opens the spool begins another log, and would take the index for that one's.
+        Who still has this log open notices it by that. Where the index is no longer the spool's, or there is another
+        log, others have gone on without us.
+        """
+        with suppress(sqlite3.DatabaseError, SpoolBusyError, OSError):
+            if self.watch.wal_deleted:
+                with self.alone():
+                    if self.watch.wal_deleted:  # nobody has been faster
+                        self.move_log()
+                        shm_of(self._path).unlink()
+
+    def restart_log(self) -> None:
+        """
+        Have the log begun anew after a checkpoint, and cut to its limit: only a commit does that.
+
+        Nothing happens where a reader still needs the log.
+        """
+        with self.lock.held():
+            self.ledger.execute(sql.COMMIT_NOTHING)
+
+    def cut_log(self) -> None:
+        """As `restart_log`, and keep nothing of its length."""
+        self.ledger.execute("PRAGMA journal_size_limit = 0")
+        self.restart_log()
+
+    def vacuum(self) -> None:
+        """Give a few free pages back to the file system."""
+        with self.lock.held():
+            vacuum(self.ledger, VACUUM_BYTES_OF_FULL_VOLUME if self.volume_full else VACUUM_BYTES)
+
+    def __del__(self) -> None:
+        """Whoever forgot to close must not delete the log either; after a fork, these are the parent's."""
+        if self._pid == os.getpid():
+            self.close()
+
+    def close(self) -> None:
+        """Close all, the reader last."""
+        for connection in reversed(self._opened):
+            connection.close()
+        self.share.close()
+        self.lock.close()
+
+
+class Alone:
+    """A transaction of the ledger that holds the write lock; see `Links.alone`."""
+
+    def __init__(self, links: Links, path: Path) -> None:
+        self._ledger = links.ledger
+        self._path = path
+        self._lock = Held(links.lock, links.lock.take)
+
+    def __enter__(self) -> sqlite3.Connection:
+        refuse_nested(self._ledger, self._path)
+        try:
+            self._lock.__enter__()
+            self._ledger.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self.end()
+            raise
+        return self._ledger
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Undo what was not committed, and give the lock back."""
+        roll_back(self._ledger)
+        self._lock.release()

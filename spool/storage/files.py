@@ -1,0 +1,200 @@
+"""What the spool needs of the file system: private files, and shared memory that is really shared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import SpoolError, from_os
+from .ownership import create_unopened, give_to_owner
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BESIDE = ("", "-wal", "-shm", "-journal", ".lease", ".lock", ".reserve")
+
+
+def refuse_planted(path: Path) -> None:
+    """
+    Refuse a spool, a file beside it or a link to it that another user has put where everyone may write.
+
+    He could read what is appended, or have it written to a place of his choice. Systems refuse to follow such links,
+    but do not see that they are followed here, where a path is resolved.
+
+    Raises:
+        SpoolError: There is such a file or link.
+    """
+    for each in [path.with_name(path.name + suffix) for suffix in _BESIDE] if sys.platform != "win32" else []:
+        with AllowingRefusal():  # nothing is there, or whoever opens it will say what is wrong
+            found, folder = each.lstat(), each.parent.stat()
+            if folder.st_mode & stat.S_IWOTH and found.st_uid not in {os.geteuid(), folder.st_uid}:
+                raise SpoolError(
+                    f"spool {path}: in a folder that everyone may write to, {each.name} belongs to another user "
+                    "- set spool_path or ALIGNAI_SPOOL_PATH to a folder of your own"
+                )
+
+
+def create_private(path: Path) -> None:
+    """
+    Make an empty file of mode 0600 in folders of mode 0700, where there is none yet.
+
+    Raises:
+        SpoolError: The path leads through a file, or is a folder or a pipe, or may not be written.
+    """
+    try:
+        _make_folders(path.parent)
+        create_unopened(path)
+    except FileExistsError:
+        _take_over(path)
+        return
+    except OSError as error:
+        raise from_os(error, str(path)) from error
+    sync_folder(path.parent)
+
+
+def _take_over(path: Path) -> None:
+    if path.is_dir():
+        raise SpoolError(f"spool {path}: this is a folder - name a file in it")
+    if path.exists() and not path.is_file():
+        raise SpoolError(f"spool {path}: this is a pipe, a socket or a device - name a file")
+    found = identity(path)
+    writable = os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    if found and not writable and identity(path) == found:  # not one that another process sets aside in this moment
+        # SQLite would open it all the same, and refuse every event from then on.
+        raise SpoolError(f"spool {path}: it cannot be written - check the modes of the file, and its disk")
+    if not size_of(path):
+        with AllowingRefusal():  # another user's stays as it is
+            path.chmod(0o600)  # whatever it was made for, from now on it holds messages
+
+
+def _make_folders(folder: Path) -> None:
+    for missing in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+        missing.chmod(0o700)
+        give_to_owner(missing, missing.parent)
+        with suppress(PermissionError):  # a folder that may be entered, but not read
+            sync_folder(missing.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in *folder* on stable storage."""
+    _sync(folder, os.O_RDONLY)
+
+
+def sync_wal(wal: Path) -> None:
+    """
+    Put what has been written to the write-ahead log on stable storage.
+
+    SQLite keeps its locks on the file and its index, never on the log: opening and closing the log is safe.
+    """
+    _sync(wal, os.O_RDWR)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep every other process out that asks for the same, where a folder can be locked: no file more is needed."""
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def scratch_folder(beside: Path, prefix: str) -> Iterator[Path]:
+    """A private folder beside *beside*, gone at the end; `delete_left` knows what a killed process has left."""
+    _make_folders(beside.parent)
+    with alone_in(beside.parent):
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=beside.parent))
+        held = _hold(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def delete_left(beside: Path, prefix: str) -> None:
+    """Delete the scratch folders beside *beside* that no living process holds."""
+    if beside.parent.is_dir():
+        with alone_in(beside.parent):
+            for left in beside.parent.glob(f"{prefix}*"):
+                _delete_unless_held(left)
+
+
+def _delete_unless_held(folder: Path) -> None:
+    with suppress(OSError):  # its maker lives, or it is another user's
+        held = _hold(folder)
+        if held is not None:
+            try:
+                shutil.rmtree(folder)
+            finally:
+                os.close(held)
+
+
+def _hold(folder: Path) -> int | None:
+    """Lock *folder* for as long as the process lives; None where a folder cannot be locked."""
+    if sys.platform == "win32":
+        return None
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+class AllowingRefusal:
+    """Go on if the system refuses something. What a signal handler raises may be an OSError, too, without a number."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        return isinstance(error, OSError) and error.errno is not None
+
+
+def size_of(path: Path | str) -> int:
+    """Bytes of the file, 0 where there is none; by `stat`, since opening it could cost SQLite its locks."""
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - as below
+    except OSError as error:
+        if error.errno is None:
+            raise  # not the system's: a signal handler's TimeoutError
+        return 0
+
+
+def identity(path: Path | str | int | None) -> tuple[int, int] | None:
+    """What tells this file from another of the same name; None where there is none. A descriptor will do, too."""
+    if path is None:
+        return None
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - on the way of every append, and half the price of Path.stat
+    except OSError as error:
+        if error.errno is None:
+            raise  # as above: else the log would be taken for lost
+        return None
+    return stat.st_dev, stat.st_ino

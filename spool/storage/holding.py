@@ -1,0 +1,223 @@
+"""
+How a call holds the connections of a spool: alone, in a transaction, or to read.
+
+An exception may come out of any line: a signal handler raises, the stack is full, another thread throws one in. It may
+also come between a lock and the `with` block that would release it. So what is held is asked of the lock itself instead
+of remembered, the outermost call of a thread gives back all that the thread holds, and whoever takes a connection rolls
+back what was left open on it.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from inspect import isfunction, isgeneratorfunction
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..errors import SpoolBusyError
+from .sqlite import patiently, refuse_nested, roll_back
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from threading import RLock
+
+    from .connections import Alone, Links
+    from .database import Access
+
+T = TypeVar("T")
+
+_MOST_TRIES = 1000
+
+
+def is_held(lock: RLock) -> bool:
+    """Return whether the calling thread holds *lock*."""
+    return bool(lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - threading.Condition relies on it, too
+
+
+def give_back(lock: RLock) -> None:
+    """Release *lock* completely. Nothing happens unless the calling thread holds it."""
+    while is_held(lock):
+        lock.release()
+
+
+def interruptible(cls: type[T]) -> type[T]:
+    """Have every public method of *cls* leave nothing behind, whatever exception ends it."""
+    for name, method in list(vars(cls).items()):
+        if isfunction(method) and name[0] != "_" and name != "append" and not isgeneratorfunction(method):
+            setattr(cls, name, _interruptible(method))
+    return cls
+
+
+def _interruptible(method: Callable[..., object]) -> Callable[..., object]:
+    @wraps(method)
+    def call(self: Any, *args: object, **kwargs: object) -> object:
+        access: Access = self._access  # `Spool.append` does the same by itself, which saves a call
+        access.notice_fork()
+        nested = access.held
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            if not nested:
+                access.release()
+            raise
+
+    return call
+
+
+class Hold:
+    """
+    A lock of the spool while a call holds it.
+
+    Attributes:
+        nested: Whether the call interrupts another one of the same thread that holds the lock.
+    """
+
+    def __init__(self, lock: RLock) -> None:
+        self._lock = lock
+        self._taken = False
+        self.nested = is_held(lock)
+
+    def take(self, *, blocking: bool = True) -> bool:
+        """Take the lock, once it is free or only if it is; return whether it was taken."""
+        self._taken = self._lock.acquire(blocking=blocking)
+        return self._taken
+
+    def release(self) -> None:
+        """Leave the lock as it was before this call; nothing happens the second time."""
+        if not self.nested:
+            give_back(self._lock)
+        elif self._taken:
+            self._taken = False
+            self._lock.release()
+
+
+class Exclusive:
+    """The connections that write, for the calling thread alone; see `Access.exclusive`."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._writing = Hold(access.writing)
+        self._links: Links | None = None
+
+    def __enter__(self) -> Links:
+        try:
+            self._writing.take()
+            self._links = links = self._access.links()
+            if not self._writing.nested:
+                roll_back(links.ledger)
+        except BaseException as error:
+            self.release()
+            self._access.raise_own(error)
+            raise
+        return links
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self.release()
+        if error is not None:
+            self._access.raise_own(error)
+
+    def release(self) -> None:
+        """Let others have the connections, on which nothing is left open."""
+        if self._links and not self._writing.nested:
+            roll_back(self._links.ledger)
+            self._links.lock.give()
+        self._writing.release()
+
+
+class Transaction:
+    """A change of the ledger, all or nothing; see `Access.transaction`."""
+
+    def __init__(self, access: Access, until: float | None) -> None:
+        self._access = access
+        self._until = until
+        self._exclusive = Exclusive(access)
+        self._links: Links | None = None
+        self._alone: Alone | None = None
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            return patiently(self._begin, self._until)
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    def _begin(self) -> sqlite3.Connection:
+        """Begin, or leave the connections to the other threads until the next attempt."""
+        links = self._exclusive.__enter__()
+        try:
+            refuse_nested(links.ledger, self._access.path)
+            self._links, self._alone = links, links.alone()  # from here on there is a transaction to end
+            return self._alone.__enter__()
+        except BaseException:
+            self._release()
+            raise
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        try:
+            if error is None and self._links:
+                self._access.dirty = True
+                self._links.ledger.execute("COMMIT")
+                self._access.recent.verified_at = 0.0  # the log has grown by nobody knows how much
+        except BaseException as failure:
+            self._end(failure)
+            raise
+        self._end(error)
+        if error is None and self._links:
+            self._links.lock.give_way()
+        if error is None and self._links and self._links.lost:
+            # Or a batch would be uploaded whose request id nobody remembers.
+            self._access.recover()
+            raise SpoolBusyError(f"spool {self._access.path}: its log was deleted while it was written to - try again")
+
+    def _release(self) -> None:
+        if self._alone:
+            self._alone.end()
+        self._exclusive.release()
+
+    def _end(self, error: BaseException | None) -> None:
+        self._release()
+        if error is not None:
+            self._access.fail(error)
+
+
+class Reading:
+    """One consistent look at the spool; see `Access.reading`."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._reader = Hold(access.reader)
+        self._db: sqlite3.Connection | None = None
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            db = self._connection()
+            if not self._reader.nested:
+                roll_back(db)  # or this look, too, would see the spool as it was long ago
+            if not db.in_transaction:  # one look serves both a call and what interrupts it
+                self._db = db  # from here on there is a transaction to end
+                db.execute("BEGIN")
+        except BaseException as error:
+            self._end(error)
+            raise
+        return db
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._end(error)
+
+    def _connection(self) -> sqlite3.Connection:
+        for _ in range(_MOST_TRIES):
+            if self._access.opened is None:
+                self._access.open()  # without `reader` held
+            self._reader.take()
+            links = self._access.opened
+            if links is not None:
+                return links.reader
+            self._reader.release()
+        raise SpoolBusyError(f"spool {self._access.path}: its connections are closed as soon as opened. Try again.")
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._db:
+            roll_back(self._db)
+        self._reader.release()
+        if error is not None:
+            self._access.fail(error)

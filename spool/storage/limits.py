@@ -1,0 +1,141 @@
+"""How the bytes that a spool may take are shared out between the file and its log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import SpoolFullError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+PAGE_SIZE = 4096
+"""Bytes of a page in a spool that this package makes; one that was rebuilt elsewhere may have another size."""
+
+PAGE_SIZES = tuple(512 << power for power in range(8))
+"""Every page size that SQLite knows."""
+
+PENDING_BYTE = 1 << 30
+"""SQLite locks it and the bytes behind it, and so never uses the page that it is on."""
+
+_FRAME_HEADER_SIZE = 24
+_FRAMES_OF_A_COMMIT = 4
+_MOST_LOG = 64 << 20
+_MOST_BEFORE_CHECKPOINT = 6 << 20
+_MOST_UNVERIFIED = 1 << 20
+VACUUM_BYTES = 512 << 10
+VACUUM_BYTES_OF_FULL_VOLUME = 32 << 10
+"""What is moved to give pages back is written to the log, for which a full volume has little room."""
+
+_VACUUM_FROM_BYTES = 4 << 20
+
+
+class LogFullError(SpoolFullError):
+    """There is no room in the log, and deleting events would make none."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """
+    The limits that follow from *max_bytes*.
+
+    A quarter, at most 64 MiB, is the log's, a little its index's. About as much as the log usually takes is kept for a
+    full volume. The rest is the file's, and SQLite itself refuses to pass it. Only the connection that appends is held
+    to it, so that marking and deleting work on a full spool.
+    """
+
+    max_bytes: int
+
+    @property
+    def log_bytes(self) -> int:
+        """What the log may take."""
+        return min(self.max_bytes // 4, _MOST_LOG)
+
+    @property
+    def index_bytes(self) -> int:
+        """What the log's index may take: it grows by 32 KiB with every 16 MiB of log."""
+        return (32 << 10) + self.log_bytes // 256
+
+    @property
+    def log_alarm(self) -> int:
+        """Bytes of log at which appending stops for a checkpoint; what is appended unseen fits in the other half."""
+        return self.log_bytes // 2
+
+    @property
+    def largest_append(self) -> int:
+        """Bytes that fit in the log at once, after a checkpoint has made it as short as `checkpoint_at`."""
+        return self.log_bytes // 2
+
+    @property
+    def checkpoint_at(self) -> int:
+        """Bytes of log at which upkeep moves it into the file."""
+        return min(self.log_bytes // 4, _MOST_BEFORE_CHECKPOINT)
+
+    @property
+    def unverified_bytes(self) -> int:
+        """Bytes that the log may grow by before it is looked at."""
+        return min(self.log_bytes // 8, _MOST_UNVERIFIED)
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Bytes of the volume that are kept for a checkpoint of a log as long as it usually becomes."""
+        return self.checkpoint_at
+
+    def max_pages(self, page_size: int) -> int:
+        """Return how many pages of *page_size* the file may have."""
+        return (self.max_bytes - self.log_bytes - self.index_bytes - self.reserve_bytes) // page_size
+
+    def refuse_oversize(self, size: int, path: Path) -> None:
+        """Raise SpoolFullError for an event that would not fit in an empty spool."""
+        if size > self.largest_append:
+            raise SpoolFullError(
+                f"spool {path}: an event of {size} bytes does not fit in a spool of {self.max_bytes} bytes, "
+                f"which takes events of up to {self.largest_append} bytes - raise max_spool_bytes"
+            )
+
+    def refuse_large_pages(self, size: int, page_size: int, path: Path) -> None:
+        """Raise SpoolFullError if the log, once it is short, has no room for the pages of a commit of *size* bytes."""
+        if self.checkpoint_at + in_the_log(size, page_size) > self.log_bytes:
+            raise LogFullError(
+                f"spool {path}: with pages of {page_size} bytes, an event of {size} bytes does not fit in a spool of "
+                f"{self.max_bytes} bytes. Raise max_spool_bytes, or rebuild the spool with pages of {PAGE_SIZE} bytes."
+            )
+
+    def refuse_long_log(self, size: int, path: Path) -> None:
+        """Raise SpoolFullError where even a checkpoint could not keep the log within its bounds."""
+        if size > self.log_bytes:
+            raise LogFullError(
+                f"spool {path}: its write-ahead log has grown to {size} bytes, because some program reads the spool "
+                "without end - find it (lsof) and end it, or raise max_spool_bytes"
+            )
+
+
+def in_the_log(size: int, page_size: int) -> int:
+    """Estimate what a commit of *size* bytes adds to the log: their pages, and the pages that point to them."""
+    return (size // page_size + _FRAMES_OF_A_COMMIT) * (page_size + _FRAME_HEADER_SIZE)
+
+
+def has_free_pages(db: sqlite3.Connection) -> bool:
+    """Return whether any page of the file is free."""
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    return bool(free)
+
+
+def is_sparse(db: sqlite3.Connection) -> bool:
+    """Whether many pages of the file are free."""
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    return bool(free > max(_VACUUM_FROM_BYTES // page_size(db), pages // 2))
+
+
+def vacuum(db: sqlite3.Connection, size: int) -> None:
+    """Give free pages of *size* bytes back to the file system."""
+    # On Python 3.11 `execute` frees a single page, whatever the number.
+    db.executescript(f"PRAGMA incremental_vacuum({size // page_size(db)})")
+
+
+def page_size(db: sqlite3.Connection) -> int:
+    """Return the bytes of a page in the open file."""
+    return int(db.execute("PRAGMA page_size").fetchone()[0])

@@ -1,0 +1,75 @@
+"""What is done with a damaged spool: a second look, then it gets another name, and a new one is made."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ..errors import MISREAD, SpoolCorruptError, from_os, own_error
+from ..ledger.integrity import missing
+from .files import alone_in, identity, size_of, sync_folder
+from .limits import PAGE_SIZES
+from .sqlite import connect, journal_of, patiently, shm_of, wal_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def is_headless(path: Path) -> bool:
+    """
+    Return whether the file is empty or ends within its header, and its log does not.
+
+    SQLite deletes the log of an empty file when it opens it. A new spool has a header before it has a log.
+    """
+    return bool(size_of(wal_of(path))) and size_of(path) < PAGE_SIZES[0]  # in this order
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether SQLite, reading the whole file anew, finds it damaged, or rows have vanished from it."""
+    if size_of(path) < PAGE_SIZES[0]:
+        return True  # there were rows in it, or nobody would ask; SQLite would delete the log of an empty file
+    try:
+        with closing(connect(path, read_only=True)) as connection:
+            (verdict,) = patiently(lambda: connection.execute("PRAGMA quick_check(1)").fetchone())
+            connection.execute("BEGIN")
+            return bool(verdict != "ok" or missing(connection))
+    except (sqlite3.Error, *MISREAD) as error:
+        own = own_error(error, str(path))
+        if own is None:
+            raise  # a signal handler's ValueError says nothing of the file
+        return isinstance(own, SpoolCorruptError)
+
+
+def name_aside(path: Path) -> Path:
+    """What a damaged file is called from now on: as nothing before it was."""
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    return path.with_name(f"{path.name}.corrupt-{moment}-{os.getpid()}")
+
+
+def set_aside(path: Path, found: tuple[int, int] | None) -> Path | None:
+    """
+    Rename a damaged spool and its log, so that a new one can be made; nothing is deleted but the index.
+
+    Returns:
+        Its new name; None where the file at *path* is no longer the one *found* (another process was first).
+
+    Raises:
+        SpoolError: It cannot be renamed.
+    """
+    aside = name_aside(path)
+    try:
+        with alone_in(path.parent):
+            if identity(path) != found:
+                return None
+            shm_of(path).unlink(missing_ok=True)
+            for beside in (wal_of, journal_of):  # before the file: SQLite would take it for a new one's
+                if beside(path).exists():
+                    beside(path).rename(beside(aside))
+            path.rename(aside)
+            sync_folder(path.parent)
+    except OSError as error:
+        raise from_os(error, str(path)) from error
+    return aside

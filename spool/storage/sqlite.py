@@ -1,0 +1,192 @@
+"""How the spool's file is opened, and how a statement waits for its turn."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from contextlib import closing, suppress
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+from ..clock import monotonic
+from ..errors import SpoolBusyError, SpoolError, is_busy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+T = TypeVar("T")
+
+PATIENCE = 10.0
+"""Seconds to wait for the write lock. Everyone gives it back within milliseconds; a frozen process may not."""
+
+_SHORTEST_WAIT = 50e-6
+_LONGEST_WAIT = 2e-3
+
+INTERRUPTING = (
+    "this call interrupts the spool's own work on the same thread (a signal handler or a finaliser), and cannot wait "
+    "for it - call again from elsewhere"
+)
+
+PRAGMAS = (
+    # We wait ourselves, in finer steps: SQLite's own handler sleeps up to 100 ms at a time.
+    "PRAGMA busy_timeout = 0",
+    # SQLite up to 3.51.2 can lose commits that race a checkpoint: only upkeep checkpoints, holding the write lock.
+    "PRAGMA wal_autocheckpoint = 0",
+    # A mapped file widens the same race.
+    "PRAGMA mmap_size = 0",
+    # fsync does not reach the medium on macOS; elsewhere these do nothing.
+    "PRAGMA fullfsync = 1",
+    "PRAGMA checkpoint_fullfsync = 1",
+    # A page that is damaged is told at once, and no function is run because a file says so.
+    "PRAGMA cell_size_check = 1",
+    "PRAGMA trusted_schema = 0",
+)
+
+
+def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False) -> sqlite3.Connection:
+    """
+    Open the file, which must exist, with every pragma of ours set.
+
+    Raises:
+        sqlite3.Error: As SQLite says.
+    """
+    mode = "ro" if read_only else "rw"
+    uri = f"file:{quote(os.fsencode(path))}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    # A byte of the server's words that was flipped must not keep everything else from being read.
+    connection.text_factory = _as_text
+    try:
+        refuse_adapters(path)
+        for pragma in (*PRAGMAS, f"PRAGMA synchronous = {synchronous}"):
+            # Some look at the file, and whoever opens it first after a crash locks it to read its log.
+            patiently(partial(connection.execute, pragma))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+_BOUND_TYPES = (str, bytes, float, int)
+"""The types of every value that is handed to SQLite."""
+
+
+def refuse_adapters(path: Path) -> None:
+    """
+    Refuse to go on in a program that has SQLite store something else than is handed to it.
+
+    Raises:
+        SpoolError: An adapter is registered for one of the types that SQLite itself knows.
+    """
+    adapters = sqlite3.adapters
+    for kind in _BOUND_TYPES:
+        if (kind, sqlite3.PrepareProtocol) in adapters:
+            raise SpoolError(
+                f"spool {path}: this program has called sqlite3.register_adapter({kind.__name__}, ...), which changes "
+                "what every SQLite database in it stores. Register the adapter for a class of its own instead."
+            )
+
+
+def page_size_in_file(path: Path) -> int | None:
+    """
+    Return the page size that the file itself names, whatever its log says; None if it has no sound header.
+
+    Only SQLite may open the file: closing any other descriptor of it would drop SQLite's locks.
+    """
+    try:
+        with closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1", uri=True)) as connection:
+            connection.execute("PRAGMA user_version").fetchone()  # reads the header
+            return int(connection.execute("PRAGMA page_size").fetchone()[0])
+    except sqlite3.Error:
+        return None
+
+
+def _as_text(stored: bytes) -> str:
+    return stored.decode(errors="replace")
+
+
+class Patience:
+    """
+    The wait of one call for other processes, from one attempt to the next.
+
+    Attributes:
+        until: The moment of the last attempt, by the monotonic clock.
+    """
+
+    def __init__(self, until: float | None = None) -> None:
+        """Wait for `PATIENCE` seconds, but no longer than until the moment *until*, by the monotonic clock."""
+        longest = monotonic() + PATIENCE
+        self.until = longest if until is None else min(until, longest)
+        self._longest = _SHORTEST_WAIT
+
+    def wait(self) -> bool:
+        """Wait a moment; return False at once if the patience is used up."""
+        left = self.until - monotonic()
+        if left <= 0:
+            return False
+        time.sleep(min(left, random.uniform(_SHORTEST_WAIT / 2, self._longest)))  # noqa: S311 - jitter is no secret
+        self._longest = min(self._longest * 2, _LONGEST_WAIT)
+        return True
+
+
+def patiently(statement: Callable[[], T], until: float | None = None) -> T:
+    """
+    Run *statement*, again and again while it finds the spool locked; `Patience` says until when.
+
+    Raises:
+        Exception: What the statement raised, or the last refusal once the patience is used up.
+    """
+    patience: Patience | None = None
+    while True:
+        try:
+            return statement()
+        except (sqlite3.OperationalError, SpoolBusyError) as error:
+            patience = patience or Patience(until)
+            if not is_busy(error) or not patience.wait():
+                raise
+
+
+def refuse_nested(db: sqlite3.Connection, path: Path) -> None:
+    """
+    Refuse to begin a transaction inside another one.
+
+    Raises:
+        SpoolBusyError: One is open: the calling thread's, since no other may use *db* now.
+    """
+    if db.in_transaction:
+        raise SpoolBusyError(f"spool {path}: {INTERRUPTING}")
+
+
+def roll_back(db: sqlite3.Connection) -> None:
+    """End the transaction that is open on *db*, if any. A connection that was closed meanwhile has none."""
+    with suppress(sqlite3.Error):
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def wal_of(path: Path) -> Path:
+    """The write-ahead log beside the file."""
+    return path.with_name(path.name + "-wal")
+
+
+def shm_of(path: Path) -> Path:
+    """The index of the write-ahead log beside the file."""
+    return path.with_name(path.name + "-shm")
+
+
+def journal_of(path: Path) -> Path:
+    """The rollback journal beside the file; it is there only while the file is switched to WAL."""
+    return path.with_name(path.name + "-journal")
+
+
+def has_wal_reset_bug(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> bool:
+    """
+    Whether this SQLite has the WAL-reset bug (https://sqlite.org/wal.html#walresetbug).
+
+    It is in 3.7.0 to 3.51.2 but for the repaired 3.44.6 and 3.50.7. The spool is safe from it either way.
+    """
+    repaired = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
+    return version >= (3, 7, 0) and not repaired

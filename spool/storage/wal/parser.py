@@ -1,0 +1,131 @@
+"""
+The write-ahead log, read without SQLite.
+
+The format is described at https://sqlite.org/fileformat2.html#walformat; the names here are its names.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections import Counter
+from typing import NamedTuple
+
+from ..limits import PAGE_SIZE, PAGE_SIZES
+
+WAL_HEADER_SIZE = 32
+WAL_VERSION = 3007000
+FRAME_HEADER_SIZE = 24
+_MASK = (1 << 32) - 1
+_MAGIC = {b"\x37\x7f\x06\x82": "<", b"\x37\x7f\x06\x83": ">"}
+"""What a log begins with, and the order of the bytes in the words that its checksums are made of."""
+
+
+class Frame(NamedTuple):
+    """
+    A page in the log.
+
+    Attributes:
+        offset: Where the page begins.
+        number: Which page it is.
+        pages: Pages of the file after a commit that this frame ends, 0 if it ends none.
+    """
+
+    offset: int
+    number: int
+    pages: int
+
+
+class Header(NamedTuple):
+    """
+    The header of a log.
+
+    Attributes:
+        sound: Whether its checksum holds. SQLite takes a log for empty if it does not.
+        version: The version of the format.
+        page_size: Bytes of a page in each frame.
+        salt: What the frames of this log have in common.
+    """
+
+    sound: bool
+    version: int
+    page_size: int
+    salt: bytes
+
+
+def header_of(stored: bytes) -> Header:
+    """Return what the first bytes of a log say."""
+    version, page_size = (int.from_bytes(stored[at : at + 4]) for at in (4, 8))
+    return Header(_is_sound(stored) and page_size in PAGE_SIZES, version, page_size, stored[16:24])
+
+
+def read_header(log: int) -> Header:
+    """Read the header of an open log."""
+    return header_of(os.pread(log, WAL_HEADER_SIZE, 0))
+
+
+def _is_sound(stored: bytes) -> bool:
+    order = _MAGIC.get(stored[:4])
+    if order is None or len(stored) < WAL_HEADER_SIZE:
+        return False
+    words = struct.unpack(f"{order}6I", stored[:24])
+    one = two = 0
+    for first, second in zip(words[::2], words[1::2], strict=True):
+        one = (one + first + two) & _MASK
+        two = (two + second + one) & _MASK
+    return struct.unpack(">2I", stored[24:32]) == (one, two)
+
+
+def page_size_of(log: int, otherwise: int = PAGE_SIZE) -> int:
+    """
+    Return the page size of an open log.
+
+    If the header is damaged, it is the size with which the most frames have the same salt, or *otherwise*.
+    """
+    header = read_header(log)
+    if header.sound:
+        return header.page_size
+    return max((otherwise, *PAGE_SIZES), key=lambda size: _alike(_frame_headers(log, size)))
+
+
+def _alike(headers: list[bytes]) -> int:
+    """How many frames have the same salt, which is no wiped one."""
+    counts = Counter(header[8:16] for header in headers if len(set(header[8:16])) > 1)
+    most = max(counts.values(), default=0)
+    return most if most > 1 else 0
+
+
+def _frame_headers(log: int, page_size: int) -> list[bytes]:
+    frame = FRAME_HEADER_SIZE + page_size
+    return [
+        os.pread(log, FRAME_HEADER_SIZE, at) for at in range(WAL_HEADER_SIZE, os.fstat(log).st_size - frame + 1, frame)
+    ]
+
+
+def committed(log: int, page_size: int) -> list[Frame]:
+    """
+    Return the frames up to the last commit since the log was begun anew; those behind it are older, and in the file.
+
+    That a frame between them is damaged says nothing of those behind it.
+    """
+    headers = _frame_headers(log, page_size)
+    salt = _salt(read_header(log), headers)
+    commits = [index for index, header in enumerate(headers) if header[8:16] == salt and any(header[4:8])]
+    whole = headers[: commits[-1] + 1] if commits else []
+    return [
+        Frame(
+            WAL_HEADER_SIZE + index * (FRAME_HEADER_SIZE + page_size) + FRAME_HEADER_SIZE,
+            int.from_bytes(header[:4]),
+            int.from_bytes(header[4:8]) if header[8:16] == salt else 0,
+        )
+        for index, header in enumerate(whole)
+    ]
+
+
+def _salt(begin: Header, headers: list[bytes]) -> bytes:
+    """What the frames of this log have in common; if its header is damaged, they tell."""
+    if begin.sound:
+        return begin.salt
+    salts = [salt for salt in [begin.salt, *(header[8:16] for header in headers)] if len(set(salt)) > 1]  # not wiped
+    counts = Counter(salts)
+    return next((each for each in salts if counts[each] > 1), b"")

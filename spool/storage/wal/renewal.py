@@ -1,0 +1,107 @@
+"""What is done with a WAL or a wal-index that was cut short while connections were open."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ..files import alone_in, size_of, sync_folder
+from ..ownership import create
+from ..quarantine import name_aside
+from ..sqlite import shm_of, wal_of
+from .index import read_wal_index
+from .parser import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, committed, header_of
+from .rescue import COPIED_AT_ONCE, copy_whole, seen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .index import WalIndex
+
+
+def renew_wal(path: Path, page_size: int, header: bytes, *, index_was_cut: bool) -> tuple[bool, Path | None]:
+    """
+    Replace a WAL that is not what its index says of it by what is left of it.
+
+    A process that has the old one open could write to it still, by an index that no longer fits: so the new one is a
+    file of its own. That process notices it as any WAL that was replaced. No connection of this process may be open.
+
+    Args:
+        path: The spool.
+        page_size: Bytes of a page.
+        header: The header that the WAL had when it was sound.
+        index_was_cut: Whether a part of the wal-index is missing.
+
+    Returns:
+        Whether commits are missing, and where those are kept that lay behind the gap.
+    """
+    with alone_in(path.parent):
+        wal = wal_of(path)
+        if not wal.exists() or not shm_of(path).exists():
+            return False, None  # another process has renewed it; SQLite makes a new index
+        index = None if index_was_cut else read_wal_index(path)
+        needed = index.frames if index and index.backfilled < index.frames else 0
+        if index and not needed and _fits(index, wal):
+            return False, None
+        draft = wal.with_name(f".{wal.name}.renewed")
+        _copy_with_header(wal, draft, _header_for(wal, header, index))
+        intact, behind = _intact(draft, path, index.page_size if index else page_size)
+        if index and intact >= needed and _fits(index, wal):
+            draft.unlink()
+            return False, None
+        aside = name_aside(path) if behind and (needed or not index) else None
+        if aside:
+            copy_whole(path, aside)
+        if index and intact < index.backfilled:
+            intact = 0  # the file is newer than what is left
+        frame = FRAME_HEADER_SIZE + (index.page_size if index else page_size)
+        os.truncate(draft, WAL_HEADER_SIZE + intact * frame if intact else 0)
+        draft.rename(wal)
+        shm_of(path).unlink(missing_ok=True)
+        sync_folder(path.parent)
+        return bool(aside) or intact < needed, aside
+
+
+def _fits(index: WalIndex, wal: Path) -> bool:
+    """Whether every frame that the index knows of is there."""
+    with wal.open("rb") as file:
+        header = header_of(file.read(WAL_HEADER_SIZE))
+    if not index.frames:
+        return not size_of(wal) or header.sound
+    end = WAL_HEADER_SIZE + index.frames * (FRAME_HEADER_SIZE + index.page_size)
+    return header.sound and header.salt == index.salt and size_of(wal) >= end
+
+
+def _header_for(wal: Path, seen_before: bytes, index: WalIndex | None) -> bytes:
+    """The header that the frames belong to: that of the WAL, or the one it had before something wrote over it."""
+    with wal.open("rb") as file:
+        stored = file.read(WAL_HEADER_SIZE)
+    before = header_of(seen_before)
+    if not header_of(stored).sound and before.sound and (index is None or before.salt == index.salt):
+        return seen_before
+    return stored
+
+
+def _copy_with_header(wal: Path, draft: Path, header: bytes) -> None:
+    draft.unlink(missing_ok=True)
+    descriptor = create(draft)
+    with os.fdopen(descriptor, "wb") as target, wal.open("rb") as source:
+        target.write(header)
+        source.seek(len(header))
+        while part := source.read(COPIED_AT_ONCE):
+            target.write(part)
+        target.flush()
+        os.fsync(descriptor)
+
+
+def _intact(draft: Path, path: Path, page_size: int) -> tuple[int, int]:
+    """How many frames SQLite sees, and how many committed ones lie behind them."""
+    log = os.open(draft, os.O_RDONLY)
+    try:
+        frames = committed(log, page_size)
+        if not frames:
+            return 0, 0
+        intact = seen(log, frames[-1].offset + page_size, path, page_size)
+        return intact, len(frames) - intact
+    finally:
+        os.close(log)

@@ -1,0 +1,186 @@
+"""The write-ahead log as it lies on the disk, and what is done with the part that SQLite does not see."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...clock import monotonic
+from ...errors import SpoolCorruptError, SpoolVersionError
+from ..files import size_of, sync_folder
+from ..ownership import create
+from ..sqlite import wal_of
+from .parser import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, WAL_VERSION, committed, header_of, page_size_of, read_header
+
+if TYPE_CHECKING:
+    from .parser import Frame, Header
+
+COPIED_AT_ONCE = 1 << 20
+
+
+def unseen(path: Path, page_size: int) -> list[Frame]:
+    """
+    Return the committed frames of a spool's log that SQLite does not see, because something before them is damaged.
+
+    SQLite takes the first damaged frame for the end of the log, and would write over what is behind it. The caller
+    holds the write lock, so that nobody adds to the log meanwhile.
+
+    Args:
+        path: The spool.
+        page_size: Bytes of a page in it, in case the log no longer says so.
+
+    Raises:
+        OSError: There is no room for a copy of the log.
+    """
+    log = os.open(wal_of(path), os.O_RDONLY)
+    try:
+        page_size = page_size_of(log, page_size)
+        frames = committed(log, page_size)
+        return frames[seen(log, frames[-1].offset + page_size, path, page_size) :] if frames else []
+    finally:
+        os.close(log)
+
+
+def seen(log: int, end: int, path: Path, page_size: int) -> int:
+    """Return how many frames SQLite sees in a copy: it only tells when it moves them into the file."""
+    prefix = f".{path.name}.log-"
+    for left in [each for each in path.parent.iterdir() if each.name.startswith(prefix)]:
+        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed in here: the write lock keeps others out
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
+        copy = Path(folder) / "copy"
+        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA page_size = {page_size}")
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA journal_mode = WAL")
+        with wal_of(copy).open("xb") as target:
+            for at in range(0, end, COPIED_AT_ONCE):
+                target.write(os.pread(log, min(end - at, COPIED_AT_ONCE), at))
+        os.truncate(copy, max(page_size, size_of(path)))  # a log that does not suit the file would be refused
+        with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+            connection.execute("PRAGMA writable_schema = ON")  # the schema may be on pages that are not in the log
+            connection.execute("PRAGMA synchronous = OFF")
+            _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return max(0, int(frames))
+
+
+def pages_in_log(path: Path, page_size: int) -> set[int]:
+    """Return which pages are in the log."""
+    log = os.open(wal_of(path), os.O_RDONLY)
+    try:
+        return {frame.number for frame in committed(log, page_size_of(log, page_size))}
+    finally:
+        os.close(log)
+
+
+def refuse_strange(path: Path, page_size: int | None) -> None:
+    """
+    Refuse a log that SQLite would misread, before it is opened.
+
+    Args:
+        path: The spool.
+        page_size: Bytes of a page in the spool's file, None if that is not known.
+
+    Raises:
+        SpoolVersionError: The log is of a newer version of SQLite.
+        SpoolCorruptError: The log has pages of another size than the file: one of them is not this spool's.
+    """
+    header = _header(path)
+    if not header.sound:
+        return
+    if header.version != WAL_VERSION:
+        raise SpoolVersionError(
+            f"spool {path}: its write-ahead log has format {header.version}, this SQLite ({sqlite3.sqlite_version}) "
+            f"knows {WAL_VERSION}. Use the SQLite that has written it; it is left as it is."
+        )
+    if page_size not in (None, header.page_size):
+        raise SpoolCorruptError(
+            f"spool {path}: it has pages of {page_size} bytes, and its write-ahead log of {header.page_size}. "
+            "One of the two files is another spool's: keep both."
+        )
+
+
+def _header(path: Path) -> Header:
+    try:
+        with wal_of(path).open("rb") as log:
+            return read_header(log.fileno())
+    except FileNotFoundError:
+        return header_of(b"")
+
+
+def is_illegible(path: Path) -> bool:
+    """
+    Return whether there is something in the log, and its header is damaged: SQLite takes it for empty.
+
+    A log of nothing but zeros, as a power cut may leave it, holds nothing.
+    """
+    with suppress(FileNotFoundError), wal_of(path).open("rb") as log:
+        if not read_header(log.fileno()).sound:
+            return any(any(part) for part in iter(lambda: log.read(COPIED_AT_ONCE), b""))
+    return False
+
+
+def may_be_cut_off(path: Path) -> bool:
+    """
+    Whether a gap in the log may be what a power cut leaves: this machine has started since the log was last written to.
+
+    A disk writes in any order what has not been synced. So after a power cut commits may be in the log behind one that
+    is not, and with synchronous="normal" some of them were acknowledged, in the last moments before. That much was
+    never promised to survive, so nobody need be woken; it is told all the same, and what is left is kept for `salvage`.
+    With "full" it is no different: of what was synced nothing is missing after a power cut, so what is behind the gap
+    was not acknowledged. A log that has been written to since the machine started cannot have lost anything in this
+    way: then it is damaged, and what was promised may be missing.
+
+    A clock that was moved meanwhile may deceive us. Then it is told as the wrong one of two, and nothing else changes.
+    """
+    return wal_of(path).stat().st_mtime < _started_at()
+
+
+def _started_at() -> float:
+    """When this machine started, by the clock that dates files."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # goes on while the machine sleeps; Linux only
+    return time.time() - (monotonic() if clock is None else time.clock_gettime(clock))
+
+
+def rescue(path: Path, frames: list[Frame], aside: Path) -> None:
+    """
+    Move the last *frames* of a spool's log, whose header is sound, into the log of *aside*, which is made, empty.
+
+    The caller holds the write lock: nobody adds to the log or reads beyond what SQLite sees of it.
+    """
+    log = os.open(wal_of(path), os.O_RDONLY)
+    try:
+        frame = FRAME_HEADER_SIZE + read_header(log).page_size
+        parts = [(0, WAL_HEADER_SIZE), *((each.offset - FRAME_HEADER_SIZE, frame) for each in frames)]
+        _copy(log, parts, aside)
+    finally:
+        os.close(log)
+    end = frames[0].offset - FRAME_HEADER_SIZE
+    os.truncate(wal_of(path), end if end > WAL_HEADER_SIZE else 0)
+
+
+def copy_whole(path: Path, aside: Path) -> None:
+    """Copy a spool's log, byte for byte, to that of *aside*, which is made, empty."""
+    log = os.open(wal_of(path), os.O_RDONLY)
+    try:
+        size = os.fstat(log).st_size
+        _copy(log, [(at, min(COPIED_AT_ONCE, size - at)) for at in range(0, size, COPIED_AT_ONCE)], aside)
+    finally:
+        os.close(log)
+
+
+def _copy(log: int, parts: list[tuple[int, int]], aside: Path) -> None:
+    os.close(create(aside))
+    copy = create(wal_of(aside))
+    try:
+        for at, size in parts:
+            os.write(copy, os.pread(log, size, at))
+        os.fsync(copy)
+    finally:
+        os.close(copy)
+    sync_folder(aside.parent)
