@@ -42,7 +42,7 @@ __all__ = [
     "__version__",
 ]
 
-_HOMES = {"APIClient": "alignai._transport.api_client", **dict.fromkeys(("api_client", "logger", "utils"), "alignai")}
+_HOMES = {"APIClient": "alignai.api_client", **dict.fromkeys(("api_client", "logger", "utils"), "alignai")}
 
 
 def __getattr__(name: str) -> object:

@@ -44,7 +44,7 @@ def test_our_events_are_the_vendors_field_for_field(connect_server: ConnectServe
 
 NAMES = {
     "alignai": ["AlignAI", "APIClient", "api_client", "logger", "utils"],
-    "alignai._transport.api_client": ["APIClient"],
+    "alignai.api_client": ["APIClient"],
     "alignai.client": ["AlignAI"],
     "alignai.config": ["Config"],
     "alignai.constants": [
