@@ -13,10 +13,10 @@ import pytest
 
 from alignai._transport.api_client import APIClient
 from alignai.spool import Spool
-from tests.clients import PROJECT
-from tests.servers.connect import ConnectServer
-from tests.servers.raw import RawServer, Script
-from tests.uploads import KEY
+from tests.support.clients import PROJECT
+from tests.support.servers.connect import ConnectServer
+from tests.support.servers.raw import RawServer, Script
+from tests.support.uploads import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,3 +97,38 @@ def spool_path(tmp_path: Path) -> Iterator[Path]:
         found = spool.check()
         spool.close()
         assert found == []
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a spool may be."""
+    return tmp_path / "spool.db"
+
+
+@pytest.fixture
+def open_spool(path: Path) -> Iterator[Callable[..., Spool]]:
+    """Opens the spool at `path`; all are closed at the end of the test."""
+    with ExitStack() as spools:
+
+        def opened(**options: object) -> Spool:
+            spool = Spool(path, **({"project_id": "project"} | options))  # type: ignore[arg-type]
+            spools.callback(spool.close)
+            return spool
+
+        yield opened
+
+
+@pytest.fixture
+def spool(open_spool: Callable[..., Spool]) -> Spool:
+    """A new spool."""
+    return open_spool()
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    """Sets the process's umask; the old one is back at the end of the test."""
+    before = os.umask(0o022)
+    try:
+        yield os.umask
+    finally:
+        os.umask(before)

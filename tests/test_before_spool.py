@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alignai import Config, ValidationError
-from tests.clients import PROJECT, ROOT, client
-from tests.uploads import unreachable
+from tests.support.clients import PROJECT, ROOT, client
+from tests.support.uploads import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.servers.connect import ConnectServer
+    from tests.support.servers.connect import ConnectServer
 
     Hook = Callable[[dict[str, Any]], Any]
 

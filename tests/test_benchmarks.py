@@ -16,7 +16,7 @@ from benchmarks import environments, figures, report, tables, targets
 from benchmarks.plan import FULL, QUICK, Effort, plan
 from benchmarks.runner import serving
 from benchmarks.subjects import measure, recorders
-from tests.vendor import VENDOR
+from tests.support.vendor import VENDOR
 
 
 def cell(contestant: str, *values: float | None, **parameters: Any) -> figures.Result:

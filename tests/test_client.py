@@ -13,15 +13,15 @@ import pytest
 from connectrpc.code import Code
 
 from alignai import AlignAI, ClosedError, Config, FlushResult, SpoolError, ValidationError
-from tests.clients import PROJECT, client, record
-from tests.servers.connect import refuse
-from tests.uploads import KEY
+from tests.support.clients import PROJECT, client, record
+from tests.support.servers.connect import refuse
+from tests.support.uploads import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.servers.connect import ConnectServer
+    from tests.support.servers.connect import ConnectServer
 
 NOWHERE = "http://127.0.0.1:1"
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from alignai._settings import Settings, default_spool_path, resolve, spool_path_from_environment
 from alignai.config import Config
 from alignai.exception import ConfigError
-from tests.strategies import ANYTHING, UNHURRIED
+from tests.support.strategies import ANYTHING, UNHURRIED
 
 KEY = "NIUaqth_TsuIQWox-key="
 NAMES = [field.name for field in dataclasses.fields(Config)]

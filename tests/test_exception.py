@@ -12,8 +12,8 @@ import alignai
 import alignai.spool
 from alignai import AlignAI, SpoolError, SpoolFullError
 from alignai.exception import AlignAIError, APIError, ClosedError, ConfigError, shown
-from tests.clients import client
-from tests.uploads import unreachable
+from tests.support.clients import client
+from tests.support.uploads import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from tests.servers.connect import ConnectServer
+from tests.support.servers.connect import ConnectServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

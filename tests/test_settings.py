@@ -13,14 +13,14 @@ import pytest
 from alignai import AlignAI, Config, ConfigError, SpoolError, ValidationError
 from alignai._settings import default_spool_path
 from alignai.cli import app as cli
-from tests.clients import PROJECT, client
-from tests.strategies import Index
-from tests.uploads import KEY, unreachable
+from tests.support.clients import PROJECT, client
+from tests.support.strategies import Index
+from tests.support.uploads import KEY, unreachable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.servers.connect import ConnectServer
+    from tests.support.servers.connect import ConnectServer
 
 BOTH_WAYS = "spool_path.*ALIGNAI_SPOOL_PATH"
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from alignai.spool import Spool, SpoolClosedError, SpoolFullError
 from alignai.spool.group_commit import MOST, GroupCommit
-from tests.spool.look import payloads
-from tests.spool.processes import process, run
-from tests.waiting import wait_until
+from tests.support.processes import process, run
+from tests.support.spool_file import payloads
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from alignai.spool import Spool, SpoolError
-from tests.interrupts import TimeLimitError, interrupt
-from tests.spool.look import payloads
-from tests.waiting import wait_until
+from tests.support.interrupts import TimeLimitError, interrupt
+from tests.support.spool_file import payloads
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Lease, SpoolError
-from tests.spool.processes import process, run
-from tests.waiting import wait_until
+from tests.support.processes import process, run
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ from alignai.cli.app import main
 from alignai.cli.output import inspect
 from alignai.spool import Lease
 from alignai.spool.lease import is_held
-from tests.spool.processes import process, run
-from tests.waiting import wait_until
+from tests.support.processes import process, run
+from tests.support.waiting import wait_until
 
 NOBODY = 65534
 

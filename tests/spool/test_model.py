@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from alignai.spool import Spool
 from alignai.spool.ledger import transitions as ledger
-from tests.spool.look import ask
+from tests.support.spool_file import ask
 
 if TYPE_CHECKING:
     from alignai.spool import Batch

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from alignai.spool import Lease, Spool, SpoolError
-from tests.campaign.clock import YEAR, movable
-from tests.spool.look import wal
 from tests.spool.test_model import SpoolModel
+from tests.support.movable_clock import YEAR, movable
+from tests.support.spool_file import wal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

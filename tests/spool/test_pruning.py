@@ -11,7 +11,7 @@ from alignai.spool import Spool
 from alignai.spool.ledger import queries
 from alignai.spool.ledger import transitions as ledger
 from alignai.spool.salvage.rebuild import salvage
-from tests.spool.look import ask, on_disk, payloads, wal
+from tests.support.spool_file import ask, on_disk, payloads, wal
 
 if TYPE_CHECKING:
     import sqlite3

@@ -10,10 +10,10 @@ import pytest
 
 from alignai.spool import Spool, SpoolCorruptError
 from alignai.spool.ledger.selection import STATES
-from tests.campaign.clock import movable
-from tests.spool.look import ask, on_disk, payloads, wal
-from tests.spool.processes import process
 from tests.spool.test_requeue import drained, figures, reject_next, rejected
+from tests.support.movable_clock import movable
+from tests.support.processes import process
+from tests.support.spool_file import ask, on_disk, payloads, wal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

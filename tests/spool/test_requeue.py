@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolBusyError, SpoolFullError
-from tests.campaign.clock import movable
-from tests.spool.look import ask, on_disk, payloads, shm, wal
-from tests.spool.processes import process, run
+from tests.support.movable_clock import movable
+from tests.support.processes import process, run
+from tests.support.spool_file import ask, on_disk, payloads, shm, wal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,65 @@
+"""A call that is interrupted at any line of the sender leaves no thread, no lock and no event behind."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import alignai
+from tests.delivery.test_sender import threads
+from tests.support.clients import client, record
+from tests.support.interrupts import Interrupter, TimeLimitError
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from alignai import AlignAI
+    from tests.support.servers.connect import ConnectServer
+
+DELIVERY = ("sharing", "users", "sender", "threads", "maintenance", "background", "exclusive")
+FILES = ("client", "_recorder", *(f"_delivery/{each}" for each in DELIVERY))
+SENDER = tuple(str(Path(alignai.__file__).parent / f"{name}.py") for name in FILES)
+EVERY = 6
+"""Of so many lines one is interrupted, another in each run of the loop below."""
+
+
+def interrupted(call: str, url: str, spool_path: Path, at: int) -> tuple[str, list[str], AlignAI | None]:
+    """Where a call was interrupted, what had been recorded, and the client if there is one."""
+    sdk, ids = None, []
+    if call != "construct":
+        sdk = client(url, spool_path)
+        ids = record(sdk, 2)
+    interrupter = Interrupter(at, inside=SENDER)
+    try:
+        with interrupter:
+            if sdk is None:
+                sdk = client(url, spool_path)
+            else:
+                {"event": lambda: record(sdk, 1), "flush": sdk.flush, "close": sdk.close}[call]()
+    except TimeLimitError as error:
+        error.__traceback__ = None
+    return interrupter.where, ids, sdk
+
+
+@pytest.mark.parametrize("call", ["construct", "event", "flush", "close"])
+def test_an_interrupted_call_leaves_nothing_behind(connect_server: ConnectServer, tmp_path: Path, call: str) -> None:
+    for at in range(1, 10_000, 1 if call == "event" else EVERY):
+        spool_path = tmp_path / f"{at}.db"
+        where, ids, sdk = interrupted(call, connect_server.url, spool_path, at)
+        if sdk and call in {"event", "flush"}:
+            ids += record(sdk, 1)
+            assert sdk.flush(), where
+            sdk.close()
+        del sdk
+        gc.collect()
+        wait_until(lambda: not threads())
+        with client(connect_server.url, spool_path) as other:
+            ids += record(other, 1)
+            assert other.flush(), where
+        wait_until(lambda: not threads())
+        assert set(ids) <= set(connect_server.ids()), where
+        if not where:
+            return
+    pytest.fail("the call has no end")

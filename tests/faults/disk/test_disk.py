@@ -1,0 +1,20 @@
+"""The short form of the campaign's point "disk": every way of failing that this machine lets us try, once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.disk import scenario as disk
+from tests.faults.scenario import Run
+
+
+@pytest.mark.parametrize("number", range(len(disk.FAILURES)), ids=disk.FAILURES)
+def test_what_was_acknowledged_arrives_whatever_the_disk_does(number: int) -> None:
+    way, (_, cannot) = list(disk.FAILURES.items())[number]
+    if why := cannot():
+        pytest.skip(why)
+    run = Run("disk", seed=1, seconds=0, only=number)
+    disk.run(run)
+
+    assert run.figures[way] == 1
+    assert run.figures["acknowledged"] >= 20

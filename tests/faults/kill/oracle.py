@@ -1,0 +1,172 @@
+"""
+The oracle: what workers acknowledged, what the server received and what the spool holds must be one story.
+
+acknowledged ⊆ received or rejected or dropped ⊆ recorded; payloads equal; in order; repeats only under the same request
+id; and what was rejected arrives, requeued, once the server takes it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.kill.worker import POISON, content
+from tests.support.clients import PROJECT, client, record
+from tests.support.spool_file import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from tests.faults.kill.worker import Orders
+    from tests.faults.scenario import Trial
+    from tests.support.servers.connect import ConnectServer
+
+
+@dataclass
+class Story:
+    """What the workers say that they did."""
+
+    begun: dict[str, Orders] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    died: list[str] = field(default_factory=list)
+    commands: set[str] = field(default_factory=set)
+
+    def tell(self, orders: Orders, lines: Iterable[str]) -> None:
+        """Add what one worker has written down."""
+        self.commands.update(command.split()[0] for command in orders.commands)
+        for line in lines:
+            what, _, rest = line.strip().partition(" ")
+            if what == "begun":
+                self.begun[rest] = orders
+            else:
+                {"done": self.done, "refused": self.refused, "died": self.died}[what].append(rest)
+
+
+def conserved(trial: Trial, story: Story, server: ConnectServer, spool_path: Path, **config: Any) -> int:
+    """
+    See, now that all is calm, that the pipeline moves again and that nothing was lost, made up, changed or mixed up.
+
+    Returns:
+        How many events there were.
+    """
+    with client(server.url, spool_path, **config) as sdk:
+        trial.check("the pipeline moves again", holds=bool(sdk.flush(60)))
+        (last,) = record(sdk, 1)
+        trial.check("the pipeline goes on moving", holds=bool(sdk.flush(60)))
+        stats = sdk.stats()
+        trial.check("the spool is sound", holds=sdk._spool.check() == [])
+        newest = sdk._spool.last_seq()
+    received = [event for event in server.events() if event["id"] != last]
+    rejected = [json.loads(payload) for (payload,) in ask(spool_path, "SELECT payload FROM rejected ORDER BY seq")]
+    trial.check("the last event arrives", holds=len(server.events()) > len(received))
+    _nothing_lost(trial, story, received, rejected, stats.dropped)
+    _nothing_changed(trial, story, received, rejected)
+    _in_order(trial, story, received)
+    _as_stored(trial, received, ask(spool_path, "SELECT payload FROM events WHERE payload <> x'' ORDER BY seq"))
+    _once(trial, server)
+    arrived = len({event["id"] for event in received}) + 1
+    ends = (stats.pending, stats.in_flight, stats.rejected, stats.sent)
+    expected = (0, 0, len(rejected), arrived)
+    trial.check(f"the spool's figures are {expected}, not {ends}", holds=ends == expected)
+    kinds = arrived + len(rejected) + stats.dropped
+    holds = kinds <= newest if "requeue" in story.commands else kinds == newest
+    trial.check(f"each of {newest} rows is an event of its own, or requeued, not {kinds}", holds=holds)
+    _cured(trial, server, spool_path, [event["id"] for event in rejected], config)
+    return newest
+
+
+def _cured(trial: Trial, server: ConnectServer, spool_path: Path, rejected: list[str], config: dict[str, Any]) -> None:
+    """What was rejected arrives after all, once and in its order."""
+    server.respond = None
+    before = len(server.ids())
+    with client(server.url, spool_path, **config) as sdk:
+        done = sdk._spool.requeue()
+        trial.check(
+            f"all {len(rejected)} are requeued, not {done}", holds=(done.requeued, done.damaged) == (len(rejected), 0)
+        )
+        trial.check("what is requeued is sent", holds=bool(sdk.flush(60)))
+        stats = sdk.stats()
+        trial.check("the spool is sound after requeueing", holds=sdk._spool.check() == [])
+    trial.check("what is requeued arrives in its order", holds=server.ids()[before:] == rejected)
+    trial.check("nothing is rejected any more", holds=(stats.rejected, stats.pending) == (0, 0))
+
+
+def _once(trial: Trial, server: ConnectServer) -> None:
+    """What was taken once comes again under the same request id, or the server could not know it."""
+    first: dict[str, str] = {}
+    for request in server.requests:
+        for event_id in request.ids if request.taken else ():
+            same = first.setdefault(event_id, request.request_id) == request.request_id
+            trial.check(f"{event_id} comes again under the same request id", holds=same)
+
+
+def _nothing_lost(
+    trial: Trial, story: Story, received: list[dict[str, Any]], rejected: list[dict[str, Any]], dropped: int
+) -> None:
+    """What does not arrive has been purged, and is counted: that and no more."""
+    arrived = {event["id"] for event in received}
+    kept = {event["id"] for event in rejected}
+    lost = [each for each in story.done if each not in arrived and each not in kept]
+    most = dropped if "purge" in story.commands else 0
+    trial.check(f"what is acknowledged arrives or is purged, {len(lost)} lost: {lost[:3]}", holds=len(lost) <= most)
+    unsaid = story.begun.keys() - {*story.done, *story.refused} - arrived - kept
+    trial.check(f"{dropped} were dropped of {len(lost)} lost", holds=dropped <= len(lost) + len(unsaid))
+    made_up = (arrived | kept) - story.begun.keys()
+    trial.check(f"what arrives was recorded, not made up: {sorted(made_up)[:3]}", holds=not made_up)
+    undead = (arrived | kept) & set(story.refused)
+    trial.check(f"what raised is not there: {sorted(undead)[:3]}", holds=not undead)
+    trial.check("an event is either received or rejected", holds=not arrived & kept)
+
+
+def _nothing_changed(
+    trial: Trial, story: Story, received: list[dict[str, Any]], rejected: list[dict[str, Any]]
+) -> None:
+    for event in received + rejected:
+        orders = story.begun[event["id"]]
+        session, _, number = event["id"].rpartition("-")
+        text = content(event["id"], orders.largest, orders.poison)
+        message = {
+            "sessionId": session,
+            "messageIndexHint": int(number),
+            "messageRole": "ROLE_USER",
+            "messageContent": text,
+        }
+        envelope = (event["projectId"], event["type"], event["properties"])
+        trial.check(
+            f"{event['id']} arrives as it was recorded",
+            holds=envelope == (PROJECT, "message_create", {"messageProperties": message}),
+        )
+        poisonous = text.startswith(POISON)
+        trial.check(f"{event['id']} is rejected for a reason", holds=poisonous == (event in rejected))
+
+
+def _in_order(trial: Trial, story: Story, received: list[dict[str, Any]]) -> None:
+    """Each thread's events come in the order in which it recorded them, the first time that they come."""
+    newest: dict[str, int] = {}
+    for event_id in dict.fromkeys(event["id"] for event in received):
+        thread, _, number = event_id.rpartition("-")
+        trial.check(f"{event_id} comes in order", holds=newest.get(thread, 0) < int(number))
+        newest[thread] = int(number)
+
+
+def _as_stored(trial: Trial, received: list[dict[str, Any]], rows: list[tuple[bytes]]) -> None:
+    """What is still in the spool is, byte for byte and in its order, what was received."""
+    stored = {event["id"]: event for (payload,) in rows for event in [json.loads(payload)]}
+    first: dict[str, dict[str, Any]] = {}
+    for event in received:
+        trial.check(f"a repeat of {event['id']} is the same", holds=first.setdefault(event["id"], event) == event)
+    order = [event_id for event_id in first if event_id in stored]
+    trial.check(
+        "events arrive in the order of their commits", holds=order == [each for each in stored if each in first]
+    )
+    for event_id in order:
+        trial.check(f"{event_id} arrives as it was stored", holds=_timed(stored[event_id]) == _timed(first[event_id]))
+
+
+def _timed(event: dict[str, Any]) -> dict[str, Any]:
+    """The event with its time as a time: a server may write the same one shorter."""
+    return event | {"createTime": datetime.fromisoformat(event["createTime"])}

@@ -1,0 +1,195 @@
+"""
+Network: whatever the way to the server does, what was acknowledged arrives, in order, and the key goes nowhere else.
+
+A trial is one worker process with a real `AlignAI`, and a socket server that meets it with every fault of
+`Weather` drawn at random: plain or over TLS, directly or through a proxy, with a resolver that works or fails at
+times, by two addresses the first of which is mute, past something that objects to compressed bodies or to kept
+connections. The worker records and flushes through some spells of bad weather and some of no server at all. Then the
+weather is good, and what the server has stored is held against what the worker has acknowledged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import ssl
+import subprocess
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alignai.spool import Spool
+from tests.faults.network.delivery import checksum
+from tests.faults.network.habits import MUTE_ADDRESS, Objection, mute_port
+from tests.faults.network.weather import Weather
+from tests.faults.network.worker import SCRIPT, Told, content, recording
+from tests.support.clients import PROJECT
+from tests.support.servers.raw import OK, RawServer, answer
+from tests.support.uploads import KEY, SOON
+from tests.support.waiting import PATIENCE
+
+if TYPE_CHECKING:
+    import random
+
+    from tests.faults.network.delivery import Delivery
+    from tests.faults.scenario import Run, Trial
+
+FAILING_RESOLVER = """
+import random, socket
+real, rng = socket.getaddrinfo, random.Random(1)
+def resolve(*args, **kwargs):
+    if rng.random() < 0.3:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    return real(*args, **kwargs)
+socket.getaddrinfo = resolve
+"""
+"""No test can make the machine's own resolver fail."""
+
+
+WAYS = ("plain", "plain", "proxy", "resolver", "mute address", *(["tls"] if shutil.which("openssl") else []))
+
+
+def run(run: Run) -> None:
+    """Send through bad weather until the time is used up."""
+    for trial in run.trials():
+        with tempfile.TemporaryDirectory() as folder, RawServer(answer(OK)) as elsewhere:
+            way = trial.rng.choice(WAYS)
+            tls = certificates(folder) if way == "tls" else None
+            objection = Objection.drawn(trial.rng)
+            weather = Weather(trial.seed, elsewhere.url + "/stolen", tls, objection)
+            with RawServer(weather.serve, reads=False) as server:
+                one_trial(run, trial, Path(folder), weather, server, way)
+            trial.check("the key goes to no other server", holds=elsewhere.connections == 0)
+            run.count(**{way: 1}, faults=sum(weather.met.values()))
+
+
+def one_trial(run: Run, trial: Trial, folder: Path, weather: Weather, server: RawServer, way: str) -> None:
+    """Some spells of bad weather for one worker, a good one, and the reckoning."""
+    log, spool_path = folder / "log", folder / "spool.db"
+    config = _config(trial.rng, way)
+    if weather.objection:  # each second request may have to wait for its turn
+        config |= {"flush_batch_size": 50, "max_batch_bytes": 1 << 20}
+    with contextlib.ExitStack() as stack:
+        url, script, env = _way(way, server, folder, stack)
+        sink = stack.enter_context(log.open("w"))
+        worker = stack.enter_context(recording(url, spool_path, sink, script=script, env=env, **config))
+        acknowledged: list[str] = []
+        for _ in range(trial.rng.randint(1, 3)):
+            acknowledged += spell(trial, worker, weather, server, first=len(acknowledged) + 1)
+        weather.roughness, weather.too_large = 0.0, False
+        arrived(trial, worker)
+        figures = worker.tell("stats")
+        expected = {"pending": 0, "in_flight": 0, "sent": len(acknowledged), "rejected": 0, "dropped": 0}
+        trial.check(f"the worker says so: {figures}", holds=figures == expected)
+        trial.check("the worker ends well", holds=worker.end() == 0)
+    delivered(trial, acknowledged, weather.taken)
+    said = log.read_text()
+    trial.check(f"no error is logged, and no key: {said}", holds="ERROR" not in said and KEY not in said)
+    sound(trial, spool_path)
+    run.count(events=len(acknowledged), requests=len(weather.taken))
+    run.count(repeats=len(weather.taken) - len({delivery.request_id for delivery in weather.taken}))
+
+
+def spell(trial: Trial, worker: Told, weather: Weather, server: RawServer, first: int) -> list[str]:
+    """Bad weather, or no server, while the worker records and flushes; what it has recorded."""
+    rng = trial.rng
+    weather.roughness = rng.choice([0.2, 0.6, 1.0])
+    weather.too_large = rng.random() < 0.15
+    ids: list[str] = []
+    with contextlib.ExitStack() as absence:
+        if rng.random() < 0.2:
+            server.stop()
+            absence.callback(server.start)
+        for _ in range(rng.randint(2, 8)):
+            ids += worker.tell("record", first + len(ids), rng.choice([0, 1, 10, 60]))
+            patience = rng.choice([0, 0.02, 0.1, 0.5])
+            _, took = worker.tell("flush", patience)
+            trial.check(f"flush({patience}) keeps its deadline, not {took:.1f} s", holds=took < patience + SOON)
+    return ids
+
+
+def arrived(trial: Trial, worker: Told) -> None:
+    """See that in good weather all arrives."""
+    end = time.monotonic() + 3 * PATIENCE
+    while remaining := worker.tell("flush", 1)[0]:
+        trial.check(f"in good weather all arrives, not all but {remaining}", holds=time.monotonic() < end)
+
+
+def delivered(trial: Trial, acknowledged: list[str], taken: list[Delivery]) -> None:
+    """Hold what was stored against what was acknowledged."""
+    first: dict[str, Delivery] = {}
+    batches: dict[str, Delivery] = {}
+    arrivals: list[str] = []
+    for delivery in taken:
+        trial.check("the key is what the worker was given", holds=delivery.key == f"Bearer {KEY}")
+        same = batches.setdefault(delivery.request_id, delivery)
+        trial.check("a request that comes again is the same request", holds=same == delivery)
+        for event_id, said in delivery.events:
+            known = first.setdefault(event_id, delivery)
+            trial.check(f"event {event_id} comes under one request id", holds=known.request_id == delivery.request_id)
+            if known is delivery:
+                arrivals.append(event_id)
+                trial.check(f"event {event_id} says what was recorded", holds=said == _said(event_id))
+    missing = [event_id for event_id in acknowledged if event_id not in first]
+    trial.check(f"all that was acknowledged arrives, not without {missing}", holds=not missing)
+    trial.check("it arrives in order, and nothing else does", holds=arrivals == acknowledged)
+
+
+def sound(trial: Trial, spool_path: Path) -> None:
+    """See that the spool is in order."""
+    spool = Spool(spool_path, project_id=PROJECT)
+    found = spool.check()
+    spool.close()
+    trial.check(f"the spool is sound: {found}", holds=found == [])
+
+
+@cache
+def _said(event_id: str) -> int:
+    return checksum(content(int(event_id)))
+
+
+def _config(rng: random.Random, way: str) -> dict[str, Any]:
+    return {
+        "flush_interval_ms": rng.choice([1, 50, 500]),
+        "flush_batch_size": rng.choice([1, 10, 50]),
+        "max_batch_bytes": rng.choice([2000, 1 << 20]),
+        # Time for the second of two addresses, whose turn comes after a quarter of a second.
+        "request_timeout_seconds": 1 if way == "mute address" else rng.choice([0.2, 0.5]),
+        "synchronous": rng.choice(["normal", "full"]),
+        "sent_retention_seconds": rng.choice([0, 3600]),
+    }
+
+
+def _way(way: str, server: RawServer, folder: Path, stack: contextlib.ExitStack) -> tuple[str, str, dict[str, str]]:
+    """The address that the worker is given, its script and what more is in its environment."""
+    direct = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+    if way == "tls":
+        return server.url.replace("http:", "https:"), SCRIPT, direct | {"REQUESTS_CA_BUNDLE": str(folder / "one.pem")}
+    if way == "proxy":
+        proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY"), server.url)
+        return "http://ingestion.invalid", SCRIPT, {"NO_PROXY": "", "no_proxy": "", **proxy}
+    if way == "mute address":
+        mute = {"MUTE_PORT": str(stack.enter_context(mute_port()))}
+        return f"http://localhost:{server.port}", MUTE_ADDRESS + SCRIPT, direct | mute
+    if way == "resolver":
+        return f"http://localhost:{server.port}", FAILING_RESOLVER + SCRIPT, direct
+    return server.url, SCRIPT, direct
+
+
+def certificates(folder: str) -> tuple[ssl.SSLContext, ssl.SSLContext] | None:
+    """A server's certificate that the worker trusts and one that it does not; None without a program to make them."""
+    openssl = shutil.which("openssl")
+    return (_certified(openssl, folder, "one"), _certified(openssl, folder, "other")) if openssl else None
+
+
+def _certified(openssl: str, folder: str, name: str) -> ssl.SSLContext:
+    key, certificate = f"{folder}/{name}.key", f"{folder}/{name}.pem"
+    made = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", certificate]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    usage = ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
+    subprocess.run([openssl, *made, *names, *usage], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context

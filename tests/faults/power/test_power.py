@@ -1,0 +1,36 @@
+"""The power is cut: the short form, and that the oracle would see what is lost."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.faults.power.recording import cannot_record
+from tests.faults.power.scenario import cut_often, in_memory
+from tests.faults.scenario import Run, Trial
+
+pytestmark = pytest.mark.skipif(bool(cannot_record()), reason=cannot_record())
+
+
+def cut(synchronous: str, cuts: int, seed: int, promised: str = "") -> Run:
+    run = Run("power", seed, 0)
+    with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
+        trial = Trial(f"{seed}/power/0", random.Random(seed))
+        cut_often(run, trial, Path(folder).resolve(), synchronous, cuts, promised)
+    return run
+
+
+@pytest.mark.parametrize("synchronous", ["normal", "full"])
+def test_what_was_promised_is_there_after_a_cut_at_any_moment(synchronous: str) -> None:
+    run = cut(synchronous, 100, 1)
+    assert run.figures["cuts"] == 100
+    assert run.figures["syncs"] > 20
+    assert run.figures["writes"] > 200
+
+
+def test_a_spool_that_is_not_full_would_be_found_to_lose_the_newest() -> None:
+    with pytest.raises(AssertionError, match=r"row \d+ is there|request id|outcome"):
+        cut("normal", 100, 1, promised="full")

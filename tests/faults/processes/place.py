@@ -1,0 +1,58 @@
+"""Where a trial of the processes happens: its server, its folder, and how a process is started and seen to end."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.faults.kill.worker import Orders
+from tests.support.clients import worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.faults.scenario import Trial
+    from tests.support.servers.connect import ConnectServer
+
+LIFE = "from tests.faults.processes.worker import main; main()"
+RECORDER = "from tests.faults.kill.worker import main; main()"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial happens."""
+
+    trial: Trial
+    server: ConnectServer
+    folder: Path
+    config: dict[str, Any]
+
+    @property
+    def spool_path(self) -> Path:
+        return self.folder / "spool.db"
+
+    def orders(self, name: str, **orders: Any) -> Orders:
+        """Orders for a process; all write to one log."""
+        return Orders(name, str(self.folder / "log"), **{"config": self.config, **orders})
+
+    def lives(self, life: str, argument: str = "", script: str = LIFE) -> None:
+        """A process lives its life to the end, without an error."""
+        with self.worker(script, life, self.orders("parent").encoded(), argument) as process:
+            self.ended(process)
+
+    def worker(self, script: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a process."""
+        return worker(script, self.server.url, self.spool_path, *arguments, stderr=subprocess.PIPE)
+
+    def ended(self, process: subprocess.Popen[str], *codes: int, logs: tuple[str, ...] = ()) -> None:
+        """See that a process ends as it should, and has no error to log but what it may."""
+        try:
+            _, logged = process.communicate(timeout=90)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            self.trial.fail(f"{process.args} hangs: {process.communicate()}")
+        well = process.returncode in (codes or (0,))
+        self.trial.check(f"{process.args[3:]} ends well: {process.returncode}, {logged}", holds=well)
+        clean = not any(word in logged for word in {"ERROR", "Traceback", "Exception ignored"}.difference(logs))
+        self.trial.check(f"{process.args[3:]} logs no error: {logged}", holds=clean)

@@ -1,0 +1,124 @@
+"""The life of a worker whose disk fails: what it was told, compared with what a server has received."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+
+from alignai.spool import SpoolError
+from alignai.spool.salvage.rebuild import salvage
+from tests.faults.orders import Worker
+from tests.support.clients import PROJECT
+from tests.support.spool_file import payloads
+from tests.support.uploads import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.faults.scenario import Trial
+    from tests.support.servers.connect import ConnectServer
+
+NAME = "spool.db"
+
+
+class Life:
+    """A worker, its disk, and what it was told."""
+
+    def __init__(self, trial: Trial, folder: Path, server: ConnectServer) -> None:
+        self.trial = trial
+        self.rng = trial.rng
+        self.folder = folder
+        self.server = server
+        self.done: list[str] = []
+        self.refused: list[list[str]] = []
+        self.given_up: set[str] = set()
+        self.failed_calls = 0
+        self.refused_and_sent = 0
+
+    def environment(self, spool: Path) -> dict[str, str]:
+        """All that the SDK wants to know."""
+        ours = {"PROJECT_ID": PROJECT, "API_KEY": KEY, "HOST": self.server.url, "SPOOL_PATH": str(spool)}
+        return {**os.environ, **{f"ALIGNAI_{name}": value for name, value in ours.items()}}
+
+    @contextmanager
+    def worker(
+        self, spool: Path, environment: dict[str, str] | None = None, before: tuple[str, ...] = (), **config: Any
+    ) -> Iterator[Worker]:
+        """One that records into this spool."""
+        config = {"synchronous": self.rng.choice(["normal", "full"]), **config}
+        with (self.folder / "log").open("ab") as log:
+            env = {**self.environment(spool), **(environment or {})}
+            with Worker.started("sdk_worker", before, env=env, stderr=log) as worker:
+                self.check("it opens", worker.does(self.trial, "open", **config) == {})
+                yield worker
+
+    def check(self, what: str, holds: bool) -> None:
+        self.trial.check(what, holds=holds)
+
+    def record(self, worker: Worker, count: int, size: int = 500) -> int:
+        """Record so many events; how many were acknowledged."""
+        return self.recorded(worker.does(self.trial, "record", count=count, size=size))
+
+    def recorded(self, said: dict[str, Any]) -> int:
+        """Take down what the calls returned; how many events were acknowledged."""
+        self.done += said["done"]
+        self.refused += said["refused"]
+        for kind, message in said["refused"]:
+            self.check(f"an error says what to do: {kind}: {message}", " - " in message and NAME in message)
+        return len(said["done"])
+
+    def works(self, worker: Worker) -> None:
+        """See that all is well again: what is recorded is taken, and uploaded."""
+        self.check("once the disk works, events are recorded", self.record(worker, 20) == 20)
+        self.uploads(worker)
+
+    def uploads(self, worker: Worker) -> None:
+        """See that everything is uploaded."""
+        said = worker.does(self.trial, "flush", seconds=30)
+        self.check(f"everything is uploaded: {said}", said == {"remaining": 0, "rejected": 0})
+
+    def ends(self, worker: Worker) -> None:
+        """See that it works, then close."""
+        self.works(worker)
+        worker.does(self.trial, "close")
+
+    def judge(self, way: str) -> None:
+        """Compare what was promised with what was received."""
+        received = set(self.server.ids())
+        lost = set(self.done) - received - self.given_up
+        for aside in (self.folder / "disk").glob("*.corrupt-*"):
+            if aside.suffix[-4:] not in ("-wal", "nal") and lost:
+                self.check("what is set aside is logged", aside.name in self.in_log())
+                lost -= self.salvaged(aside)
+        self.check(f"{way}: {len(lost)} of {len(self.done)} acknowledged events are lost", not lost)
+        made_up = received - set(self.done)
+        # What a failing sync has written may come to light when the log is read again.
+        self.check(f"{way}: {len(made_up)} events were refused and sent all the same", way == "errors" or not made_up)
+        self.refused_and_sent = len(made_up)
+
+    def salvaged(self, aside: Path) -> set[str]:
+        """What can be read out of a file that was set aside."""
+        new = self.folder / f"new-{aside.name}"
+        try:
+            salvage(aside, new, PROJECT)
+        except SpoolError:
+            return set()
+        return {json.loads(each)["id"] for each in payloads(new) if each}
+
+    def holds_back(self, *, yes: bool) -> None:
+        """Let the server take nothing, so that the spool fills up; or everything again."""
+
+        def refuse(_: object) -> None:
+            raise ConnectError(Code.UNAVAILABLE, "not now")
+
+        self.server.respond = refuse if yes else None
+
+    def in_log(self) -> str:
+        """What the worker has logged."""
+        return (self.folder / "log").read_text()

@@ -1,0 +1,74 @@
+"""A file beside another spool's log: what one of them says of its events is not believed of the other's."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from alignai.spool.salvage.rebuild import salvage
+from tests.support.processes import process
+from tests.support.spool_file import payloads, wal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BEGIN = """
+s = spool()
+def record(name, count):
+    for number in range(count): s.append(b'%s %d' % (name, number))
+def send(most):
+    batch = s.next_batch(most, 1 << 20)
+    s.mark_sent(batch)
+"""
+WAITING = BEGIN + "record(b'waiting', 60)\ns._upkeep.finish()\nsay('done')\nhear()"
+# The log says nothing of the spool but that its batches are pruned: what else they changed is in the file.
+PRUNED = (
+    BEGIN
+    + """
+record(b'theirs', 60)
+send(50)
+s._upkeep.finish()
+s._access.links().restart_log()
+s._upkeep._retention = 0
+s.upkeep()
+say('done')
+hear()
+"""
+)
+
+
+def killed(script: str, path: Path) -> None:
+    """A spool as a process leaves it that is killed."""
+    with process(script, path) as writer:
+        assert writer.hear() == "done"
+        writer.kill()
+
+
+def unsent(path: Path) -> list[bytes]:
+    return [each for each in payloads(path) if each]
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    return tmp_path / "new.db"
+
+
+def test_no_event_is_left_out_because_another_spools_log_says_that_it_was_sent(
+    path: Path, new: Path, tmp_path: Path
+) -> None:
+    killed(WAITING, path)
+    killed(PRUNED, tmp_path / "other.db")
+    shutil.copy(wal(tmp_path / "other.db"), wal(path))
+    salvage(path, new, "project")
+
+    assert {b"waiting %d" % number for number in range(60)} <= set(unsent(new))
+
+
+def test_a_spools_own_log_is_believed_though_it_only_says_that_batches_are_pruned(path: Path, new: Path) -> None:
+    killed(PRUNED, path)
+    salvaged = salvage(path, new)
+
+    assert unsent(new) == [b"theirs %d" % number for number in range(50, 60)]
+    assert salvaged.complete

@@ -1,0 +1,75 @@
+"""What a power cut or a death leaves half done is finished or undone by the next that opens the spool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from alignai.spool import SpoolError
+from alignai.spool.storage import connections as links
+from alignai.spool.storage.sqlite import journal_of
+from tests.support.processes import run
+from tests.support.spool_file import wal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from alignai.spool import Spool
+
+CUT_SHORT = """
+import sqlite3
+db = sqlite3.connect(PATH, isolation_level=None)
+db.execute('PRAGMA cache_size = 1')
+db.execute('BEGIN')
+db.execute('CREATE TABLE half (done)')
+db.execute('INSERT INTO half VALUES (randomblob(100000))')
+os._exit(0)
+"""
+
+DIES = "spool().append(b'event'); os._exit(0)"
+
+
+def test_a_file_that_was_being_made_when_the_power_failed_is_made_anew(
+    path: Path, open_spool: Callable[..., Spool]
+) -> None:
+    run(CUT_SHORT, path)
+    assert journal_of(path).exists()
+    assert path.stat().st_size > 0
+    spool = open_spool()
+    assert spool.append(b"event") == 1
+    assert [*spool.notices()] == spool.check() == []
+
+
+@pytest.fixture
+def syncs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    seen: list[Path] = []
+    monkeypatch.setattr(links, "sync_wal", seen.append)
+    return seen
+
+
+def test_what_a_dead_process_has_not_synced_is_synced_by_the_next(
+    path: Path, open_spool: Callable[..., Spool], syncs: list[Path]
+) -> None:
+    run(DIES, path)
+    spool = open_spool()
+    spool.upkeep()
+    spool.upkeep()
+    assert syncs == [wal(path)]
+
+
+def test_a_sync_that_failed_is_tried_again(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool.append(b"event")
+    tries: list[Path] = []
+
+    def sync(log: Path) -> None:
+        tries.append(log)
+        if len(tries) == 1:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(links, "sync_wal", sync)
+    with pytest.raises(SpoolError, match="Input/output error"):
+        spool.upkeep()
+    spool.upkeep()
+    assert len(tries) == 2

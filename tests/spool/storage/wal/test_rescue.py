@@ -1,0 +1,240 @@
+"""A damaged log is noticed: SQLite takes its first damaged frame for its end, and would write over the rest."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from alignai.spool import Spool, SpoolCorruptError
+from alignai.spool.salvage.rebuild import salvage
+from alignai.spool.storage.wal.parser import committed
+from alignai.spool.storage.wal.rescue import unseen
+from tests.support.processes import process
+from tests.support.spool_file import ask, payloads, wal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FRAME = 4096 + 24
+EVENTS = [b"event %d" % number for number in range(100)]
+MUCH = 1 << 20
+
+
+@pytest.fixture
+def killed(path: Path) -> Path:
+    """A spool whose events are all in the log, behind a checkpoint or not, left by a process that was killed."""
+    script = "s = spool()\ns._upkeep.finish()\nfor i in range(100): s.append(b'event %d' % i)\nsay('open')\nhear()"
+    with process(script, path) as writer:
+        writer.hear()
+        writer.kill()
+    return path
+
+
+def frames(path: Path) -> int:
+    log = os.open(wal(path), os.O_RDONLY)
+    try:
+        return len(committed(log, 4096))
+    finally:
+        os.close(log)
+
+
+def overwrite(path: Path, frame: int, content: bytes = b"\xa5" * 100) -> None:
+    with wal(path).open("r+b") as file:
+        file.seek(32 + frame * FRAME + 2000)
+        file.write(content)
+
+
+def aside(path: Path) -> list[Path]:
+    return sorted(each for each in path.parent.glob("*.corrupt-*") if not each.name.endswith("-wal"))
+
+
+def test_what_sqlite_does_not_see_behind_a_damaged_frame_is_set_aside_and_can_be_salvaged(
+    killed: Path, open_spool: Callable[..., Spool]
+) -> None:
+    overwrite(killed, frames(killed) - 40)
+    spool = open_spool()
+    spool.append(b"new")
+
+    (notice,) = spool.notices()
+    (kept,) = aside(killed)
+    assert "write-ahead log" in notice
+    assert f"salvage {kept} NEW --project-id project" in notice
+    assert 0 < len(payloads(killed)) < 100
+    salvage(kept, killed.with_name("saved.db"), "project")
+    saved = [each for each in payloads(killed.with_name("saved.db")) if each]
+    assert {*payloads(killed), *saved} == {*EVENTS, b"new"}
+    assert spool.check() == []
+
+
+SENT_AND_MOVED = """
+s = spool()
+while batch := s.next_batch(10, 1 << 20): s.mark_sent(batch)
+s._access.links().checkpoint()
+say('moved')
+hear()
+"""
+
+
+def test_a_spool_that_contradicts_itself_without_the_end_of_its_log_is_set_aside_whole(
+    killed: Path, open_spool: Callable[..., Spool]
+) -> None:
+    """What was moved into the file is newer than the part of the log that SQLite still sees."""
+    before = frames(killed)
+    with process(SENT_AND_MOVED, killed) as sender:
+        sender.hear()
+        sender.kill()
+    overwrite(killed, before - 40)
+    spool = open_spool()
+
+    (kept,) = aside(killed)
+    assert wal(kept).exists()
+    assert payloads(killed) == []
+    assert spool.append(b"new") == 1
+    assert spool.check() == []
+
+
+def test_closing_leaves_a_short_log_and_everything_in_the_file(path: Path, open_spool: Callable[..., Spool]) -> None:
+    spool = open_spool()
+    for event in EVENTS:
+        spool.append(event)
+    spool.close()
+
+    assert wal(path).stat().st_size == 32 + FRAME
+    wal(path).unlink()
+    assert payloads(path) == EVENTS
+
+
+def test_nothing_is_told_of_a_log_that_is_whole(killed: Path, open_spool: Callable[..., Spool]) -> None:
+    for _ in range(3):
+        spool = open_spool()
+        spool.append(b"more")
+        assert unseen(killed, 4096) == []
+        assert list(spool.notices()) == []
+    assert aside(killed) == []
+    assert list(killed.parent.glob(".log-*")) == []
+
+
+def test_nothing_is_told_of_what_a_process_left_that_died_in_the_midst_of_a_commit(
+    killed: Path, open_spool: Callable[..., Spool]
+) -> None:
+    """Its last frame says that it ends a commit; without it there was none."""
+    os.truncate(wal(killed), wal(killed).stat().st_size - 5)
+    spool = open_spool()
+
+    assert list(spool.notices()) == []
+    assert spool.check() == []
+
+
+def test_a_young_spool_whose_log_is_damaged_from_its_beginning_is_not_begun_anew_over_it(
+    path: Path, open_spool: Callable[..., Spool]
+) -> None:
+    with process("s = spool()\nfor i in range(100): s.append(b'event %d' % i)\nsay('open')\nhear()", path) as writer:
+        writer.hear()
+        writer.kill()
+    overwrite(path, 0)
+    log = wal(path).read_bytes()
+    spool = open_spool()
+
+    (kept,) = aside(path)
+    assert wal(kept).read_bytes() == log
+    assert len(list(spool.notices())) == 1
+    assert spool.append(b"new") == 1
+
+
+def test_a_spool_whose_making_was_cut_off_is_begun_anew_and_nothing_is_said(
+    path: Path, open_spool: Callable[..., Spool]
+) -> None:
+    """Of the only commit, a power cut may leave the end without the beginning; nothing was appended before that."""
+    with process("s = spool()\nsay('open')\nhear()", path) as writer:
+        writer.hear()
+        writer.kill()
+    assert path.stat().st_size == 4096  # all that makes it a spool is in the log
+    overwrite(path, 0)
+    spool = open_spool()
+
+    assert aside(path) == []
+    assert list(spool.notices()) == []
+    assert spool.append(b"new") == 1
+    assert spool.check() == []
+
+
+def test_a_log_beside_an_empty_file_is_kept(killed: Path, open_spool: Callable[..., Spool]) -> None:
+    """SQLite would delete it."""
+    log = wal(killed).read_bytes()
+    killed.write_bytes(b"")
+    spool = open_spool()
+
+    (kept,) = aside(killed)
+    assert wal(kept).read_bytes() == log
+    assert len(list(spool.notices())) == 1
+    assert spool.append(b"new") == 1
+
+
+@pytest.mark.parametrize("written_at", ["before the machine started", "since then"])
+def test_only_what_a_power_cut_may_leave_is_told_as_no_more_than_was_promised(
+    killed: Path, open_spool: Callable[..., Spool], written_at: str
+) -> None:
+    """A disk writes what is not synced in any order: commits may be in the log behind one that is not."""
+    overwrite(killed, frames(killed) - 40)
+    if written_at == "before the machine started":
+        os.utime(wal(killed), (0, 0))
+    spool = open_spool()
+
+    (notice,) = spool.notices()
+    (kept,) = aside(killed)
+    assert notice.allowed == (written_at == "before the machine started")
+    assert ("this machine has stopped" in notice) == notice.allowed
+    assert f"commits in it were out of reach; they were set aside as {kept}." in notice
+    assert f"salvage {kept} NEW --project-id project" in notice
+
+
+# -- rows that have vanished -------------------------------------------------------------------------------------------
+
+
+def test_a_spool_without_its_newest_rows_is_set_aside_or_new_ones_would_count_as_sent(
+    path: Path, open_spool: Callable[..., Spool]
+) -> None:
+    spool = open_spool()
+    for event in EVENTS:
+        spool.append(event)
+    batch = spool.next_batch(100, MUCH)
+    assert batch
+    spool.mark_sent(batch)
+    spool.close()
+    ask(path, "DELETE FROM events WHERE seq > 50")
+    spool = open_spool()
+    spool.append(b"new")
+
+    assert len(aside(path)) == 1
+    assert payloads(path) == [b"new"]
+    assert spool.next_batch(10, MUCH)
+
+
+def test_a_gap_among_the_events_that_wait_is_told_and_the_file_set_aside(
+    path: Path, open_spool: Callable[..., Spool]
+) -> None:
+    spool = open_spool()
+    for event in EVENTS:
+        spool.append(event)
+    ask(path, "DELETE FROM events WHERE seq BETWEEN 20 AND 29")
+    with pytest.raises(SpoolCorruptError, match="vanished"):
+        spool.next_batch(50, MUCH)
+
+    assert len(aside(path)) == 1
+    assert spool.next_batch(50, MUCH) is None
+    assert len(list(spool.notices())) == 1
+
+
+@pytest.mark.parametrize("version", [-5, 0, 100_000])
+def test_a_version_that_none_can_have_is_damage(path: Path, open_spool: Callable[..., Spool], version: int) -> None:
+    spool = open_spool()
+    spool.append(b"event")
+    spool.close()
+    ask(path, f"PRAGMA user_version = {version}")
+    spool = open_spool()
+
+    assert len(aside(path)) == 1
+    assert spool.append(b"new") == 1

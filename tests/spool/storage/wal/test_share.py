@@ -1,0 +1,98 @@
+"""Only the first process that opens a spool looks whether its WAL is whole; the others wait for it, and nobody else."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from alignai.spool.storage import recovery
+from tests.support.processes import process
+from tests.support.spool_file import payloads, wal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from alignai.spool import Spool
+
+FRAME = 24 + 4096
+
+WRITES = """
+s = spool()
+for number in range(int(sys.argv[2])): s.append(b'before %d' % number)
+say('ready')
+hear()
+"""
+
+STARTS = """
+say('ready')
+hear()
+s = spool()
+for number in range(20): s.append(sys.argv[2].encode() + b' %d' % number)
+say(len(list(s.notices())))
+hear()
+s.close()
+"""
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many frames were found each time that a WAL was looked at."""
+    found: list[int] = []
+    unseen = recovery.unseen
+
+    def look(path: Path, page_size: int) -> object:
+        frames = unseen(path, page_size)
+        found.append(len(frames))
+        return frames
+
+    monkeypatch.setattr(recovery, "unseen", look)
+    return found
+
+
+def test_who_opens_a_spool_that_others_have_open_does_not_read_its_wal(
+    path: Path, open_spool: Callable[..., Spool], looks: list[int]
+) -> None:
+    with process(WRITES, path, 50) as worker:
+        assert worker.hear() == "ready"
+        for _ in range(3):
+            open_spool().append(b"event")
+        assert looks == []
+        worker.kill()
+    open_spool().append(b"event")  # the spools of this process are open still
+    assert looks == []
+
+
+def test_who_opens_a_spool_that_nobody_has_open_reads_its_wal_once(
+    path: Path, open_spool: Callable[..., Spool], looks: list[int]
+) -> None:
+    with process(WRITES, path, 50) as worker:
+        assert worker.hear() == "ready"
+        worker.kill()
+    for _ in range(3):
+        open_spool()
+    assert looks == [0]
+
+
+def test_processes_that_start_at_once_on_a_damaged_wal_write_over_nothing(path: Path) -> None:
+    with process(WRITES, path, 400) as worker:
+        assert worker.hear() == "ready"
+        worker.kill()
+    with wal(path).open("r+b") as log:
+        log.seek(32 + 300 * FRAME + 100)
+        log.write(b"damage" * 10)
+    with ExitStack() as stack:
+        starting = [stack.enter_context(process(STARTS, path, f"worker{number}")) for number in range(5)]
+        assert [each.hear() for each in starting] == ["ready"] * 5
+        for each in starting:
+            each.say()
+        assert sorted(each.hear() for each in starting) == ["0", "0", "0", "0", "1"]
+        for each in starting:
+            each.say()
+            each.end()
+    kept = set(payloads(path))
+    assert kept >= {b"worker%d %d" % (worker, number) for worker in range(5) for number in range(20)}
+    (aside,) = [each for each in path.parent.glob("*.corrupt-*-wal") if each.stat().st_size]
+    assert aside.stat().st_size > 50 * FRAME
