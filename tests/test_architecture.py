@@ -170,7 +170,7 @@ def test_the_name_spool_is_never_imported_from_the_top() -> None:
 
 
 @pytest.mark.parametrize("base", ["constants", "exception", "clock", "deadline", "results"])
-def test_the_foundations_import_nothing_of_ours_but_each_other(base: str) -> None:
+def test_base_modules_import_only_each_other(base: str) -> None:
     ours = {each for each in imports(ROOT / "alignai" / f"{base}.py") if each.startswith(("alignai", "."))}
 
     assert ours <= {"alignai.spool", "alignai.clock"}
@@ -186,6 +186,13 @@ def test_waits_are_measured_by_a_clock_that_test_tools_leave_alone(file: Path) -
 @pytest.mark.parametrize("file", [*SDK, *SPOOL], ids=name)
 def test_no_file_is_long(file: Path) -> None:
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "tests").rglob("test_*.py")), ids=name)
+def test_test_names_have_at_most_70_characters(file: Path) -> None:
+    names = re.findall(r"def (test_\w+)", file.read_text(encoding="utf-8"))
+
+    assert [each for each in names if len(each) > 70] == []
 
 
 def test_the_spool_is_part_of_the_package_through_a_relative_link() -> None:

@@ -56,7 +56,7 @@ def test_readme_shows_the_dict_that_the_hook_is_given(spool_path: Path) -> None:
     assert list(shown) == list(seen[0])
 
 
-def test_readmes_hook_masks_what_it_says(connect_server: ConnectServer, spool_path: Path) -> None:
+def test_the_hook_in_readme_masks_as_described(connect_server: ConnectServer, spool_path: Path) -> None:
     names: dict[str, Any] = {}
     exec(readme("Masking personal data", "python"), names)
     config = names["config"]
@@ -71,7 +71,7 @@ def test_readmes_hook_masks_what_it_says(connect_server: ConnectServer, spool_pa
 
 
 @pytest.mark.parametrize("disabled", [False, True])
-def test_what_the_hook_drops_is_counted(spool_path: Path, *, disabled: bool) -> None:
+def test_events_that_the_hook_drops_are_counted(spool_path: Path, *, disabled: bool) -> None:
     def drops(event: dict[str, Any]) -> dict[str, Any] | None:
         return None if event["type"] == "session_close" else event
 
@@ -82,7 +82,7 @@ def test_what_the_hook_drops_is_counted(spool_path: Path, *, disabled: bool) -> 
     assert (stats.filtered, stats.lost, stats.pending) == (2, 0, 0 if disabled else 1)
 
 
-def test_what_the_hook_raises_is_raised_as_it_is_and_says_where_from(spool_path: Path) -> None:
+def test_an_exception_of_the_hook_is_raised_unchanged_with_a_note(spool_path: Path) -> None:
     with client(unreachable(), spool_path, before_spool=fails) as sdk:
         with pytest.raises(HookError) as caught:
             sdk.create_message("s1", 1, "user", SECRET)
@@ -94,7 +94,7 @@ def test_what_the_hook_raises_is_raised_as_it_is_and_says_where_from(spool_path:
 
 
 @pytest.mark.parametrize("hook", [fails, spoils, lambda event: "text", lambda event: {**event, "id": "other"}])
-def test_where_recording_may_not_fail_a_hook_that_fails_is_a_loss(
+def test_with_on_spool_error_log_a_hook_that_fails_is_a_loss(
     spool_path: Path, hook: Hook, caplog: pytest.LogCaptureFixture
 ) -> None:
     with client(unreachable(), spool_path, before_spool=hook, on_spool_error="log") as sdk:
@@ -126,7 +126,7 @@ def test_the_log_says_what_a_hook_raised_and_where(spool_path: Path, caplog: pyt
         lambda event: event["properties"]["messageProperties"].update(messageContent="x" * 3000) or event,
     ],
 )
-def test_what_is_wrong_with_its_result_names_the_hook(spool_path: Path, hook: Hook) -> None:
+def test_an_error_in_the_hooks_result_names_the_hook(spool_path: Path, hook: Hook) -> None:
     with client(unreachable(), spool_path, before_spool=hook, max_event_bytes=2048) as sdk:
         with pytest.raises(ValidationError, match="before_spool") as caught:
             sdk.create_message("s1", 1, "user", SECRET)

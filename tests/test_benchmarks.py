@@ -58,7 +58,7 @@ def test_a_round_that_failed_counts_for_nothing() -> None:
     assert figures.Figures([cell("a", None, 7)]).spread("p50", "a") == figures.Spread(7, 7, 7)
 
 
-def test_what_is_not_there_has_no_ratio() -> None:
+def test_a_missing_value_has_no_ratio() -> None:
     assert figures.ratio(cell("a", 10), None, "p50") is None
 
 
@@ -92,7 +92,7 @@ def test_compression_meets_no_message_twice_within_its_window() -> None:
 
 
 @pytest.mark.parametrize("effort", [QUICK, FULL])
-def test_all_that_is_planned_is_reported_and_recorded(effort: Effort) -> None:
+def test_every_planned_cell_is_reported_and_recorded(effort: Effort) -> None:
     experiments = plan(effort)
     assert set(experiments) == set(report._SECTIONS)
     append = {each.contestant for each in experiments["append"].cells}
@@ -153,7 +153,7 @@ def test_the_server_takes_everything_and_counts() -> None:
             assert json.load(answer) == {"requests": 3, "bytes": 1_000_001}
 
 
-def test_it_starts_on_a_python_that_has_nothing_installed() -> None:
+def test_the_suite_starts_on_a_bare_python() -> None:
     command = [sys.executable, "-S", "-m", "benchmarks", "--help"]
     done = subprocess.run(command, cwd=environments.REPOSITORY, capture_output=True, text=True, check=True)
     assert "--quick" in done.stdout

@@ -97,7 +97,7 @@ def test_the_key_goes_into_the_authorization_header(connect_server: ConnectServe
     assert connect_server.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_the_environment_gives_what_is_not_said(
+def test_the_environment_gives_missing_arguments(
     connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"PROJECT_ID": PROJECT, "API_KEY": KEY, "HOST": connect_server.url}.items():
@@ -114,9 +114,7 @@ def test_the_environment_gives_what_is_not_said(
 
 @pytest.mark.parametrize("wrong", [None, 7.5, b"x", ["x"], {"x": "y"}, object(), True])
 @pytest.mark.parametrize("method", CALLS)
-def test_a_wrong_type_is_an_error_that_names_the_argument_and_spools_nothing(
-    spool_path: Path, method: str, wrong: object
-) -> None:
+def test_a_wrong_type_is_an_error_that_names_the_argument(spool_path: Path, method: str, wrong: object) -> None:
     names = list(inspect.signature(getattr(AlignAI, method)).parameters)[1:]
     with client(NOWHERE, spool_path) as sdk:
         for position, name in enumerate(names[: len(CALLS[method])]):
@@ -127,7 +125,7 @@ def test_a_wrong_type_is_an_error_that_names_the_argument_and_spools_nothing(
         assert pending(sdk) == 0
 
 
-def test_all_that_is_wrong_is_listed_at_once(spool_path: Path) -> None:
+def test_every_invalid_argument_is_listed_at_once(spool_path: Path) -> None:
     with client(NOWHERE, spool_path) as sdk:
         with pytest.raises(ValidationError) as caught:
             sdk.create_message("", 0, "robot", "", {"1": "x"}, event_id="ü")
@@ -177,7 +175,7 @@ def masked(event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
-def test_what_before_spool_masks_touches_neither_disk_nor_network(
+def test_values_masked_by_before_spool_reach_no_disk_and_no_network(
     connect_server: ConnectServer, spool_path: Path
 ) -> None:
     with client(connect_server.url, spool_path, before_spool=masked) as sdk:
@@ -188,7 +186,7 @@ def test_what_before_spool_masks_touches_neither_disk_nor_network(
     assert connect_server.events()[0]["properties"]["messageProperties"]["messageContent"] == "***"
 
 
-def test_what_before_spool_drops_is_not_recorded(spool_path: Path) -> None:
+def test_events_that_before_spool_drops_are_not_recorded(spool_path: Path) -> None:
     with client(NOWHERE, spool_path, before_spool=lambda event: None) as sdk:
         assert sdk.close_session("s1") is None
         assert pending(sdk) == 0
@@ -206,7 +204,7 @@ def test_what_before_spool_drops_is_not_recorded(spool_path: Path) -> None:
         lambda event: event["properties"]["sessionProperties"].update(sessionId="x" * 65) or event,
     ],
 )
-def test_what_before_spool_makes_is_checked(spool_path: Path, spoil: Callable[[dict[str, Any]], Any]) -> None:
+def test_the_result_of_before_spool_is_checked(spool_path: Path, spoil: Callable[[dict[str, Any]], Any]) -> None:
     with client(NOWHERE, spool_path, before_spool=spoil) as sdk:
         with pytest.raises(ValidationError):
             sdk.close_session("s1")
@@ -223,7 +221,7 @@ def test_a_full_spool_is_an_error_at_the_call(spool_path: Path) -> None:
         fill(sdk)
 
 
-def test_where_recording_may_not_fail_a_loss_is_logged_and_counted(
+def test_with_on_spool_error_log_a_loss_is_logged_and_counted(
     spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with client(NOWHERE, spool_path, sender=False, max_spool_bytes=2**20, on_spool_error="log") as sdk:

@@ -129,7 +129,7 @@ def test_a_number_has_a_least_and_a_most(name: str, least: float, most: float) -
 
 @pytest.mark.parametrize("value", [True, "3", None, float("nan"), float("inf"), -float("inf"), 10**400])
 @pytest.mark.parametrize("name", ["flush_interval_ms", "flush_batch_size", "flush_timeout_seconds", "max_spool_bytes"])
-def test_what_is_no_number_is_refused(name: str, value: object) -> None:
+def test_a_value_that_is_no_number_is_refused(name: str, value: object) -> None:
     assert refused(**{name: value}).startswith(f"{name} must be a")
 
 
@@ -169,11 +169,11 @@ def test_a_switch_is_true_or_false(value: object) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", b"spool.db", 7])
-def test_what_is_no_path_is_refused(path: object) -> None:
+def test_a_value_that_is_no_path_is_refused(path: object) -> None:
     assert refused(spool_path=path).startswith("spool_path must be a path")
 
 
-def test_what_cannot_be_called_is_not_called_before_spooling() -> None:
+def test_before_spool_must_be_callable() -> None:
     assert refused(before_spool="mask").startswith("before_spool must be a function")
 
 
@@ -217,7 +217,7 @@ def test_the_environment_wins_over_defaults() -> None:
     assert settings == Settings("p", "k", "http://a", Path(os.devnull), Config(), disabled=True)
 
 
-def test_defaults_fill_in_what_nobody_gave() -> None:
+def test_defaults_fill_in_missing_settings() -> None:
     assert settled() == Settings(
         "p", KEY, "https://api.impaction.ai", default_spool_path("p"), Config(), disabled=False
     )
@@ -227,7 +227,7 @@ def test_an_empty_variable_counts_as_missing() -> None:
     assert settled(ALIGNAI_HOST="", ALIGNAI_SPOOL_PATH="", ALIGNAI_DISABLED="") == settled()
 
 
-def test_a_missing_project_id_and_key_are_named_with_both_ways_to_give_them() -> None:
+def test_a_missing_project_id_or_key_names_both_ways_to_give_it() -> None:
     assert unsettled(None, "") == (
         "project_id is missing: pass project_id=... to AlignAI, or set ALIGNAI_PROJECT_ID in the environment; "
         "api_key is missing: pass api_key=... to AlignAI, or set ALIGNAI_API_KEY in the environment"
@@ -335,7 +335,7 @@ def test_a_spool_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Monke
     assert settled(config=Config(spool_path=Path("~/a.db"))).spool_path == tmp_path / "home" / "a.db"
 
 
-def test_a_home_that_nobody_has_is_a_clear_error() -> None:
+def test_an_unknown_users_home_is_a_clear_error() -> None:
     assert unsettled(config=Config(spool_path="~nobody-of-that-name/a.db")).startswith("spool_path '~nobody")
 
 

@@ -31,7 +31,7 @@ EVERY = [
     ("error", "bases"),
     [(ConfigError, (ValueError,)), (ClosedError, (RuntimeError,)), (APIError, ())],
 )
-def test_an_error_is_one_of_ours_and_of_pythons_kind(error: type[Exception], bases: tuple[type, ...]) -> None:
+def test_an_error_is_an_align_ai_error_and_of_pythons_kind(error: type[Exception], bases: tuple[type, ...]) -> None:
     assert all(issubclass(error, base) for base in (AlignAIError, *bases))
 
 
@@ -43,7 +43,7 @@ def test_an_error_survives_pickling(error: AlignAIError) -> None:
 
 
 @pytest.mark.parametrize("error", EVERY, ids=lambda error: error.__name__)
-def test_every_error_is_one_of_ours_and_survives_pickling(error: type[Exception]) -> None:
+def test_every_error_is_an_align_ai_error_and_survives_pickling(error: type[Exception]) -> None:
     made = error(503, "busy") if error is APIError else error("busy")
     copy = pickle.loads(pickle.dumps(made))
 
@@ -62,7 +62,7 @@ def test_an_error_of_the_spool_is_caught_by_each_of_its_names(spool_path: Path) 
             fill(sdk)
 
 
-def test_a_path_that_cannot_be_used_is_an_error_of_ours(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_used_is_an_align_ai_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(AlignAIError, match="ALIGNAI_SPOOL_PATH"):
         client(unreachable(), tmp_path / "file" / "spool.db")

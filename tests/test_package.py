@@ -93,7 +93,7 @@ def test_the_sdist_holds_the_sources_once(dist: Path) -> None:
     assert {name.split("/")[0] for name in names if name.endswith(".py")} == {"alignai", "spool"}
 
 
-def test_the_example_of_the_readme_runs_where_only_the_wheel_is(python: Path, tmp_path: Path) -> None:
+def test_the_example_of_the_readme_runs_from_the_wheel(python: Path, tmp_path: Path) -> None:
     example = re.search(r"## Ten lines\n\n```python\n(.*?)```", README, re.DOTALL)
     assert example
     (tmp_path / "example.py").write_text(example[1])
@@ -105,7 +105,7 @@ def test_the_example_of_the_readme_runs_where_only_the_wheel_is(python: Path, tm
     assert types == ["user_recognize", "session_open", "message_create", "message_create", "session_close"]
 
 
-def test_the_demonstration_and_the_command_line_run_where_only_the_wheel_is(python: Path, tmp_path: Path) -> None:
+def test_the_demo_and_the_command_line_run_from_the_wheel(python: Path, tmp_path: Path) -> None:
     done = run(python, "-m", "alignai.demo", cwd=tmp_path, env=dict(os.environ) | {"HOME": str(tmp_path)})
 
     assert "events lost" in done.stdout
@@ -138,7 +138,7 @@ def test_readme_shows_every_command_and_every_setting() -> None:
     assert [field.name for field in fields(Config) if f"`{field.name}`" not in README] == []
 
 
-def test_the_lowest_versions_that_are_tested_are_the_lowest_that_are_allowed() -> None:
+def test_the_lowest_tested_versions_are_the_lowest_allowed() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     tested = dict(line.split("==") for line in (ROOT / "tests" / "lowest.txt").read_text().split())

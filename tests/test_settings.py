@@ -138,7 +138,7 @@ def test_empty_arguments_count_as_missing(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert sdk.api_host == "https://api.impaction.ai"
 
 
-def test_what_is_empty_everywhere_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_is_empty_everywhere_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALIGNAI_API_KEY", "")
 
     with pytest.raises(ConfigError, match=r"project_id is missing.*api_key is missing"):
@@ -146,12 +146,12 @@ def test_what_is_empty_everywhere_is_missing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("value", [0, False, b"", []])
-def test_what_is_empty_and_no_text_is_refused(value: Any) -> None:
+def test_an_empty_value_that_is_no_text_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError, match="project_id must be a str"):
         AlignAI(value, KEY)
 
 
-def test_who_only_records_needs_no_key(connect_server: ConnectServer, spool_path: Path) -> None:
+def test_a_client_that_only_records_needs_no_key(connect_server: ConnectServer, spool_path: Path) -> None:
     recorder = AlignAI(PROJECT, api_host=connect_server.url, config=Config(spool_path=spool_path, sender=False))
     event_id = recorder.close_session("s1")
     assert recorder.flush(0).remaining == 1
@@ -183,7 +183,7 @@ def test_settings_are_plain_however_they_are_given() -> None:
 
 
 @pytest.mark.parametrize("value", [True, "7", 7.0, Decimal(7), Index("7"), Index(0)])
-def test_what_is_no_whole_number_in_its_limits_is_refused(value: Any) -> None:
+def test_a_value_that_is_no_whole_number_in_its_limits_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError, match="flush_batch_size must be a whole number"):
         Config(flush_batch_size=value)
 

@@ -110,9 +110,7 @@ while True: s.append(b'event')
 """
 
 
-def test_a_spool_that_a_worker_writes_to_all_the_time_is_shown_with_its_uploader(
-    path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_spool_in_constant_use_is_shown_with_its_uploader(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with process(WORKER, path) as worker:
         pid = int(worker.hear())
         pending = []
@@ -139,7 +137,7 @@ def test_a_spool_that_no_worker_has_open_is_shown(spool: Spool, path: Path, caps
 
 
 @pytest.mark.parametrize("with_log", [True, False])
-def test_looking_makes_and_changes_no_file(
+def test_inspect_makes_and_changes_no_file(
     spool: Spool, path: Path, capsys: pytest.CaptureFixture[str], with_log: bool
 ) -> None:
     fill(spool)
@@ -155,9 +153,7 @@ def test_looking_makes_and_changes_no_file(
     assert (after["spool.db"], after.get("spool.db-wal")) == (before["spool.db"], before.get("spool.db-wal"))
 
 
-def test_looking_does_not_take_the_log_from_a_worker(
-    spool: Spool, path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inspect_does_not_delete_a_workers_wal(spool: Spool, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = wal(path).stat().st_ino
     path.open("rb").close()  # the worker's locks are gone
     command = [sys.executable, "-m", "alignai.spool", "inspect", str(path)]
@@ -170,7 +166,7 @@ def test_looking_does_not_take_the_log_from_a_worker(
 
 
 @pytest.mark.usefixtures("table")
-def test_the_table_is_for_people(spool: Spool, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_is_readable(spool: Spool, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(spool)
     assert cli.main(["inspect", str(path)]) == 0
     lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
@@ -196,7 +192,7 @@ def test_the_table_is_for_people(spool: Spool, path: Path, capsys: pytest.Captur
 
 @pytest.mark.usefixtures("table")
 @pytest.mark.parametrize("option", [[], ["--json"]])
-def test_no_contents_of_an_event_and_no_words_of_the_server_are_shown(
+def test_no_event_contents_and_no_server_message_are_shown(
     spool: Spool, path: Path, capsys: pytest.CaptureFixture[str], option: list[str]
 ) -> None:
     fill(spool)
@@ -207,7 +203,7 @@ def test_no_contents_of_an_event_and_no_words_of_the_server_are_shown(
 
 @pytest.mark.usefixtures("table")
 @pytest.mark.parametrize("option", [[], ["--json"]])
-def test_what_a_server_says_plays_no_tricks_on_the_terminal(
+def test_a_servers_message_sends_no_control_characters_to_the_terminal(
     spool: Spool, path: Path, capsys: pytest.CaptureFixture[str], option: list[str]
 ) -> None:
     spool.append(b"event")
@@ -271,7 +267,7 @@ def test_a_newer_spool_is_an_error_that_says_what_to_do(
     assert "upgrade alignai" in refused(capsys, path)
 
 
-def test_an_error_plays_no_tricks_on_the_terminal(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_sends_no_control_characters_to_the_terminal(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = refused(capsys, path.with_name("a\x1b[2Jb"))
 
     assert "\x1b" not in shown
@@ -286,7 +282,7 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytes
     assert "usage: python -m alignai.spool" in capsys.readouterr().err
 
 
-def test_a_spool_is_shown_through_a_link_with_its_log(
+def test_a_spool_is_shown_through_a_link_with_its_wal(
     spool: Spool, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(spool)
@@ -319,11 +315,11 @@ def test_the_environment_names_the_project_and_so_the_default_path(
     assert inspect_json(capsys)["path"] == str(path)
 
 
-def test_without_a_path_the_ways_to_name_one_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_path_the_error_lists_the_ways_to_name_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ALIGNAI_SPOOL_PATH" in refused(capsys)
 
 
-def test_it_runs_as_a_module_with_its_exit_code(spool: Spool, path: Path) -> None:
+def test_the_command_runs_as_a_module_with_its_exit_code(spool: Spool, path: Path) -> None:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "alignai.spool", *map(str, arguments)]
         environ = os.environ | {"PYTHONIOENCODING": "utf-8"}
@@ -341,7 +337,7 @@ def ages(make: Callable[[float], str]) -> list[str]:
     return [make(seconds) for seconds in (0.04, 119, 120, 7200, 200_000)]
 
 
-def test_figures_read_well() -> None:
+def test_figures_have_units_and_separators() -> None:
     from alignai.cli.output import _age, _bytes
 
     assert ages(_age) == ["0.0 s", "119.0 s", "2.0 min", "2.0 h", "2.3 d"]

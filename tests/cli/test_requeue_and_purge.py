@@ -105,7 +105,7 @@ def test_purge_says_what_it_has_done(
 
 
 @pytest.mark.parametrize("arguments", [["requeue"], *(["purge", "--yes", "--state", state] for state in STATES)])
-def test_what_is_too_young_is_left_alone(
+def test_events_that_are_too_young_are_left_alone(
     filled: Spool, path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     before = figures(filled)
@@ -116,7 +116,7 @@ def test_what_is_too_young_is_left_alone(
 
 @pytest.mark.usefixtures("table")
 @pytest.mark.parametrize("arguments", COMMANDS)
-def test_they_speak_to_people_and_show_no_contents(
+def test_requeue_and_purge_print_figures_and_no_event_contents(
     filled: Spool, path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     assert cli.main([*arguments, str(path)]) == 0
@@ -132,7 +132,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("stdin", [io.StringIO("y\n"), io.StringIO("")])
-def test_purge_refuses_where_there_is_nobody_to_ask(
+def test_purge_refuses_without_a_terminal_to_ask_at(
     filled: Spool,
     path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -160,7 +160,7 @@ def test_purge_deletes_nothing_unless_the_answer_is_yes(
 
 
 @pytest.mark.parametrize("answer", ["y\n", "yes\n", " YES \n", "y"])
-def test_purge_deletes_what_it_asked_about_and_nothing_that_came_meanwhile(
+def test_purge_deletes_only_events_that_were_there_when_it_asked(
     filled: Spool, path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     class Slow(Terminal):
@@ -175,7 +175,7 @@ def test_purge_deletes_what_it_asked_about_and_nothing_that_came_meanwhile(
     assert drained(filled) == [b"meanwhile"]
 
 
-def test_purge_asks_nothing_where_there_is_nothing_to_delete(
+def test_purge_asks_nothing_if_there_is_nothing_to_delete(
     spool: Spool, path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal())
@@ -184,7 +184,7 @@ def test_purge_asks_nothing_where_there_is_nothing_to_delete(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
-def test_it_asks_at_a_real_terminal(filled: Spool, path: Path) -> None:
+def test_purge_asks_at_a_real_terminal(filled: Spool, path: Path) -> None:
     import pty
 
     ours, theirs = pty.openpty()
@@ -211,7 +211,7 @@ def test_a_spool_that_is_not_there_is_an_error_and_is_not_made(
 
 @pytest.mark.parametrize("arguments", COMMANDS)
 @pytest.mark.parametrize(("content", "says"), [(b"", "empty"), (b"no database " * 100, "not a database")])
-def test_what_is_no_spool_is_an_error_and_left_as_it_is(
+def test_a_file_that_is_no_spool_is_an_error_and_left_as_it_is(
     path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], content: bytes, says: str
 ) -> None:
     path.write_bytes(content)
@@ -275,7 +275,7 @@ def test_a_spool_is_reached_through_a_link(
 
 
 @pytest.mark.parametrize(("table", "code"), [("rejected", 2), ("batches", 1)])
-def test_a_damaged_spool_is_set_aside_and_that_is_told(
+def test_a_corrupt_spool_is_quarantined_and_reported(
     filled: Spool, path: Path, capsys: pytest.CaptureFixture[str], table: str, code: int
 ) -> None:
     """Where the damage is met with while the spool is opened, a new one is begun, as by every worker."""
@@ -313,7 +313,7 @@ def worker(path: Path, tmp_path: Path) -> Iterator[Any]:
         yield process_
 
 
-def test_they_work_beside_a_worker_and_leave_it_its_log(
+def test_requeue_and_purge_do_not_delete_a_workers_wal(
     filled: Spool, path: Path, tmp_path: Path, worker: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = as_json(capsys, 0, "requeue", path)

@@ -84,7 +84,7 @@ def test_a_charset_behind_the_content_type_is_fine(collector: Collector) -> None
     assert send(collector, a_body(an_event("e1")), {"Content-Type": "application/json; charset=utf-8"}) == (200, {})
 
 
-def test_repeats_are_kept_and_told_by_event_id_and_request_id(collector: Collector) -> None:
+def test_repeats_are_kept_and_recognised_by_event_id_and_request_id(collector: Collector) -> None:
     send(collector, a_body(an_event("e1"), an_event("e2")))
     send(collector, a_body(an_event("e1"), an_event("e2")))
     send(collector, a_body(an_event("e2"), an_event("e3"), request_id="r2"))
@@ -128,7 +128,7 @@ def test_an_event_twice_in_one_request_is_a_repeat(collector: Collector) -> None
         "request id no text", "request id too long", "request id not printable", "not one event", "events no list",
     ],
 )  # fmt: skip
-def test_a_request_that_is_no_good_is_answered_as_connect_does_and_not_taken(
+def test_a_bad_request_is_answered_as_connect_does_and_not_taken(
     collector: Collector, body: bytes, headers: dict[str, str], path: str, expected: tuple[int, str]
 ) -> None:
     status, answer = send(collector, body, headers, path=path)
@@ -330,7 +330,7 @@ def test_the_command_serves_until_interrupted() -> None:
     assert rest == "Counts(requests=1, refused=0, events=1, repeated_requests=0, repeated_events=0)\n"
 
 
-def test_the_command_needs_the_key_it_was_told_to_take(
+def test_the_command_requires_the_configured_key(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("ALIGNAI_API_KEY", raising=False)

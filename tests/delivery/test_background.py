@@ -67,7 +67,7 @@ def test_a_deadline_comes_after_its_seconds_and_not_before(seconds: float) -> No
 
 @UNHURRIED
 @given(SECONDS, SECONDS)
-def test_sooner_never_puts_a_deadline_off(first: float, second: float) -> None:
+def test_the_sooner_of_two_deadlines_is_never_later(first: float, second: float) -> None:
     deadline = Deadline.after(first)
     sooner = deadline.sooner(second)
     assert sooner.at <= deadline.at
@@ -79,7 +79,7 @@ def test_a_deadline_of_the_past_is_now() -> None:
     assert (deadline.remaining, deadline.expired) == (0, True)
 
 
-def test_never_does_not_come() -> None:
+def test_an_endless_deadline_does_not_expire() -> None:
     assert Deadline.never().remaining == float("inf")
     assert Deadline.never().sooner(1).remaining <= 1
 
@@ -89,7 +89,7 @@ def test_never_does_not_come() -> None:
 
 @UNHURRIED
 @given(st.floats(0.001, 10), st.floats(1, 100), SECONDS, st.integers(0, 40))
-def test_a_wait_is_between_what_the_server_asked_for_and_a_doubling_ceiling(
+def test_a_wait_is_between_retry_after_and_a_doubling_ceiling(
     first: float, times: float, at_least: float, earlier: int
 ) -> None:
     backoff = Backoff(first, first * times)
@@ -123,7 +123,7 @@ def test_a_loop_that_runs_is_not_started_twice(loop: Loop, steps: Steps) -> None
     assert [thread.name for thread in threading.enumerate()].count("steps") == 1
 
 
-def test_a_loop_ends_when_told_to_and_never_starts_again(loop: Loop, steps: Steps) -> None:
+def test_a_loop_ends_when_stopped_and_never_starts_again(loop: Loop, steps: Steps) -> None:
     loop.start()
     loop.stop()
     assert loop.join(Deadline.after(PATIENCE))
@@ -131,7 +131,7 @@ def test_a_loop_ends_when_told_to_and_never_starts_again(loop: Loop, steps: Step
     assert not loop.running
 
 
-def test_the_end_is_done_on_the_thread() -> None:
+def test_a_loop_runs_its_end_on_its_own_thread() -> None:
     ends: list[str] = []
     loop = Loop("steps", Steps(), lambda: ends.append(threading.current_thread().name))
     loop.start()

@@ -70,7 +70,7 @@ def test_after_four_full_batches_each_doubles_the_next_up_to_sixteen_times() -> 
     assert seen == [10, 10, 10, 10, 20, 40, 80, 160, 160]
 
 
-def test_where_uploads_take_long_it_shrinks_again() -> None:
+def test_a_batch_shrinks_again_if_uploads_take_long() -> None:
     size = grown(2)
     size.sent(batch(40), LATE)
     assert size.events == 20
@@ -98,7 +98,7 @@ def test_with_the_end_of_the_backlog_the_usual_size_is_back(end: str) -> None:
     assert size.events == USUAL
 
 
-def test_half_of_what_was_refused_is_the_most_from_then_on() -> None:
+def test_half_of_a_refused_size_is_the_maximum_from_then_on() -> None:
     size = grown(3)
     size.refused(batch(80))
     for _ in range(12):
@@ -116,7 +116,7 @@ def test_a_usual_batch_that_is_refused_says_nothing_of_sizes() -> None:
     assert size.events == 16 * USUAL
 
 
-def test_a_limit_is_doubled_after_many_batches_and_later_if_that_was_too_early() -> None:
+def test_a_limit_is_doubled_after_many_batches() -> None:
     size = BatchSize(CONFIG)
     size.too_large(batch(10, size=50_000))
     limits = []
@@ -130,13 +130,13 @@ def test_a_limit_is_doubled_after_many_batches_and_later_if_that_was_too_early()
     assert raised == [64, 64 + 128]
 
 
-def test_a_limit_is_not_learnt_from_what_is_smaller_than_any_limit() -> None:
+def test_a_limit_is_not_learnt_from_a_batch_smaller_than_any_limit() -> None:
     size = BatchSize(CONFIG)
     size.too_large(batch(10))
     assert size.bytes == 4096
 
 
-def test_what_was_learnt_can_be_forgotten() -> None:
+def test_a_learnt_limit_can_be_forgotten() -> None:
     size = grown(3)
     size.too_large(batch(80))
     size.restore()
@@ -149,7 +149,7 @@ def test_what_was_learnt_can_be_forgotten() -> None:
     st.integers(1, 2000),
     st.lists(st.tuples(st.sampled_from(["sent", "partly", "refused", "reset"]), st.floats(0, 5), st.integers(1, 500))),
 )
-def test_it_is_never_less_than_usual_nor_more_than_was_refused(usual: int, log: list[tuple[str, float, int]]) -> None:
+def test_the_size_is_between_the_usual_one_and_the_refused_one(usual: int, log: list[tuple[str, float, int]]) -> None:
     size = BatchSize(Config(flush_batch_size=usual))
     most = 16 * usual
     taken = 0
@@ -192,7 +192,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_whatever_a_server_has_against_grown_batches_all_arrive_in_order_and_once(
+def test_events_of_refused_grown_batches_arrive_in_order_and_once(
     connect_server: ConnectServer, spool_path: Path, refusal: str
 ) -> None:
     connect_server.respond = refuse_more_than(30, *REFUSALS[refusal])
@@ -206,7 +206,7 @@ def test_whatever_a_server_has_against_grown_batches_all_arrive_in_order_and_onc
     assert 10 < max(sizes(connect_server)[-10:]) <= 20
 
 
-def test_a_line_that_is_cut_by_every_large_request_gets_everything_in_small_ones(
+def test_a_connection_that_breaks_on_large_requests_gets_small_ones(
     raw_server: Callable[..., RawServer], spool_path: Path
 ) -> None:
     def cut(conn: socket.socket, request: bytes, n: int) -> None:
@@ -240,9 +240,7 @@ def test_in_an_outage_a_grown_batch_stays_as_it_is(connect_server: ConnectServer
     assert connect_server.ids() == ids(range(400))
 
 
-def test_a_server_that_begins_to_refuse_everything_is_not_asked_about_every_event_of_a_grown_batch(
-    connect_server: ConnectServer, spool_path: Path
-) -> None:
+def test_a_grown_batch_is_not_probed_event_by_event(connect_server: ConnectServer, spool_path: Path) -> None:
     with uploads(connect_server.url, spool_path, messages(600), flush_batch_size=10) as up:
         up.step(7)
         connect_server.respond = refuse(Code.INVALID_ARGUMENT)

@@ -69,7 +69,7 @@ def test_a_worker_with_the_new_key_delivers_beside_one_with_the_old_key(
     assert taken.request_id == first.request_id
 
 
-def test_it_does_so_without_a_flush(
+def test_a_worker_with_the_new_key_delivers_without_a_flush(
     connect_server: ConnectServer, spool_path: Path, worker_with_a_revoked_key: str
 ) -> None:
     with client(connect_server.url, spool_path) as sdk:

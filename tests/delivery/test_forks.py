@@ -33,7 +33,7 @@ instant itself is looked at here.
 """
 
 
-def test_no_thread_of_ours_runs_at_the_instant_of_a_fork(connect_server: ConnectServer, spool_path: Path) -> None:
+def test_no_thread_of_the_sdk_runs_at_the_instant_of_a_fork(connect_server: ConnectServer, spool_path: Path) -> None:
     with client(connect_server.url, spool_path) as sdk:
         record(sdk, 1)
         assert sdk.flush()

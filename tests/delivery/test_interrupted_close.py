@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 SDK = str(Path(alignai.__file__).parent)
 
 
-def test_the_threads_of_a_client_whose_close_is_interrupted_at_any_line_end(tmp_path: Path) -> None:
+def test_threads_end_if_close_is_interrupted_at_any_line(tmp_path: Path) -> None:
     rng = random.Random(11)
     kept = []
     at, where = 0, "at first"

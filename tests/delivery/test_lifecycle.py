@@ -101,7 +101,7 @@ def test_after_close_methods_say_that_it_is_closed(spool_path: Path, method: str
         getattr(sdk, method)(*CALLS.get(method, ()))
 
 
-def test_what_close_leaves_is_logged_once_with_count_and_path(
+def test_events_that_close_leaves_are_logged_once_with_count_and_path(
     connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     connect_server.respond = refuse(Code.UNAVAILABLE)

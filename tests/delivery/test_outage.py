@@ -70,7 +70,7 @@ def logged() -> Iterator[Log]:
         logger.setLevel(level)
 
 
-def test_an_outage_has_a_line_at_its_start_lines_ever_more_rarely_and_one_at_its_end() -> None:
+def test_an_outage_is_logged_at_its_start_ever_more_rarely_and_at_its_end() -> None:
     with logged() as log:
         for _ in range(DAY // 10):
             log.fail(after=10)
@@ -81,7 +81,7 @@ def test_an_outage_has_a_line_at_its_start_lines_ever_more_rarely_and_one_at_its
     assert log.of("INFO") == [log.now]
 
 
-def test_a_line_says_how_many_wait_and_since_when() -> None:
+def test_a_log_line_says_how_many_events_are_pending_and_since_when() -> None:
     with logged() as log:
         log.fail()
         log.fail(after=90)
@@ -95,7 +95,7 @@ def test_a_line_says_how_many_wait_and_since_when() -> None:
     assert end == "events are delivered again, after 95 s"
 
 
-def test_a_server_that_fails_every_other_request_does_not_make_a_line_each() -> None:
+def test_a_server_failing_every_other_request_is_not_logged_each_time() -> None:
     with logged() as log:
         for _ in range(3600):
             log.fail(after=0.5)
@@ -103,14 +103,14 @@ def test_a_server_that_fails_every_other_request_does_not_make_a_line_each() -> 
     assert len(log.lines) == 2 * len([0, 60, 180, 420, 900, 1860])
 
 
-def test_failures_of_two_kinds_in_turn_do_not_make_a_line_each() -> None:
+def test_alternating_failures_are_not_logged_each_time() -> None:
     with logged() as log:
         for number in range(3600):
             log.fail(("retry", "hold")[number % 2], after=1)
     assert len(log.lines) == 2 * len([0, 60, 180, 420, 900, 1860])
 
 
-def test_what_comes_after_a_calm_is_logged_at_once() -> None:
+def test_a_failure_after_a_calm_is_logged_at_once() -> None:
     with logged() as log:
         for _ in range(3):
             log.fail()
@@ -123,7 +123,7 @@ EVENTS = st.tuples(st.sampled_from(["retry", "hold", "success"]), st.floats(0, 1
 
 
 @given(st.lists(EVENTS, max_size=60))
-def test_whatever_happens_lines_are_few_and_tell_the_truth(events: list[tuple[str, float]]) -> None:
+def test_log_lines_of_any_outage_are_few_and_true(events: list[tuple[str, float]]) -> None:
     with logged() as log:
         failing = told = False
         lines_before = 0
@@ -160,7 +160,7 @@ def test_a_sender_logs_the_outage_of_its_server(
         wait_until(lambda: "events are delivered again" in caplog.text)
 
 
-def test_an_uploader_is_quiet_about_a_server_that_fails_every_other_request(
+def test_an_uploader_rarely_logs_a_server_that_fails_every_other_request(
     connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "alignai")

@@ -101,7 +101,7 @@ def test_the_interval_passes_though_the_clock_was_put_back(connect_server: Conne
         wait_until(lambda: connect_server.ids() == ids)
 
 
-def test_what_another_process_recorded_is_noticed(connect_server: ConnectServer, spool_path: Path) -> None:
+def test_events_that_another_process_recorded_are_noticed(connect_server: ConnectServer, spool_path: Path) -> None:
     append_only = """
 from alignai import AlignAI, Config
 with AlignAI(config=Config(sender=False)) as sdk:
@@ -243,7 +243,7 @@ def test_closing_ends_an_upload_that_is_just_beginning(raw_server: Callable[...,
 # -- trouble -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_befell_the_spool_is_logged_as_an_error(
+def test_a_damaged_spool_is_logged_as_an_error(
     connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with client(connect_server.url, spool_path) as sdk:

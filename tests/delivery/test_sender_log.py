@@ -28,7 +28,7 @@ FRAME = 4096 + 24
 
 
 @pytest.mark.parametrize(("since_the_start", "level"), [(False, "WARNING"), (True, "ERROR")])
-def test_nobody_is_woken_for_what_a_power_cut_may_take(
+def test_losses_of_a_power_cut_are_logged_as_warnings(
     connect_server: ConnectServer,
     spool_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -54,7 +54,7 @@ def test_nobody_is_woken_for_what_a_power_cut_may_take(
     assert told.levelname == level
 
 
-def test_a_lease_that_cannot_be_taken_is_logged_once_and_everything_is_sent_once_it_can(
+def test_a_lease_that_cannot_be_taken_is_logged_once(
     connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lease_file = spool_path.with_name(spool_path.name + ".lease")

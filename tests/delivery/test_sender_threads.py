@@ -49,7 +49,7 @@ def kill_all(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- without recording -------------------------------------------------------------------------------------------------
 
 
-def test_a_process_that_records_nothing_uploads_what_waits(connect_server: ConnectServer, spool_path: Path) -> None:
+def test_a_process_that_records_nothing_uploads_pending_events(connect_server: ConnectServer, spool_path: Path) -> None:
     ids = backlog(spool_path)
     with client(connect_server.url, spool_path):
         wait_until(lambda: connect_server.ids() == ids)
@@ -88,7 +88,7 @@ def test_a_thread_that_is_killed_is_started_again_without_an_event(
     assert f"{name} has died and is started again: SystemExit" in caplog.text
 
 
-def test_threads_that_are_killed_at_once_are_started_again_without_an_event(
+def test_threads_killed_at_once_are_started_again_without_an_event(
     connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither can then start the other."""
@@ -250,7 +250,7 @@ def test_without_threads_the_exit_uploads(connect_server: ConnectServer, spool_p
     assert len(connect_server.ids()) == 60
 
 
-def test_once_threads_can_be_started_they_are(
+def test_threads_are_started_once_the_system_allows_it(
     connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alignai._delivery.threads._NO_THREAD_SECONDS", 0.0)
@@ -263,7 +263,7 @@ def test_once_threads_can_be_started_they_are(
     sdk.close()
 
 
-def test_what_goes_wrong_after_the_commit_does_not_fail_the_event(
+def test_an_error_after_the_commit_does_not_fail_the_event(
     connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:

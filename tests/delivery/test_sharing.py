@@ -116,7 +116,7 @@ def test_senders_that_differ_share_the_spool(connect_server: ConnectServer, spoo
     assert threads() == []
 
 
-def test_what_concerns_recording_alone_is_each_clients_own(connect_server: ConnectServer, spool_path: Path) -> None:
+def test_settings_of_recording_are_each_clients_own(connect_server: ConnectServer, spool_path: Path) -> None:
     seen: list[Any] = []
     with (
         client(connect_server.url, spool_path, before_spool=seen.append) as masked,

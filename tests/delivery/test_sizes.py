@@ -90,7 +90,7 @@ def test_large_events_that_are_all_refused_for_size_are_refused_slowly(raw_serve
         assert HOLD_SECONDS - 1 < up.wait <= HOLD_SECONDS
 
 
-def test_a_small_event_that_alone_is_refused_for_its_size_does_not_block_the_others(
+def test_a_small_event_refused_for_its_size_does_not_block_others(
     connect_server: ConnectServer, spool_path: Path
 ) -> None:
     def script(conn: socket.socket, request: bytes, n: int) -> None:
@@ -165,7 +165,7 @@ def slow_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], tuple
         yield start
 
 
-def test_a_batch_that_is_too_large_for_the_line_is_sent_in_parts(
+def test_a_batch_that_is_too_large_for_the_connection_is_sent_in_parts(
     slow_line: Callable[[int], tuple[str, SlowLine]], spool_path: Path
 ) -> None:
     url, line = slow_line(200_000)
@@ -178,7 +178,7 @@ def test_a_batch_that_is_too_large_for_the_line_is_sent_in_parts(
         assert len({request_id(request) for request in line.whole if payload in request}) == 1
 
 
-def test_an_event_that_is_too_large_for_the_line_is_given_more_time(
+def test_an_event_that_is_too_large_for_the_connection_gets_more_time(
     slow_line: Callable[[int], tuple[str, SlowLine]], spool_path: Path
 ) -> None:
     url, line = slow_line(200_000)
@@ -191,7 +191,7 @@ def test_an_event_that_is_too_large_for_the_line_is_given_more_time(
     assert len({request_id(request) for request in line.whole if payloads[0] in request}) == 1
 
 
-def test_a_batch_that_the_server_may_have_keeps_its_id_and_is_given_more_time(spool_path: Path) -> None:
+def test_a_batch_that_may_have_arrived_keeps_its_id_and_gets_more_time(spool_path: Path) -> None:
     """As sent whole now, or in an earlier attempt."""
     whole = Outcome(Verdict.RETRY, APIError(0, "timed out"), too_slow=True)
     outcomes = [whole, *([replace(whole, unsent=True)] * 5)]
@@ -210,7 +210,7 @@ def test_a_batch_that_the_server_may_have_keeps_its_id_and_is_given_more_time(sp
     assert tried == [*((first_id, 4, times) for times in (1, 2, 4, 8, 16, 16, 16)), (last_id, 1, 1)]
 
 
-def test_a_batch_that_has_not_reached_anyone_before_is_split_for_a_slow_line(spool_path: Path) -> None:
+def test_a_batch_that_reached_no_server_is_split_on_a_slow_connection(spool_path: Path) -> None:
     away = Outcome(Verdict.RETRY, APIError(0, "no connection"), unsent=True)
     outcomes = [away, away, replace(away, too_slow=True)]
     with uploads("http://127.0.0.1:1", spool_path, messages(4)) as up:
@@ -242,14 +242,12 @@ def test_a_second_request_of_an_upload_does_not_take_back_the_first(
     ("unsent", "moved_at", "too_slow"),
     [(1, 9, True), (1, 4, False), (0, 9, True), (0, 4, False), (0, 0, False), (1, 0, False)],
 )
-def test_a_line_is_too_slow_if_it_took_bytes_in_the_second_half_of_the_time(
-    unsent: int, moved_at: float, too_slow: bool
-) -> None:
+def test_a_connection_is_slow_if_it_takes_bytes_until_the_timeout(unsent: int, moved_at: float, too_slow: bool) -> None:
     progress = Progress(began_at=100.0, reached=True, unsent=unsent, moved_at=100.0 + moved_at)
     assert progress.is_too_slow(110.0) is too_slow
 
 
-def test_a_server_that_stops_reading_is_no_slow_line(raw_server: Start) -> None:
+def test_a_server_that_stops_reading_is_no_slow_connection(raw_server: Start) -> None:
     over = threading.Event()
 
     def script(conn: socket.socket, request: bytes, n: int) -> None:
@@ -271,7 +269,9 @@ def test_a_usual_limit_is_found_and_kept(spool_path: Path) -> None:
     assert refused < 12
 
 
-def test_what_is_not_sent_in_time_is_thrown_away(raw_server: Start, make_client: Callable[[str], APIClient]) -> None:
+def test_unsent_bytes_are_discarded_after_the_timeout(
+    raw_server: Start, make_client: Callable[[str], APIClient]
+) -> None:
     """Or it goes on taking the next attempt's share of the line."""
     over, reset = threading.Event(), threading.Event()
 

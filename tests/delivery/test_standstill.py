@@ -27,7 +27,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_holder_that_is_stopped_is_told_once(
+def test_a_stopped_lease_holder_is_logged_once(
     connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with lease_held_elsewhere(connect_server.url, spool_path) as holder:
@@ -43,7 +43,7 @@ def test_a_holder_that_is_stopped_is_told_once(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_holder_with_nothing_to_do_is_left_in_peace(
+def test_an_idle_lease_holder_is_not_logged(
     connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (

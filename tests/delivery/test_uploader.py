@@ -109,7 +109,7 @@ def test_everything_arrives_in_order_and_once(connect_server: ConnectServer, spo
     assert len({request.request_id for request in connect_server.requests}) == 3
 
 
-def test_what_already_exists_counts_as_sent(connect_server: ConnectServer, spool_path: Path) -> None:
+def test_an_event_that_already_exists_counts_as_sent(connect_server: ConnectServer, spool_path: Path) -> None:
     connect_server.respond = refuse(Code.ALREADY_EXISTS)
     with uploads(connect_server.url, spool_path, messages(3)) as up:
         up.finish()
@@ -198,7 +198,7 @@ def test_an_oversize_batch_is_split_and_the_ceiling_remembered(spool_path: Path)
     assert set(found[learned + 1 :]) == {Verdict.SENT}
 
 
-def test_one_oversize_event_is_rejected_and_lowers_no_ceiling(spool_path: Path) -> None:
+def test_an_oversize_event_is_rejected_and_lowers_no_ceiling(spool_path: Path) -> None:
     large = encoded(event(1, "x" * 200_000))
     with ConnectServer(read_max_bytes=100_000) as server:
         with uploads(server.url, spool_path, [*messages(1), *large, *messages(102)[2:]]) as up:
@@ -236,7 +236,7 @@ def test_three_bad_events_among_500_are_rejected_and_the_others_arrive(
     assert "one of these" not in caplog.text + str(found["last_error"])  # the server may quote what it refuses
 
 
-def test_a_batch_refused_to_the_last_event_is_an_error_and_slows_the_uploads_down(
+def test_a_batch_of_which_every_event_is_refused_slows_uploads_down(
     connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     connect_server.respond = refuse_bad(Code.INVALID_ARGUMENT)
@@ -254,9 +254,7 @@ def test_a_batch_refused_to_the_last_event_is_an_error_and_slows_the_uploads_dow
     assert connect_server.ids() == ids(range(20, 30))
 
 
-def test_batches_too_small_to_tell_slow_the_uploads_down_together(
-    connect_server: ConnectServer, spool_path: Path
-) -> None:
+def test_refused_small_batches_slow_uploads_down_together(connect_server: ConnectServer, spool_path: Path) -> None:
     connect_server.respond = refuse(Code.INVALID_ARGUMENT)
     with uploads(connect_server.url, spool_path, messages(40), flush_batch_size=3) as up:
         while up.wait < 1:
@@ -267,7 +265,7 @@ def test_batches_too_small_to_tell_slow_the_uploads_down_together(
         assert up.spool.totals().sent == 28
 
 
-def test_a_few_bad_events_alone_are_no_reason_to_slow_down(connect_server: ConnectServer, spool_path: Path) -> None:
+def test_a_few_bad_events_do_not_slow_uploads_down(connect_server: ConnectServer, spool_path: Path) -> None:
     connect_server.respond = refuse_bad(Code.INVALID_ARGUMENT)
     with uploads(connect_server.url, spool_path, messages(9, bad=range(9))) as up:
         up.finish()
@@ -278,7 +276,7 @@ def test_a_few_bad_events_alone_are_no_reason_to_slow_down(connect_server: Conne
 
 
 @pytest.mark.parametrize("bad", [0, 5, 9, 11])
-def test_an_event_that_makes_the_server_fail_is_isolated_after_ten_faults_and_the_others_arrive_once(
+def test_an_event_that_makes_the_server_fail_is_isolated_after_ten_errors(
     connect_server: ConnectServer, spool_path: Path, bad: int
 ) -> None:
     connect_server.respond = refuse_bad(Code.INTERNAL)
@@ -293,7 +291,7 @@ def test_an_event_that_makes_the_server_fail_is_isolated_after_ten_faults_and_th
 
 
 @pytest.mark.parametrize("count", [1, 12])
-def test_where_everything_fails_nothing_is_rejected_or_taken_apart(
+def test_if_every_request_fails_nothing_is_rejected_or_split(
     connect_server: ConnectServer, spool_path: Path, count: int
 ) -> None:
     connect_server.respond = refuse(Code.INTERNAL)
@@ -308,7 +306,7 @@ def test_where_everything_fails_nothing_is_rejected_or_taken_apart(
     assert sent[0].request_id == connect_server.requests[0].request_id
 
 
-def test_an_event_alone_that_makes_the_server_fail_blocks_nothing_behind_it(
+def test_a_single_event_that_makes_the_server_fail_blocks_no_others(
     connect_server: ConnectServer, spool_path: Path
 ) -> None:
     connect_server.respond = refuse_bad(Code.INTERNAL)
@@ -326,7 +324,7 @@ def store_and_fail(request: Request) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 12])
-def test_a_server_that_stores_and_fails_sees_few_request_ids_however_often_someone_flushes(
+def test_a_server_that_stores_and_then_fails_sees_few_request_ids(
     connect_server: ConnectServer, spool_path: Path, count: int
 ) -> None:
     connect_server.respond = store_and_fail
@@ -345,7 +343,7 @@ def test_a_server_that_stores_and_fails_sees_few_request_ids_however_often_someo
     assert len(probes) <= 3 * 2 * 4
 
 
-def test_hurrying_does_not_probe_more_often(
+def test_flushes_do_not_probe_more_often(
     connect_server: ConnectServer, spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connect_server.respond = refuse(Code.INTERNAL)

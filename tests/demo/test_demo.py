@@ -106,7 +106,7 @@ def test_the_text_parts_of_a_content_are_joined() -> None:
     assert script.steps[2].arguments["content"] == "a cat"
 
 
-def test_blank_lines_carriage_returns_and_a_byte_order_mark_are_no_fault() -> None:
+def test_blank_lines_carriage_returns_and_byte_order_marks_are_accepted() -> None:
     script = conversations.read([b"\xef\xbb\xbf" + a_line(a_message("Hi")) + b"\r", b"", b"  \r"])
 
     assert script.sessions == 1
@@ -158,7 +158,7 @@ def test_every_event_id_of_a_script_is_its_own() -> None:
     assert len(known) == len(set(known))
 
 
-def test_all_that_was_acknowledged_and_delivered_is_judged_so() -> None:
+def test_acknowledged_and_delivered_events_are_counted_as_such() -> None:
     script = a_script()
     verdict = judge(script.steps, ids(script), [delivered(step) for step in script.steps])
 
@@ -172,7 +172,7 @@ def test_an_acknowledged_event_that_did_not_arrive_is_lost() -> None:
     assert verdict == Verdict(acknowledged=5, delivered=4, lost=("session-0001-0004",), delivered_twice=0)
 
 
-def test_an_event_that_arrived_otherwise_than_recorded_is_lost() -> None:
+def test_an_event_that_arrived_changed_is_lost() -> None:
     script = a_script()
     step = script.steps[2]
     altered = replace(step, arguments=step.arguments | {"content": "Ho"})
@@ -189,7 +189,7 @@ def test_an_event_delivered_three_times_is_one_delivered_twice() -> None:
     assert (verdict.delivered, verdict.delivered_twice) == (1, 1)
 
 
-def test_what_arrived_before_it_could_be_acknowledged_is_delivered_not_lost() -> None:
+def test_an_event_that_arrives_before_its_acknowledgement_is_delivered() -> None:
     script = a_script()
     verdict = judge(script.steps, [], [delivered(script.steps[0])])
 
@@ -204,7 +204,7 @@ def test_a_worker_that_fails_by_itself_ends_the_run(tmp_path: Path) -> None:
         rehearsal.run()
 
 
-def test_a_failed_run_is_told_and_ends_with_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_run_is_reported_and_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = (sys.executable, "-c", "raise SystemExit(3)")
     code = demo.perform(Rehearsal(a_script(), Collector(), tmp_path, broken, plan=QUICK))
 
@@ -219,7 +219,7 @@ def test_a_worker_that_acknowledges_something_else_ends_the_run(tmp_path: Path) 
         rehearsal.run()
 
 
-def test_an_acknowledgement_that_was_cut_off_is_none(tmp_path: Path) -> None:
+def test_an_acknowledgement_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
     """A killed worker may leave half a line behind; the next one starts at its step."""
     cut_off = (sys.executable, "-c", "print('session-0001-0001', 1.0); print('session-0001-00', end='')")
     report = Rehearsal(a_script(), Collector(), tmp_path, cut_off, plan=QUICK).run()
@@ -269,7 +269,7 @@ def test_the_demonstration_loses_nothing_and_leaves_nothing(tmp_path: Path) -> N
     assert list(tmp_path.glob("alignai-demo-*")) == []
 
 
-def test_a_broken_input_line_ends_with_two_and_names_the_line(tmp_path: Path) -> None:
+def test_a_broken_input_line_exits_with_2_and_names_the_line(tmp_path: Path) -> None:
     broken = tmp_path / "broken.jsonl"
     broken.write_bytes(b"\n".join([a_line(a_message("Hi")), a_line(a_message("Ho")), b"{"]))
     done = run_demo("--input", str(broken), temporary=tmp_path)
@@ -278,7 +278,7 @@ def test_a_broken_input_line_ends_with_two_and_names_the_line(tmp_path: Path) ->
     assert f"{broken}: line 3: not a JSON object in UTF-8" in done.stderr
 
 
-def test_an_input_that_is_not_there_ends_with_two(tmp_path: Path) -> None:
+def test_a_missing_input_exits_with_2(tmp_path: Path) -> None:
     done = run_demo("--input", str(tmp_path / "none.jsonl"), temporary=tmp_path)
 
     assert (done.returncode, "No such file" in done.stderr) == (2, True)

@@ -32,7 +32,7 @@ def frozen(request: pytest.FixtureRequest, spool_path: Path, connect_server: Con
 
 
 @pytest.mark.parametrize("sender", [True, False])
-def test_flush_and_close_return_in_time(frozen: ConnectServer, spool_path: Path, sender: bool) -> None:
+def test_flush_and_close_return_in_time_beside_a_writer(frozen: ConnectServer, spool_path: Path, sender: bool) -> None:
     sdk = client(frozen.url, spool_path, sender=sender)
     began = time.monotonic()
     assert sdk.flush(0.5).remaining == 1
@@ -51,6 +51,6 @@ print(time.monotonic())
 
 
 @pytest.mark.parametrize("sender", [True, False])
-def test_the_exit_is_not_held_up(frozen: ConnectServer, spool_path: Path, sender: bool) -> None:
+def test_the_exit_is_not_held_up_by_a_busy_spool(frozen: ConnectServer, spool_path: Path, sender: bool) -> None:
     at_exit = float(finished(EXITS, frozen.url, spool_path, str(sender)).split()[-1])
     assert time.monotonic() - at_exit < 4

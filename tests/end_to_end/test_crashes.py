@@ -36,9 +36,7 @@ for number, _ in enumerate(iter(sys.stdin.readline, ""), 1):
 """
 
 
-def test_events_of_processes_that_end_while_uploading_arrive_under_one_request_id(
-    connect_server: ConnectServer, spool_path: Path
-) -> None:
+def test_a_batch_keeps_its_request_id_if_its_uploader_ends(connect_server: ConnectServer, spool_path: Path) -> None:
     """The server takes every request, but answers only when nobody is there any more."""
     ended = threading.Semaphore(0)
     connect_server.respond = lambda _: ended.acquire(timeout=30) and None
@@ -63,7 +61,7 @@ def test_events_of_processes_that_end_while_uploading_arrive_under_one_request_i
     assert repeated_under_another_id(connect_server) == []
 
 
-def test_after_many_crashes_an_uploader_pauses_once_and_a_flush_cuts_it_short(
+def test_a_flush_cuts_the_pause_after_many_crashes_short(
     connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spool = stored(spool_path, encoded(event()))
@@ -82,7 +80,9 @@ def test_after_many_crashes_an_uploader_pauses_once_and_a_flush_cuts_it_short(
     spool.close()
 
 
-def test_a_pause_after_crashes_is_short_however_many_they_were(connect_server: ConnectServer, spool_path: Path) -> None:
+def test_the_pause_after_crashes_is_short_after_any_number_of_them(
+    connect_server: ConnectServer, spool_path: Path
+) -> None:
     spool = stored(spool_path, [])
     uploader = Uploader(spool, APIClient(connect_server.url, KEY), Config())
     uploader.pause_after_crashes(10_000)

@@ -54,9 +54,7 @@ with AlignAI(config=Config(flush_interval_ms=100, flush_timeout_seconds=60)) as 
 """
 
 
-def test_600_events_at_100_a_second_arrive_once_though_the_server_is_down_for_3_seconds(
-    connect_server: ConnectServer, spool_path: Path
-) -> None:
+def test_600_events_arrive_once_after_an_outage_of_3_seconds(connect_server: ConnectServer, spool_path: Path) -> None:
     acknowledged = []
     with worker(STEADY, connect_server.url, spool_path) as process:
         assert process.stdout
@@ -115,9 +113,7 @@ def run_and_kill(server: ConnectServer, spool_path: Path, chance: random.Random)
     return whole_ids(acknowledged)
 
 
-def test_twelve_kills_of_a_writing_worker_lose_nothing_and_repeats_are_recognisable(
-    connect_server: ConnectServer, spool_path: Path
-) -> None:
+def test_twelve_kills_of_a_worker_lose_nothing(connect_server: ConnectServer, spool_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed: {seed}")  # noqa: T201 - shown where the test fails
     chance = random.Random(seed)
@@ -194,9 +190,7 @@ class Overlaps:
         self._active.discard(who)
 
 
-def test_four_processes_on_a_spool_lose_nothing_when_the_one_that_uploads_is_killed(
-    connect_server: ConnectServer, spool_path: Path
-) -> None:
+def test_four_processes_lose_nothing_if_the_uploader_is_killed(connect_server: ConnectServer, spool_path: Path) -> None:
     overlaps = connect_server.respond = Overlaps()
     keys = ["key0", "key1", "key2", "key3"]
     processes = [worker(ONE_OF_FOUR, connect_server.url, spool_path, key, env={"ALIGNAI_API_KEY": key}) for key in keys]

@@ -87,7 +87,7 @@ def test_the_exit_does_not_wait_for_a_server_that_is_known_to_hang(
     assert left(spool_path) == 50
 
 
-def test_a_process_without_the_lease_waits_for_the_one_that_uploads_only_while_it_does(
+def test_an_exit_waits_for_another_uploader_only_while_it_uploads(
     connect_server: ConnectServer, spool_path: Path
 ) -> None:
     with lease_held_elsewhere(connect_server.url, spool_path):

@@ -49,7 +49,7 @@ SESSION = f"{SECRET} {ANSI}"[:64]
 @pytest.mark.parametrize(
     "script", [answer(http(status, b'{"message":"no"}')) for status in (200, 302, 400, 401, 413, 429, 500)]
 )
-def test_nothing_that_is_recorded_reaches_any_log(
+def test_no_recorded_contents_reach_any_log(
     raw_server: Start, spool_path: Path, caplog: pytest.LogCaptureFixture, script: Script
 ) -> None:
     """Not even where all libraries say all that they have to say."""
@@ -181,7 +181,7 @@ def raised(call: Callable[[], object]) -> str:
     raise AssertionError("nothing was raised")
 
 
-def test_an_error_of_an_upload_drags_no_request_along(make_client: Callable[[str], APIClient]) -> None:
+def test_an_upload_error_does_not_reference_the_request(make_client: Callable[[str], APIClient]) -> None:
     """Requests hangs the request, with its headers, on what it raises."""
     outcome = make_client(unreachable()).upload(REQUEST_ID, [b"{}"], Deadline.after(5))
     assert outcome.error
@@ -200,7 +200,7 @@ def test_the_key_is_in_no_pickle(tmp_path: Path) -> None:
     assert KEY not in str(caught.value)
 
 
-def test_the_key_is_not_put_into_the_environment_that_other_programs_inherit(tmp_path: Path) -> None:
+def test_the_key_is_not_in_the_environment_of_other_programs(tmp_path: Path) -> None:
     before = dict(os.environ)
     with client(unreachable(), tmp_path / "spool.db", flush_timeout_seconds=0) as sdk:
         record(sdk, 1)
@@ -214,7 +214,7 @@ def test_an_address_that_does_not_serve_is_not_shown_with_its_password() -> None
 
 
 @given(key=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=80))
-def test_no_key_at_all_is_shown_where_the_server_echoes_it(key: str) -> None:
+def test_no_key_is_shown_if_the_server_echoes_it(key: str) -> None:
     said = json.dumps({"message": f"{key} {quote(key, safe='')} {key.lower()}"}).encode()
     headers = {"content-type": "application/json", "location": f"/{key}?{quote(key)}"}
     told = str(judge(Answer(401, "", headers, said), key).error)
@@ -223,7 +223,7 @@ def test_no_key_at_all_is_shown_where_the_server_echoes_it(key: str) -> None:
     )
 
 
-def test_a_head_that_cannot_be_parsed_is_not_logged(
+def test_a_response_header_that_cannot_be_parsed_is_not_logged(
     raw_server: Start, make_client: Callable[[str], APIClient], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The server could have put the key there; urllib3 would show all of it."""

@@ -52,9 +52,7 @@ def modes(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("mask", [0, 0o002, 0o022, 0o077, 0o177, 0o777], ids=oct)
-def test_all_that_a_worker_writes_is_for_its_owner_alone(
-    connect_server: ConnectServer, tmp_path: Path, mask: int
-) -> None:
+def test_a_workers_files_are_private(connect_server: ConnectServer, tmp_path: Path, mask: int) -> None:
     """The files that a killed worker leaves, which are all that there ever are, and the folders that it made."""
     spool_path = tmp_path / "made" / "by it" / "spool.db"
     with pytest.raises(AssertionError):  # it kills itself
@@ -83,7 +81,7 @@ def everyones(tmp_path: Path) -> Path:
 
 @as_root
 @pytest.mark.parametrize("target", ["victim", "missing"])
-def test_another_users_link_where_everyone_may_write_is_not_followed(tmp_path: Path, target: str) -> None:
+def test_another_users_link_in_a_shared_folder_is_not_followed(tmp_path: Path, target: str) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious " * 1000)
     link = everyones(tmp_path) / "spool.db"
@@ -97,7 +95,7 @@ def test_another_users_link_where_everyone_may_write_is_not_followed(tmp_path: P
 
 @as_root
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lease", ".lock", ".reserve"])
-def test_another_users_file_where_everyone_may_write_is_not_used(tmp_path: Path, suffix: str) -> None:
+def test_another_users_file_in_a_shared_folder_is_not_used(tmp_path: Path, suffix: str) -> None:
     """He could read what is written to it."""
     folder = everyones(tmp_path)
     planted = folder / f"spool.db{suffix}"
@@ -109,7 +107,7 @@ def test_another_users_file_where_everyone_may_write_is_not_used(tmp_path: Path,
 
 
 @as_root
-def test_ones_own_link_is_followed_wherever_it_is(tmp_path: Path) -> None:
+def test_a_users_own_link_is_followed_in_any_folder(tmp_path: Path) -> None:
     link = everyones(tmp_path) / "spool.db"
     link.symlink_to(tmp_path / "real.db")
     with client(unreachable(), link, sender=False) as sdk:
@@ -134,7 +132,7 @@ def test_a_link_beside_the_spool_is_not_followed(tmp_path: Path, suffix: str, ta
     assert (victim.read_text(), (tmp_path / "missing").exists()) == ("precious", False)
 
 
-def test_a_lease_that_cannot_be_taken_is_told_and_costs_nothing(
+def test_a_lease_that_cannot_be_taken_is_logged_and_loses_nothing(
     connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     lease = spool_path.with_name("spool.db.lease")
@@ -148,7 +146,7 @@ def test_a_lease_that_cannot_be_taken_is_told_and_costs_nothing(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
-def test_a_pipe_in_the_spools_place_is_an_error_and_holds_no_one_up(tmp_path: Path) -> None:
+def test_a_pipe_in_the_spools_place_is_an_error_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "spool.db")
     with pytest.raises(SpoolError, match="this is a pipe, a socket or a device - name a file"):
         client(unreachable(), tmp_path / "spool.db")
@@ -168,7 +166,7 @@ HOSTILE_PATHS = (
 
 @pytest.mark.skipif(sys.platform in {"win32", "darwin"}, reason="file names are not any bytes here")
 @pytest.mark.parametrize("name", HOSTILE_PATHS, ids=repr)
-def test_a_path_is_a_path_whatever_it_looks_like(
+def test_a_path_that_looks_like_a_uri_is_a_path(
     connect_server: ConnectServer, tmp_path: Path, name: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -218,7 +216,7 @@ def test_a_hostile_project_id_works_and_escapes_nowhere(
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 404, 500, 503])
-def test_what_a_server_says_reaches_the_log_on_one_short_line_without_control_characters(
+def test_a_servers_message_is_logged_on_one_short_clean_line(
     raw_server: Start, spool_path: Path, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     said = json.dumps({"message": f"{ANSI} Bearer {KEY} " + "x" * 9999}).encode()
@@ -237,7 +235,7 @@ def test_what_a_server_says_reaches_the_log_on_one_short_line_without_control_ch
     retry_after=st.one_of(st.text(), st.floats().map(str), st.integers().map(str), st.from_regex(r"[\w,: +-]{0,60}")),
     date=st.one_of(st.text(), st.from_regex(r"[\w,: +-]{0,60}")),
 )
-def test_however_long_a_server_asks_to_be_left_alone_it_is_ten_minutes_at_most(retry_after: str, date: str) -> None:
+def test_retry_after_is_limited_to_ten_minutes(retry_after: str, date: str) -> None:
     answered = Answer(503, "", {"retry-after": retry_after, "date": date}, b"")
     assert 0 <= answered.retry_after <= 600
 

@@ -132,7 +132,7 @@ Tool = Callable[[str], AbstractContextManager[object]]
 
 
 @tools
-def test_what_a_tool_replaces_is_what_an_upload_meets(
+def test_an_upload_goes_through_what_a_test_tool_replaces(
     connect_server: ConnectServer, spool_path: Path, tool: Tool
 ) -> None:
     with client(connect_server.url, spool_path) as sdk:
@@ -194,7 +194,9 @@ def test_a_program_whose_first_client_is_made_beside_a_tool_uploads_later(
     assert later in connect_server.ids()
 
 
-def test_what_no_mock_expects_is_neither_sent_nor_lost(connect_server: ConnectServer, spool_path: Path) -> None:
+def test_an_event_that_no_mock_expects_is_neither_sent_nor_lost(
+    connect_server: ConnectServer, spool_path: Path
+) -> None:
     with client(connect_server.url, spool_path) as sdk:
         with responses.RequestsMock():
             ids = record(sdk, 1)

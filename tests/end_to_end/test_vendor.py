@@ -103,7 +103,7 @@ def test_readme_says_which_of_the_vendors_names_are_not_here(missing: str) -> No
         exec(f"from {missing.rpartition('.')[0]} import {missing.rpartition('.')[2]}")
 
 
-def test_a_name_that_nobody_has_is_missing() -> None:
+def test_a_name_that_does_not_exist_is_missing() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         alignai.nonsense  # noqa: B018
 

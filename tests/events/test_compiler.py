@@ -80,7 +80,7 @@ def any_calls(draw: DrawFn) -> Call:
 
 @UNHURRIED
 @given(call=good_calls() | any_calls(), now=NOW)
-def test_what_the_short_way_passes_the_schema_passes_and_the_bytes_are_the_same(call: Call, now: datetime) -> None:
+def test_the_fast_path_gives_the_same_bytes_as_the_schema(call: Call, now: datetime) -> None:
     method, arguments = call
     written = short_way(method, arguments, "e-1", now)
 
@@ -90,7 +90,7 @@ def test_what_the_short_way_passes_the_schema_passes_and_the_bytes_are_the_same(
 
 @UNHURRIED
 @given(call=any_calls(), now=NOW)
-def test_what_the_schema_refuses_the_short_way_does_not_pass(call: Call, now: datetime) -> None:
+def test_the_fast_path_passes_nothing_that_the_schema_refuses(call: Call, now: datetime) -> None:
     method, arguments = call
     try:
         long_way(method, arguments, "e-1", now)
@@ -100,7 +100,7 @@ def test_what_the_schema_refuses_the_short_way_does_not_pass(call: Call, now: da
 
 @UNHURRIED
 @given(call=good_calls(), now=NOW)
-def test_nearly_every_good_call_goes_the_short_way(call: Call, now: datetime) -> None:
+def test_nearly_every_valid_call_takes_the_fast_path(call: Call, now: datetime) -> None:
     method, arguments = call
     time = arguments.get("create_time")
     judged = arguments.get("country_code") is not None or (time is not None and time.tzinfo is not UTC)
@@ -108,7 +108,7 @@ def test_nearly_every_good_call_goes_the_short_way(call: Call, now: datetime) ->
     assert (short_way(method, arguments, "e-1", now) is None) == judged
 
 
-def test_the_short_way_refers_to_every_argument() -> None:
+def test_the_fast_path_reads_every_argument() -> None:
     """A new argument of a schema is checked from the first day, or there is no short way."""
     for method in METHODS:
         for missing in names(method):

@@ -74,7 +74,7 @@ def refused(name: str, value: object) -> list[str]:
 
 @UNHURRIED
 @given(calls())
-def test_what_is_within_the_limits_is_accepted(call: tuple[str, dict[str, Any]]) -> None:
+def test_values_within_the_limits_are_accepted(call: tuple[str, dict[str, Any]]) -> None:
     method, arguments = call
 
     assert set(load(method, arguments)) <= {*arguments, "assistant_id"}
@@ -92,7 +92,7 @@ def test_any_value_for_an_argument_is_accepted_or_refused_by_its_name(argument: 
 
 @UNHURRIED
 @given(calls())
-def test_what_was_accepted_is_accepted_again_unchanged(call: tuple[str, dict[str, Any]]) -> None:
+def test_accepted_arguments_are_accepted_again_unchanged(call: tuple[str, dict[str, Any]]) -> None:
     method, arguments = call
     once = load(method, arguments)
 
@@ -230,7 +230,7 @@ def test_a_country_code_becomes_upper_case(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["", "K", "KOR", "K1", "ß", "\u0131d", "KR\n", "한국"])
-def test_what_is_not_two_ascii_letters_is_no_country_code(code: str) -> None:
+def test_a_country_code_is_two_ascii_letters(code: str) -> None:
     assert refused("country_code", code) == [f"must be two ASCII letters, not {code!r}"]
 
 
@@ -254,7 +254,7 @@ def test_a_time_elsewhere_is_converted_to_utc() -> None:
 
 
 @pytest.mark.parametrize("value", [date(2026, 11, 23), "2026-11-23T09:47:02Z", 1795427222, 1.5, True])
-def test_what_is_no_datetime_is_no_time(value: object) -> None:
+def test_a_value_that_is_no_datetime_is_no_time(value: object) -> None:
     assert refused("create_time", value) == [f"must be a datetime, not {type(value).__name__}"]
 
 
@@ -303,7 +303,7 @@ def test_a_key_of_another_pattern_is_refused(key: str) -> None:
     assert text.endswith("must be an ASCII letter and at most 63 ASCII letters, digits or _")
 
 
-def test_all_that_is_wrong_with_custom_properties_is_listed() -> None:
+def test_every_error_in_custom_properties_is_listed() -> None:
     texts = refused("custom_properties", {"plan": 3, "note": "x" * 257, 7: "x", "ok": "x", "city": None})
 
     assert texts == [
@@ -371,14 +371,14 @@ def test_a_mapping_that_cannot_be_read_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", [Index(7), enum.IntEnum("Place", {"SEVENTH": 7}).SEVENTH], ids=["index", "enum"])
-def test_what_python_takes_for_an_index_is_one(value: object) -> None:
+def test_anything_that_python_takes_for_an_index_is_an_index(value: object) -> None:
     index = accepted("message_index", value)
 
     assert (type(index), index) == (int, 7)
 
 
 @pytest.mark.parametrize("value", [True, 7.0, "7", Decimal(7), Index("7"), Mock(), MagicMock()])
-def test_what_may_be_meant_as_an_index_or_not_is_refused(value: object) -> None:
+def test_an_ambiguous_index_is_refused(value: object) -> None:
     assert refused("message_index", value) == [f"must be an int, not {type(value).__name__}"]
 
 
@@ -429,7 +429,7 @@ def test_another_project_id_is_refused(project_id: object) -> None:
     assert list(caught.value.errors) == ["project_id"]
 
 
-def test_a_validation_error_is_also_a_value_error_and_one_of_ours() -> None:
+def test_a_validation_error_is_a_value_error_and_an_align_ai_error() -> None:
     assert issubclass(ValidationError, ValueError)
     assert issubclass(ValidationError, AlignAIError)
 

@@ -232,12 +232,12 @@ def test_json_is_compact_and_in_utf8() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf"), object(), b"x", {1, 2}, datetime.now(UTC), "\ud83d"])
-def test_what_is_not_json_is_a_validation_error(value: object) -> None:
+def test_a_value_that_is_not_json_is_a_validation_error(value: object) -> None:
     with pytest.raises(ValidationError, match="cannot be written as JSON"):
         encode({"x": value})
 
 
-def test_what_holds_itself_is_not_json() -> None:
+def test_a_value_that_contains_itself_is_not_json() -> None:
     endless: list[object] = []
     endless.append(endless)
     with pytest.raises(ValidationError, match="cannot be written as JSON"):
@@ -406,7 +406,7 @@ def test_a_location_in_another_form_is_refused(location: object) -> None:
 
 
 @pytest.mark.parametrize("event", [None, [], "x", 1, [MESSAGE]])
-def test_what_is_no_object_is_no_event(event: object) -> None:
+def test_a_value_that_is_no_object_is_no_event(event: object) -> None:
     assert refusal(event) == {"event": [f"must be an object, not {type(event).__name__}"]}
 
 

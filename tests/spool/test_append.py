@@ -35,7 +35,7 @@ def settle_all(spool: Spool) -> list[bytes]:
 
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
-def test_what_append_has_returned_another_connection_sees(
+def test_another_connection_sees_an_event_once_append_returned(
     open_spool: Callable[..., Spool], path: Path, synchronous: str
 ) -> None:
     spool = open_spool(synchronous=synchronous)
@@ -46,7 +46,7 @@ def test_what_append_has_returned_another_connection_sees(
 
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
-def test_what_append_has_returned_survives_kill_9(path: Path, synchronous: str) -> None:
+def test_an_event_survives_kill_9_once_append_returned(path: Path, synchronous: str) -> None:
     script = "s = spool(synchronous=sys.argv[2])\nwhile True: say(s.append(b'%d' % time.monotonic_ns()))"
     with process(script, path, synchronous) as writer:
         acknowledged = [int(writer.hear()) for _ in range(500)]
@@ -132,7 +132,7 @@ def test_threads_share_commits_where_each_must_reach_the_disk(
     assert spool.check() == []
 
 
-def test_one_commit_is_one_transaction_however_many_events_it_holds(open_spool: Callable[..., Spool]) -> None:
+def test_a_commit_of_many_events_is_one_transaction(open_spool: Callable[..., Spool]) -> None:
     spool = open_spool(synchronous="full")
     statements: list[str] = []
     spool._access.links().append.set_trace_callback(statements.append)
@@ -239,7 +239,7 @@ def queue_behind_a_leader(
         return group, [each.result(DEADLINE) for each in outcomes]
 
 
-def test_who_comes_while_a_commit_is_under_way_shares_the_next() -> None:
+def test_calls_that_come_during_a_commit_share_the_next_one() -> None:
     gate = Gate()
     _, numbers = queue_behind_a_leader(gate, 20)
 
@@ -288,7 +288,7 @@ def test_after_an_error_the_group_works_again() -> None:
     assert group.append(7) == 2
 
 
-def test_a_commit_that_is_interrupted_by_an_append_of_the_same_thread_does_not_wait_for_itself() -> None:
+def test_append_inside_a_commit_of_its_thread_does_not_deadlock() -> None:
     rows: list[int] = []
 
     def commit(group: list[int]) -> int:
@@ -326,9 +326,7 @@ s.close()
 
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
-def test_a_signal_handler_that_appends_on_top_of_an_append_loses_nothing_and_does_not_hang(
-    path: Path, synchronous: str
-) -> None:
+def test_append_in_a_signal_handler_loses_nothing_and_does_not_hang(path: Path, synchronous: str) -> None:
     acknowledged, stored, check = run(INTERRUPTED, path, synchronous).split(" ")
 
     assert acknowledged == stored

@@ -51,7 +51,7 @@ def with_followers(table: Table, group: GroupCommit[int], lead: Callable[[], obj
         return [each.result(DEADLINE) for each in followers]
 
 
-def test_followers_of_a_leader_that_is_interrupted_at_any_line_are_committed_once() -> None:
+def test_followers_of_an_interrupted_leader_are_committed_once() -> None:
     at = 0
     where = "at first"
     while where:
@@ -72,7 +72,7 @@ def test_followers_of_a_leader_that_is_interrupted_at_any_line_are_committed_onc
     assert at > 30
 
 
-def test_rows_that_an_interrupted_leader_has_not_committed_are_committed_by_the_next() -> None:
+def test_the_next_leader_commits_the_rows_of_an_interrupted_one() -> None:
     table = Table()
     groups: list[list[int]] = []
 
@@ -104,7 +104,7 @@ def test_rows_that_an_interrupted_leader_has_not_committed_are_committed_by_the_
     assert len(table.rows) == 3
 
 
-def test_a_leader_that_is_interrupted_behind_the_commit_tells_the_others_their_numbers() -> None:
+def test_a_leader_interrupted_after_the_commit_still_hands_out_numbers() -> None:
     table = Table()
 
     def commit(rows: Rows[int]) -> int:
@@ -132,7 +132,7 @@ def test_a_leader_that_is_interrupted_behind_the_commit_tells_the_others_their_n
     assert set(told) < {1, 2, 3, 4}
 
 
-def test_a_caller_whose_row_another_leader_has_committed_gives_the_lead_back() -> None:
+def test_a_leader_whose_row_is_already_committed_gives_up_the_lead() -> None:
     table = Table()
     table.opened.set()
     group = GroupCommit(table.commit)

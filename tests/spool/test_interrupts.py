@@ -62,7 +62,7 @@ def may_be_written_by_others(path: Path) -> bool:
 
 @pytest.mark.parametrize("error", [TimeLimitError, TimeoutError, ValueError])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-def test_a_call_that_is_interrupted_at_any_line_leaves_no_lock_and_no_transaction(
+def test_a_call_interrupted_at_any_line_leaves_no_lock_or_transaction(
     spool: Spool, path: Path, call: Callable[[Spool, Batch], object], error: type[BaseException]
 ) -> None:
     for _ in range(12):
@@ -136,7 +136,7 @@ class Others:
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-def test_no_other_thread_is_refused_or_held_up_and_no_event_is_lost_or_doubled(
+def test_an_interrupted_call_neither_blocks_threads_nor_loses_events(
     open_spool: Callable[..., Spool], path: Path, call: Callable[[Spool, Batch], object], synchronous: str
 ) -> None:
     spool = open_spool(synchronous=synchronous)
@@ -181,7 +181,7 @@ def test_a_construction_or_close_that_is_interrupted_leaves_nothing_behind(path:
     keeper.close()
 
 
-def test_a_system_error_of_a_signal_handler_is_not_taken_for_one_of_the_spool(spool: Spool) -> None:
+def test_a_signal_handlers_system_error_is_not_reported_as_the_spools(spool: Spool) -> None:
     def limit() -> None:
         raise TimeoutError
 

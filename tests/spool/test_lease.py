@@ -92,7 +92,7 @@ os._exit(0)
 """
 
 
-def test_a_child_does_not_hold_its_parents_lease_and_its_copy_does_not_outlive_the_parent(path: Path) -> None:
+def test_a_forked_child_does_not_keep_its_parents_lease(path: Path) -> None:
     lease = Lease(path)
     with process(FORK, path) as family:
         assert family.hear() == "dies"
@@ -164,7 +164,7 @@ say('filelock' in sys.modules, hooks)
 """
 
 
-def test_filelock_is_imported_when_a_lease_is_wanted_and_adds_no_audit_hook(path: Path) -> None:
+def test_filelock_is_imported_on_first_use_and_adds_no_audit_hook(path: Path) -> None:
     """Python 3.11 has never had that hook; the next test sees what it does to others."""
     assert run(UNHOOKED, path).split("\n") == ["False", "True []"]
 
@@ -191,5 +191,5 @@ say(errors, lease.held)
 """
 
 
-def test_threads_of_a_process_that_holds_the_lease_may_fork_at_the_same_time(path: Path) -> None:
+def test_threads_of_the_lease_holder_may_fork_at_the_same_time(path: Path) -> None:
     assert run(FORKING_THREADS, path) == "[] True"

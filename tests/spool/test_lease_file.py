@@ -40,7 +40,7 @@ def test_a_lease_whose_file_is_gone_is_no_longer_held(path: Path, replaced: bool
     lease.release()
 
 
-def test_a_lease_that_was_lost_is_given_back_before_it_is_taken_anew(path: Path) -> None:
+def test_a_lost_lease_is_released_before_it_is_taken_again(path: Path) -> None:
     lease = Lease(path)
     assert lease.acquire()
     lease_file(path).rename(path.with_name("elsewhere"))
@@ -78,7 +78,7 @@ def test_looking_whether_it_is_held_makes_no_file(path: Path) -> None:
     assert is_held(path) is False
 
 
-def test_a_look_keeps_nobody_from_taking_it(path: Path) -> None:
+def test_looking_at_the_lease_prevents_no_process_from_taking_it(path: Path) -> None:
     Lease(path).release()
     lease = Lease(path)
     looks = "import threading\nfrom alignai.spool.lease import is_held\nsay('looks')\nwhile True: is_held(PATH)"
@@ -121,7 +121,7 @@ def test_inspect_tells_a_holder_that_is_stopped(path: Path, capsys: pytest.Captu
     assert state(path) == (False, "dead")
 
 
-def test_inspect_does_not_take_another_process_of_that_number_for_the_holder(path: Path) -> None:
+def test_inspect_does_not_take_a_reused_process_id_for_the_holder(path: Path) -> None:
     script = "import socket\ns = spool()\ns.note_lease(socket.gethostname())\n"
     script += f"with s._access.transaction() as db: db.execute('UPDATE spool SET lease_pid = {os.getpid()}')\ns.close()"
     run(script, path)
@@ -158,7 +158,7 @@ def owned(path: Path) -> Path:
     return path.parent / "new" / "spool.db"
 
 
-def test_what_root_makes_belongs_to_the_owner_of_the_folder(owned: Path) -> None:
+def test_files_that_root_makes_belong_to_the_owner_of_the_folder(owned: Path) -> None:
     script = "s, lease = spool(), Lease(PATH)\nassert lease.acquire()\ns.append(b'event')\nsay('open')\nhear()"
     with process(script, owned) as root:
         assert root.hear() == "open"
@@ -167,7 +167,7 @@ def test_what_root_makes_belongs_to_the_owner_of_the_folder(owned: Path) -> None
     assert set(made.values()) == {NOBODY}
 
 
-def test_what_root_salvages_belongs_to_the_owner_of_the_folder(owned: Path) -> None:
+def test_files_that_root_salvages_belong_to_the_owner_of_the_folder(owned: Path) -> None:
     run("s = spool()\ns.append(b'event')\ns.close()", owned)
     saved = owned.with_name("saved.db")
     assert main(["salvage", str(owned), str(saved)]) == 0

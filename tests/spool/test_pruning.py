@@ -70,7 +70,7 @@ ACTS: dict[str, Callable[[Spool], object]] = {
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS.keys())
-def test_the_work_does_not_grow_with_the_ledger(
+def test_the_work_of_a_prune_does_not_grow_with_the_ledger(
     open_spool: Callable[..., Spool], act: Callable[[Spool], object]
 ) -> None:
     spool = open_spool(retention=3600)
@@ -102,7 +102,7 @@ def steps_of_sqlite(spool: Spool, act: Callable[[], object]) -> int:
     return steps
 
 
-def test_one_transaction_deletes_a_bounded_number_of_batches_and_events(open_spool: Callable[..., Spool]) -> None:
+def test_a_transaction_deletes_a_bounded_number_of_batches_and_events(open_spool: Callable[..., Spool]) -> None:
     spool = open_spool(retention=3600)
     add_sent(spool, 3 * ledger.MAX_PRUNED, time.time())
     spool.append(b"newest")
@@ -149,7 +149,7 @@ def test_purging_large_sent_batches_counts_each_event_once(open_spool: Callable[
     assert spool.check() == []
 
 
-def test_a_run_of_upkeep_is_bounded_syncs_and_says_that_more_is_left(
+def test_a_run_of_maintenance_is_bounded_and_says_that_more_is_left(
     open_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alignai.spool.maintenance._PRUNE_SECONDS", 0.0)
@@ -167,7 +167,7 @@ def test_a_run_of_upkeep_is_bounded_syncs_and_says_that_more_is_left(
     assert spool.check() == []
 
 
-def test_a_long_prune_keeps_the_log_short_without_a_sync_for_every_step(
+def test_a_long_prune_keeps_the_wal_short_without_a_sync_per_step(
     open_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A log that was begun anew keeps its length on disk, and is not long for that."""
@@ -259,7 +259,7 @@ def test_adjacent_damaged_events_of_an_open_batch_become_one_row(spool: Spool, p
     assert spool.check() == []
 
 
-def test_what_a_server_refused_keeps_a_row_of_its_own(spool: Spool, path: Path) -> None:
+def test_an_event_that_a_server_refused_keeps_a_row_of_its_own(spool: Spool, path: Path) -> None:
     """Its row names the request, so that a late answer to it finds that it has an outcome."""
     leave_open(spool)
     for _ in range(2):

@@ -54,7 +54,7 @@ def test_rejected_events_are_deleted_and_counted_as_dropped(filled: Spool, path:
     assert (figures(filled), filled.stats().in_flight) == ((5, 3, 0, 2), 4)
 
 
-def test_pending_events_are_deleted_and_counted_as_dropped_and_those_in_flight_stay(filled: Spool) -> None:
+def test_purge_drops_pending_events_and_keeps_those_in_flight(filled: Spool) -> None:
     assert purge(filled, "pending") == 5
     assert (figures(filled), filled.stats().in_flight) == ((0, 3, 2, 5), 4)
     batch = filled.next_batch(100, MUCH)
@@ -72,13 +72,13 @@ def test_sent_events_are_deleted_and_counted_as_sent_still(filled: Spool, path: 
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_where_there_is_nothing_nothing_is_purged(spool: Spool, state: str) -> None:
+def test_purge_of_an_empty_spool_deletes_nothing(spool: Spool, state: str) -> None:
     assert purge(spool, state) == 0
     assert spool.append(b"event") == 1
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_what_is_appended_later_gets_a_number_that_was_never_used(filled: Spool, state: str) -> None:
+def test_append_after_a_purge_reuses_no_number(filled: Spool, state: str) -> None:
     purge(filled, state)
 
     assert filled.append(b"next") == 15
@@ -86,12 +86,12 @@ def test_what_is_appended_later_gets_a_number_that_was_never_used(filled: Spool,
 
 
 @pytest.mark.parametrize("state", ["in flight", "open", "dropped", ""])
-def test_another_state_is_refused(spool: Spool, state: str) -> None:
+def test_purge_of_an_unknown_state_is_refused(spool: Spool, state: str) -> None:
     with pytest.raises(ValueError, match="rejected, pending, sent"):
         spool.select(state)
 
 
-def test_the_newest_event_leaves_nothing_of_itself(spool: Spool, path: Path) -> None:
+def test_purge_leaves_no_trace_of_the_newest_event(spool: Spool, path: Path) -> None:
     spool.append(b"SECRET")
     purge(spool, "pending")
 
@@ -100,7 +100,7 @@ def test_the_newest_event_leaves_nothing_of_itself(spool: Spool, path: Path) -> 
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_what_comes_after_the_selection_stays(filled: Spool, state: str) -> None:
+def test_purge_keeps_events_that_come_after_the_selection(filled: Spool, state: str) -> None:
     selection = filled.select(state)
     filled.append(b"later")
     for settle in (reject_next, lambda spool: send_next(spool, 100)):
@@ -114,7 +114,7 @@ def test_what_comes_after_the_selection_stays(filled: Spool, state: str) -> None
     assert filled.check() == []
 
 
-def test_many_events_are_purged_in_small_transactions_with_the_write_lock_free_in_between(
+def test_purge_releases_the_write_lock_between_transactions(
     spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rejected(spool, [b"rejected"] * 1000)
@@ -136,7 +136,9 @@ def test_many_events_are_purged_in_small_transactions_with_the_write_lock_free_i
 
 @pytest.mark.parametrize("state", ["rejected", "pending"])
 @pytest.mark.parametrize(("events", "size"), [(50, 50_000), (6000, 400)])
-def test_the_log_stays_short(open_spool: Callable[..., Spool], path: Path, state: str, events: int, size: int) -> None:
+def test_purge_keeps_the_wal_short(
+    open_spool: Callable[..., Spool], path: Path, state: str, events: int, size: int
+) -> None:
     spool = open_spool(max_bytes=8 * MIB)
     for _ in range(events):
         spool.append(b"." * size)
@@ -151,7 +153,7 @@ def test_the_log_stays_short(open_spool: Callable[..., Spool], path: Path, state
     assert figures(spool) == (0, 0, 0, events)
 
 
-def test_room_comes_back(open_spool: Callable[..., Spool], path: Path) -> None:
+def test_purge_gives_room_back(open_spool: Callable[..., Spool], path: Path) -> None:
     spool = open_spool(max_bytes=64 * MIB)
     for _ in range(150):
         spool.append(b"." * 100_000)
@@ -165,7 +167,7 @@ def test_room_comes_back(open_spool: Callable[..., Spool], path: Path) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_only_what_is_old_enough_is_purged(open_spool: Callable[..., Spool], state: str) -> None:
+def test_purge_deletes_only_events_that_are_old_enough(open_spool: Callable[..., Spool], state: str) -> None:
     with movable() as clock:
         spool = open_spool()
         for moment in range(3):
@@ -182,7 +184,7 @@ def test_only_what_is_old_enough_is_purged(open_spool: Callable[..., Spool], sta
         assert purge(spool, state, 99) == 2
 
 
-def test_pending_events_are_purged_from_the_oldest_on_up_to_the_first_that_is_too_young(
+def test_purge_of_pending_events_stops_at_the_first_too_young_one(
     open_spool: Callable[..., Spool],
 ) -> None:
     with movable() as clock:
@@ -198,7 +200,7 @@ def test_pending_events_are_purged_from_the_oldest_on_up_to_the_first_that_is_to
         assert drained(spool) == [b"young", b"seems old"]
 
 
-def test_the_oldest_sent_events_behind_one_in_flight_wait_for_it(spool: Spool) -> None:
+def test_sent_events_after_one_in_flight_are_purged_only_after_it(spool: Spool) -> None:
     for number in range(4):
         spool.append(b"%d" % number)
     send_next(spool, 1)
@@ -230,9 +232,7 @@ def test_damaged_rejected_events_are_purged_too(spool: Spool, path: Path) -> Non
     assert purge(spool, "rejected") == 2
 
 
-def test_where_pending_events_have_vanished_the_spool_is_damaged_and_nothing_is_deleted(
-    spool: Spool, path: Path
-) -> None:
+def test_purge_deletes_nothing_if_pending_events_are_missing(spool: Spool, path: Path) -> None:
     for number in range(5):
         spool.append(b"%d" % number)
     ask(path, "DELETE FROM events WHERE seq = 3")
@@ -259,7 +259,7 @@ s.close()
 """
 
 
-def test_it_works_while_a_worker_appends_and_uploads(spool: Spool, path: Path, tmp_path: Path) -> None:
+def test_purge_works_while_a_worker_appends_and_uploads(spool: Spool, path: Path, tmp_path: Path) -> None:
     rejected(spool, [b"%d" % number for number in range(2000)])
     for _ in range(2000):
         spool.append(b"pending")
@@ -294,7 +294,7 @@ s.purge(s.select(sys.argv[3]))
 
 
 @pytest.mark.parametrize("state", ["rejected", "pending"])
-def test_who_is_killed_between_two_steps_has_counted_what_is_gone(spool: Spool, path: Path, state: str) -> None:
+def test_a_killed_purge_has_counted_the_events_it_deleted(spool: Spool, path: Path, state: str) -> None:
     rejected(spool, [b"."] * 1000)
     for _ in range(1000):
         spool.append(b".")

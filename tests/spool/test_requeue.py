@@ -53,7 +53,7 @@ def figures(spool: Spool) -> tuple[int, int, int, int]:
     return stats.pending, stats.sent, stats.rejected, stats.dropped
 
 
-def test_rejected_events_wait_again_as_they_were_behind_the_others_oldest_first(spool: Spool, path: Path) -> None:
+def test_requeued_events_come_after_the_others_oldest_first(spool: Spool, path: Path) -> None:
     events = [b"first", b"\x00\xff" * 5000, b"third"]
     rejected(spool, events)
     spool.append(b"waits")
@@ -78,14 +78,14 @@ def test_no_row_of_events_is_written_twice(spool: Spool, path: Path) -> None:
     assert ask(path, "SELECT * FROM events")[: len(before)] == before
 
 
-def test_where_nothing_is_rejected_nothing_is_done(spool: Spool) -> None:
+def test_requeue_without_rejected_events_does_nothing(spool: Spool) -> None:
     spool.append(b"event")
 
     assert spool.requeue().requeued == 0
     assert figures(spool) == (1, 0, 0, 0)
 
 
-def test_more_than_one_transaction_holds_is_requeued_in_order(spool: Spool) -> None:
+def test_requeue_in_several_transactions_keeps_the_order(spool: Spool) -> None:
     events = [b"%d" % number for number in range(2000)]
     rejected(spool, events)
     done = spool.requeue()
@@ -95,9 +95,7 @@ def test_more_than_one_transaction_holds_is_requeued_in_order(spool: Spool) -> N
     assert drained(spool) == events
 
 
-def test_no_more_is_held_in_memory_and_in_a_transaction_than_a_little(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requeue_needs_little_memory_and_small_transactions(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     rejected(spool, [b"." * 100_000 for _ in range(20)])
     commits: list[int] = []
     transaction = spool._access.transaction
@@ -114,7 +112,7 @@ def test_no_more_is_held_in_memory_and_in_a_transaction_than_a_little(
 
 @pytest.mark.parametrize("max_bytes", [MIB, 8 * MIB])
 @pytest.mark.parametrize("size", [0, 300, 6000, 100_000])
-def test_file_and_log_stay_within_max_bytes(
+def test_requeue_keeps_file_and_wal_within_max_bytes(
     open_spool: Callable[..., Spool], path: Path, max_bytes: int, size: int
 ) -> None:
     spool = open_spool(max_bytes=max_bytes)
@@ -145,7 +143,7 @@ def test_file_and_log_stay_within_max_bytes(
     assert drained(spool) == events
 
 
-def test_what_was_rejected_lately_stays_where_only_older_ones_are_asked_for(open_spool: Callable[..., Spool]) -> None:
+def test_requeue_of_older_events_leaves_recently_rejected_ones(open_spool: Callable[..., Spool]) -> None:
     with movable() as clock:
         spool = rejected(open_spool(), [b"old", b"older"])
         clock.wall += 1000
@@ -159,7 +157,7 @@ def test_what_was_rejected_lately_stays_where_only_older_ones_are_asked_for(open
         assert drained(spool) == [b"old", b"older", b"young"]
 
 
-def test_all_are_requeued_whatever_the_clock_said_when_they_were_rejected(open_spool: Callable[..., Spool]) -> None:
+def test_events_with_any_time_of_rejection_are_requeued(open_spool: Callable[..., Spool]) -> None:
     with movable() as clock:
         clock.wall += 1e8
         spool = rejected(open_spool(), [b"from the future"])
@@ -175,7 +173,7 @@ def test_an_age_must_be_a_number_of_seconds(spool: Spool, age: float) -> None:
         spool.requeue(age)
 
 
-def test_a_damaged_one_stays_rejected_and_is_counted(spool: Spool, path: Path) -> None:
+def test_a_damaged_event_stays_rejected_and_is_counted(spool: Spool, path: Path) -> None:
     rejected(spool, [b"first", b"second", b"third"])
     ask(path, "UPDATE rejected SET payload = x'00' WHERE seq = 2")
     done = spool.requeue()
@@ -207,7 +205,7 @@ def test_an_event_may_be_rejected_and_requeued_again_and_again(spool: Spool) -> 
     assert spool.check() == []
 
 
-def test_what_is_rejected_again_meanwhile_is_not_requeued_for_ever(
+def test_an_event_rejected_again_meanwhile_is_not_requeued_for_ever(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rejected(spool, [b"%d" % number for number in range(600)])
@@ -243,9 +241,7 @@ def fill_up(spool: Spool) -> int:
     return spool.stats().pending
 
 
-def test_a_full_spool_is_an_error_nothing_is_lost_and_it_goes_on_once_there_is_room(
-    open_spool: Callable[..., Spool], path: Path
-) -> None:
+def test_requeue_into_a_full_spool_fails_and_loses_nothing(open_spool: Callable[..., Spool], path: Path) -> None:
     spool = open_spool(max_bytes=MIB)
     events = [b"%04d" % number + b"." * 700 for number in range(400)]
     rejected(spool, events)
@@ -264,9 +260,7 @@ def test_a_full_spool_is_an_error_nothing_is_lost_and_it_goes_on_once_there_is_r
     assert len(drained(spool)) == 400 - requeued
 
 
-def test_a_file_that_would_pass_its_limit_is_an_error(
-    spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requeue_beyond_max_bytes_is_an_error(spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = [b"%d" % number + b"." * 2000 for number in range(300)]
     rejected(spool, events)
     looks: list[int] = []
@@ -299,7 +293,7 @@ os._exit(0)
 """
 
 
-def test_a_full_disk_is_an_error_and_loses_nothing(spool: Spool, path: Path) -> None:
+def test_requeue_on_a_full_disk_is_an_error_and_loses_nothing(spool: Spool, path: Path) -> None:
     events = [b"%d" % number + b"." * 2000 for number in range(1000)]
     rejected(spool, events)
     spool.close()
@@ -313,7 +307,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(spool: Spool, path: Path) -> 
     spool.close()
 
 
-def test_a_lost_log_is_an_error_and_the_events_are_rejected_still(
+def test_requeue_fails_if_the_wal_is_lost_and_events_stay_rejected(
     open_spool: Callable[..., Spool], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rejected(open_spool(), [b"first", b"second"]).close()
@@ -337,7 +331,7 @@ def test_a_lost_log_is_an_error_and_the_events_are_rejected_still(
     assert drained(spool) == [b"first", b"second"]
 
 
-def test_what_was_requeued_is_there_once_where_the_log_is_deleted_later(
+def test_requeued_events_are_there_once_if_the_wal_is_deleted_later(
     open_spool: Callable[..., Spool], path: Path
 ) -> None:
     rejected(open_spool(), [b"event"]).close()
@@ -367,7 +361,7 @@ s.close()
 """
 
 
-def test_it_works_while_a_worker_appends_and_uploads(spool: Spool, path: Path, tmp_path: Path) -> None:
+def test_requeue_works_while_a_worker_appends_and_uploads(spool: Spool, path: Path, tmp_path: Path) -> None:
     rejected(spool, [b"%d" % number for number in range(3000)])
     with process(WORKER, path, tmp_path / "stop") as worker:
         assert worker.hear() == "up"
@@ -383,7 +377,7 @@ def test_it_works_while_a_worker_appends_and_uploads(spool: Spool, path: Path, t
     assert rest == [*range(3000 - len(rest), 3000)]
 
 
-def test_two_that_requeue_at_once_requeue_each_event_once(spool: Spool, path: Path) -> None:
+def test_two_concurrent_requeues_requeue_each_event_once(spool: Spool, path: Path) -> None:
     events = [b"%d" % number for number in range(3000)]
     rejected(spool, events)
     script = "s = spool(); hear(); say(s.requeue().requeued); s.close()"
@@ -399,7 +393,9 @@ def test_two_that_requeue_at_once_requeue_each_event_once(spool: Spool, path: Pa
     assert sorted(drained(spool)) == sorted(events)
 
 
-def test_the_write_lock_is_free_between_two_steps(spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requeue_releases_the_write_lock_between_steps(
+    spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rejected(spool, [b"%d" % number for number in range(600)])
     free: list[bool] = []
 
@@ -431,7 +427,7 @@ s.requeue()
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_who_is_killed_between_two_steps_has_done_those_before(spool: Spool, path: Path, steps: int) -> None:
+def test_a_killed_requeue_has_completed_its_earlier_steps(spool: Spool, path: Path, steps: int) -> None:
     events = [b"%d" % number for number in range(1000)]
     rejected(spool, events)
     with process(KILLED, path, steps) as killed:
@@ -444,7 +440,7 @@ def test_who_is_killed_between_two_steps_has_done_those_before(spool: Spool, pat
     assert payloads(path)[-1] == events[-1]
 
 
-def test_who_waits_for_the_write_lock_is_left_as_long_as_it_was_held() -> None:
+def test_requeue_leaves_the_write_lock_free_as_long_as_it_held_it() -> None:
     from alignai.spool.steps import Steps
 
     began = time.monotonic()

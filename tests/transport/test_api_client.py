@@ -76,7 +76,7 @@ def test_the_request_is_as_connect_wants_it(raw_server: Start) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "most"), [(25.0, 25_000), (math.inf, 86_400_000)])
-def test_the_server_is_told_how_long_there_is(raw_server: Start, seconds: float, most: int) -> None:
+def test_the_request_names_its_timeout(raw_server: Start, seconds: float, most: int) -> None:
     server = raw_server(answer(OK))
     upload_to(server.url, ONE, seconds)
     told = header(server.requests[0], "connect-timeout-ms")

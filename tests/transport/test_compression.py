@@ -25,7 +25,7 @@ def upload(compression: Compression, seconds_for_all_bytes: float, latency: floa
     return compressed
 
 
-def test_what_is_compressed_can_be_read_back_and_is_the_same_every_time() -> None:
+def test_compressed_bodies_can_be_read_back_and_are_deterministic() -> None:
     body = b"hello " * 1000
 
     assert gzip.decompress(compress(body)) == body
@@ -69,7 +69,7 @@ def test_once_compressing_is_a_noticeable_part_it_is_compared_at_once() -> None:
     assert not all(ways)
 
 
-def test_where_the_line_becomes_slow_bodies_are_compressed_again() -> None:
+def test_bodies_are_compressed_again_if_the_connection_becomes_slow() -> None:
     compression = Compression()
     for _ in range(200):
         upload(compression, seconds_for_all_bytes=1e-5, latency=1e-4)

@@ -49,7 +49,7 @@ def silent_port() -> Iterator[int]:
 # -- several addresses -------------------------------------------------------------------------------------------------
 
 
-def test_an_address_that_answers_nothing_costs_a_moment_once(
+def test_a_silent_address_costs_a_moment_once(
     raw_server: Start,
     make_client: Make,
     resolve_to: Callable[..., None],
@@ -66,7 +66,7 @@ def test_an_address_that_answers_nothing_costs_a_moment_once(
     assert server.connections == 2
 
 
-def test_a_short_lived_process_delivers_past_an_address_that_answers_nothing(
+def test_a_short_lived_process_delivers_past_a_silent_address(
     raw_server: Start, resolve_to: Callable[..., None], silent_port: int, spool_path: Path
 ) -> None:
     server = raw_server(accept)
@@ -85,7 +85,7 @@ def test_an_address_that_refuses_is_passed_at_once(
     assert upload(make_client("http://three-addresses.invalid")).verdict is Verdict.SENT
 
 
-def test_an_address_that_worked_and_answers_nothing_any_more_is_left_for_another(
+def test_an_address_that_becomes_silent_is_left_for_another(
     raw_server: Start, make_client: Make, resolve_to: Callable[..., None]
 ) -> None:
     servers = [raw_server(accept), raw_server(accept)]
@@ -99,7 +99,7 @@ def test_an_address_that_worked_and_answers_nothing_any_more_is_left_for_another
     assert len(servers[1].requests) == 1
 
 
-def test_where_no_address_connects_the_last_reason_is_told(resolve_to: Callable[..., None]) -> None:
+def test_if_no_address_connects_the_last_reason_is_reported(resolve_to: Callable[..., None]) -> None:
     resolve_to(*(int(unreachable().rpartition(":")[2]) for _ in range(3)))
     outcome = upload_to("http://three-addresses.invalid")
     assert outcome.error is not None
@@ -197,7 +197,7 @@ def test_a_socket_that_raises_anything_ends_the_attempt_at_once(monkeypatch: pyt
     assert (outcome.verdict, "no network in tests" in outcome.error.err_msg) == (Verdict.RETRY, True)
 
 
-def test_a_resolver_that_hangs_costs_one_thread_and_its_answer_counts_when_it_comes(
+def test_a_hanging_resolver_costs_one_thread_and_may_answer_later(
     monkeypatch: pytest.MonkeyPatch, raw_server: Start, make_client: Make
 ) -> None:
     server = raw_server(accept)
@@ -225,9 +225,7 @@ def test_a_resolver_that_hangs_costs_one_thread_and_its_answer_counts_when_it_co
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system cannot tell that soon")
-def test_a_connection_that_was_dropped_without_a_word_costs_a_part_of_the_time(
-    raw_server: Start, make_client: Make
-) -> None:
+def test_a_silently_dropped_connection_costs_a_part_of_the_timeout(raw_server: Start, make_client: Make) -> None:
     def script(conn: socket.socket, request: bytes, n: int) -> None:
         conn.sendall(OK)
         if n == 0:
@@ -245,7 +243,7 @@ def answer_once(conn: socket.socket, request: bytes, n: int) -> None:
     silence(conn, request, n)
 
 
-def test_a_connection_that_has_idled_and_does_not_answer_costs_a_part_of_the_time(
+def test_a_dead_idle_connection_costs_a_part_of_the_timeout(
     raw_server: Start, make_client: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alignai._transport.urllib3_adapter._IDLE_SECONDS", 0.0)

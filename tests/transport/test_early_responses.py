@@ -137,7 +137,7 @@ FINAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 
 @given(st.lists(INTERIM).map(b"".join), st.integers(0, len(FINAL)))
-def test_an_answer_is_told_from_interim_ones_however_much_of_it_has_come(interim: bytes, length: int) -> None:
+def test_a_partial_response_is_distinguished_from_interim_ones(interim: bytes, length: int) -> None:
     assert _has_answer(interim + FINAL[:length]) == (length >= len(b"HTTP/1.1 503"))
     for cut in range(len(interim)):
         assert not _has_answer(interim[:cut])

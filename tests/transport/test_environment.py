@@ -61,7 +61,7 @@ def test_abort_ends_an_upload_that_waits_for_the_resolver(hanging_resolver: thre
 
 
 @pytest.mark.parametrize("address", ["http://", "http://[::1", "ftp://127.0.0.1", "http://" + "a" * 70 + ".invalid"])
-def test_an_address_that_is_none_holds(address: str) -> None:
+def test_an_invalid_address_holds(address: str) -> None:
     assert upload_to(address).verdict is Verdict.HOLD
 
 
@@ -114,7 +114,7 @@ def test_a_proxy_that_refuses_the_tunnel_is_retried(raw_server: Start, proxied: 
     assert header(proxy.requests[0], "authorization") is None
 
 
-def test_a_proxy_that_is_none_holds_and_its_password_is_masked(proxied: Callable[[str], None]) -> None:
+def test_an_invalid_proxy_holds_and_its_password_is_masked(proxied: Callable[[str], None]) -> None:
     proxied("http://user:secret@:80:80")
     outcome = upload_to("http://ingestion.invalid")
     assert outcome.error is not None
@@ -138,7 +138,7 @@ def test_a_cookie_is_not_kept(raw_server: Start, make_client: Callable[[str], AP
     assert (verdicts, header(server.requests[1], "cookie")) == ([Verdict.SENT] * 2, None)
 
 
-def test_a_certificate_that_nobody_vouches_for_is_retried(raw_server: Start, tls: ssl.SSLContext) -> None:
+def test_an_untrusted_certificate_is_retried(raw_server: Start, tls: ssl.SSLContext) -> None:
     server = raw_server(answer(OK), tls=tls)
     outcome = upload_to(server.url)
     assert outcome.error is not None

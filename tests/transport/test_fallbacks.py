@@ -69,7 +69,7 @@ def once_per_connection(fail: Script) -> Script:
     return script
 
 
-def test_what_fails_on_a_kept_connection_is_sent_on_a_new_one(
+def test_a_request_that_fails_on_a_kept_connection_goes_on_a_new_one(
     raw_server: Start, make_client: Make, fail: Script
 ) -> None:
     server = raw_server(once_per_connection(fail))
@@ -80,7 +80,7 @@ def test_what_fails_on_a_kept_connection_is_sent_on_a_new_one(
     assert len({body(request) for request in server.requests}) == 1
 
 
-def test_what_fails_on_a_new_connection_is_not_sent_at_once_again(raw_server: Start, make_client: Make) -> None:
+def test_a_request_that_fails_on_a_new_connection_is_not_sent_at_once(raw_server: Start, make_client: Make) -> None:
     server = raw_server(refuse(503))
     client = make_client(server.url)
     assert [upload(client).verdict for _ in range(3)] == [Verdict.RETRY] * 3
@@ -108,7 +108,7 @@ def test_a_connection_that_has_idled_for_long_is_not_used_again(
 
 
 @pytest.mark.parametrize("broken_first", [True, False])
-def test_what_fails_at_one_address_is_sent_at_once_to_another(
+def test_a_request_that_fails_at_an_address_goes_at_once_to_another(
     raw_server: Start, make_client: Make, fail: Script, broken_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, sound = raw_server(fail), raw_server(accept)
@@ -131,7 +131,7 @@ def test_an_address_that_breaks_is_left_for_another(
     assert len(second.requests) == 3
 
 
-def test_all_of_three_addresses_are_tried(
+def test_each_of_three_addresses_is_tried(
     raw_server: Start, make_client: Make, fail: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = [raw_server(fail), raw_server(fail), raw_server(accept)]
@@ -146,7 +146,7 @@ def close(conn: socket.socket, request: bytes, n: int) -> None:
 
 
 @pytest.mark.usefixtures("trusted")
-def test_an_address_that_fails_while_the_connection_is_made_is_left_for_another(
+def test_an_address_that_fails_on_connecting_is_left_for_another(
     raw_server: Start, make_client: Make, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken, sound = raw_server(close, reads=False), raw_server(accept, tls=tls)
@@ -177,7 +177,7 @@ def test_a_failed_compressed_request_is_followed_by_a_plain_one(
     assert gzip.decompress(body(server.requests[0])) == body(server.requests[1])
 
 
-def test_a_firewall_that_comes_later_and_takes_no_compressed_requests_holds_up_one_upload(
+def test_a_firewall_against_gzip_that_comes_later_delays_one_upload(
     raw_server: Start, make_client: Make, fail: Script
 ) -> None:
     server = raw_server(accept)
@@ -232,7 +232,7 @@ def test_gzip_support_finds_out_what_a_server_takes(takes_compressed: bool, faul
 
 
 @given(st.lists(st.sampled_from(["failed", "succeeded"]), max_size=20))
-def test_until_a_compressed_request_got_through_a_failed_one_is_followed_by_a_plain_one(steps: list[str]) -> None:
+def test_a_failed_request_goes_plain_until_gzip_is_proven(steps: list[str]) -> None:
     support = GzipSupport()
     for step in steps:
         compressed = support.expected

@@ -9,7 +9,7 @@ from tests.faults.scenario import Run
 
 
 @pytest.mark.parametrize("number", range(len(disk.FAILURES)), ids=disk.FAILURES)
-def test_what_was_acknowledged_arrives_whatever_the_disk_does(number: int) -> None:
+def test_acknowledged_events_arrive_if_the_disk_fails(number: int) -> None:
     way, (_, cannot) = list(disk.FAILURES.items())[number]
     if why := cannot():
         pytest.skip(why)

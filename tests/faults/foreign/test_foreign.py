@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.support.servers.connect import ConnectServer
 
 
-def test_what_was_acknowledged_arrives_whoever_is_at_the_files() -> None:
+def test_acknowledged_events_arrive_despite_external_interference() -> None:
     run = Run("foreign", seed=1, seconds=0)
     foreign.run(run)
 
@@ -26,7 +26,7 @@ def test_what_was_acknowledged_arrives_whoever_is_at_the_files() -> None:
 
 
 @pytest.mark.parametrize("deleted", ["the log", "its index", "both"])
-def test_a_worker_alone_loses_nothing_where_its_log_is_deleted(
+def test_a_single_worker_loses_nothing_if_its_wal_is_deleted(
     tmp_path: Path, connect_server: ConnectServer, deleted: str
 ) -> None:
     """Nothing is on the server yet, so all that there is is in the log."""

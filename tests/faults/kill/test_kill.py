@@ -63,7 +63,7 @@ def test_a_worker_that_dies_there_loses_nothing(point: str, connect_server: Conn
 
 
 @pytest.mark.parametrize("point", ["after requeueing", "before commit of purging rejected events"])
-def test_somebody_who_dies_there_beside_workers_loses_nothing(
+def test_a_process_that_dies_at_a_step_beside_workers_loses_nothing(
     point: str, connect_server: ConnectServer, tmp_path: Path
 ) -> None:
     trial = Trial(point, random.Random(point))
@@ -113,7 +113,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_process_that_dies_making_the_file_just_before_another_looks_at_it_does_not_stop_that(
+def test_a_process_that_dies_creating_the_file_does_not_stop_another(
     spool_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dead: list[int] = []

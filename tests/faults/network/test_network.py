@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.support.servers.raw import RawServer
 
 
-def test_what_was_acknowledged_arrives_through_bad_weather() -> None:
+def test_acknowledged_events_arrive_through_a_faulty_network() -> None:
     run = Run("network", seed=1, seconds=60, most=2)
     network.run(run)
     assert run.figures["trials"] == 2

@@ -24,7 +24,7 @@ def cut(synchronous: str, cuts: int, seed: int, promised: str = "") -> Run:
 
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
-def test_what_was_promised_is_there_after_a_cut_at_any_moment(synchronous: str) -> None:
+def test_promised_events_survive_a_power_cut_at_any_moment(synchronous: str) -> None:
     run = cut(synchronous, 100, 1)
     assert run.figures["cuts"] == 100
     assert run.figures["syncs"] > 20

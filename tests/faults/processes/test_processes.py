@@ -42,9 +42,7 @@ sdk.close()
 """
 
 
-def test_while_the_leader_is_frozen_others_record_and_nothing_is_uploaded_twice_when_it_thaws(
-    connect_server: ConnectServer, spool_path: Path
-) -> None:
+def test_a_frozen_lease_holder_causes_no_double_upload(connect_server: ConnectServer, spool_path: Path) -> None:
     frozen: list[int] = []
 
     def freeze_then_fail(request: Request) -> None:
@@ -151,9 +149,7 @@ def test_events_of_exit_handlers_are_kept_in_whatever_order_they_run(
     assert connect_server.ids() == [first, before, after]
 
 
-def test_where_no_thread_starts_any_more_the_exit_does_not_wait_for_one(
-    connect_server: ConnectServer, spool_path: Path
-) -> None:
+def test_the_exit_does_not_wait_if_no_thread_can_be_started(connect_server: ConnectServer, spool_path: Path) -> None:
     ids = finished(AT_EXIT, connect_server.url, spool_path, timeout=30).split()
     with client(connect_server.url, spool_path) as sdk:
         assert sdk.flush()

@@ -96,7 +96,7 @@ def test_every_batch_has_a_request_id_of_its_own(spool: Spool) -> None:
     assert {len(each) for each in ids} == {32}
 
 
-def test_an_open_batch_comes_back_as_it_was_whatever_is_asked_for_and_whatever_came_after(spool: Spool) -> None:
+def test_an_open_batch_comes_back_unchanged(spool: Spool) -> None:
     fill(spool, 10)
     batch = batch_of(spool, 5)
     spool.mark_failed(batch, "no answer")
@@ -115,7 +115,7 @@ os._exit(0)
 """
 
 
-def test_a_batch_keeps_its_request_id_and_its_events_when_its_uploader_dies(spool: Spool, path: Path) -> None:
+def test_a_batch_keeps_its_request_id_and_events_if_its_uploader_dies(spool: Spool, path: Path) -> None:
     fill(spool, 5)
     first, second = (run(UPLOADER_DIES, path).split() for _ in range(2))
 
@@ -163,7 +163,7 @@ def test_sent_events_are_counted_once(spool: Spool) -> None:
     assert spool.check() == []
 
 
-def test_marking_a_batch_sent_writes_as_many_rows_however_many_events_it_holds(spool: Spool) -> None:
+def test_marking_a_batch_sent_writes_a_constant_number_of_rows(spool: Spool) -> None:
     writes = []
     for events in (2, 500):
         fill(spool, events)
@@ -256,7 +256,7 @@ say(s.backlog().crashes)
 """
 
 
-def test_however_many_uploaders_die_a_batch_keeps_its_request_id_and_its_events(spool: Spool, path: Path) -> None:
+def test_a_batch_keeps_its_request_id_and_events_after_many_crashes(spool: Spool, path: Path) -> None:
     """They were killed, or were short-lived: that says nothing of the events, and the server may have them."""
     events = fill(spool, 8)
     batch = batch_of(spool, 8)
@@ -279,7 +279,7 @@ def test_crashes_count_only_in_a_row(spool: Spool) -> None:
     assert spool.backlog().crashes == 0
 
 
-def test_who_gives_the_lease_back_has_not_died(spool: Spool) -> None:
+def test_releasing_the_lease_is_not_counted_as_a_crash(spool: Spool) -> None:
     fill(spool, 2)
     for _ in range(3):
         batch_of(spool)
@@ -304,7 +304,7 @@ def damage(request: pytest.FixtureRequest, path: Path) -> Callable[[int], object
 
 
 @pytest.mark.parametrize("damaged", [[1], [3], [5], [1, 2], [2, 4], [1, 2, 3, 4, 5]])
-def test_a_damaged_row_is_set_aside_and_the_others_go_on(
+def test_a_damaged_row_is_rejected_and_the_others_go_on(
     spool: Spool, path: Path, damage: Callable[[int], object], damaged: list[int]
 ) -> None:
     events = fill(spool, 5)
@@ -318,7 +318,7 @@ def test_a_damaged_row_is_set_aside_and_the_others_go_on(
 
 
 @pytest.mark.parametrize("damaged", [[1], [3], [5], [1, 2], [2, 4], [1, 2, 3, 4, 5]])
-def test_a_row_damaged_in_an_open_batch_is_set_aside_and_the_others_go_on(
+def test_a_damaged_row_of_an_open_batch_is_rejected(
     spool: Spool, path: Path, damage: Callable[[int], object], damaged: list[int]
 ) -> None:
     events = fill(spool, 5)
@@ -358,7 +358,7 @@ def test_sent_events_are_kept_for_the_retention(open_spool: Callable[..., Spool]
     assert spool.check() == []
 
 
-def test_what_is_open_or_waits_is_never_deleted(open_spool: Callable[..., Spool], path: Path) -> None:
+def test_open_and_pending_events_are_never_deleted(open_spool: Callable[..., Spool], path: Path) -> None:
     spool = open_spool(retention=0)
     events = fill(spool, 6)
     spool.mark_sent(batch_of(spool, 2))
@@ -466,7 +466,7 @@ def test_a_check_tells_what_is_missing(spool: Spool, path: Path) -> None:
     ]
 
 
-def test_an_open_batch_whose_events_someone_deleted_does_not_stop_the_others(spool: Spool, path: Path) -> None:
+def test_an_open_batch_without_its_events_does_not_stop_the_others(spool: Spool, path: Path) -> None:
     events = fill(spool, 6)
     batch_of(spool, 3)
     ask(path, "DELETE FROM events WHERE seq <= 3")
@@ -476,7 +476,7 @@ def test_an_open_batch_whose_events_someone_deleted_does_not_stop_the_others(spo
     assert spool.check() == []
 
 
-def test_a_read_error_is_told_as_what_it_is(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_error_is_not_reported_as_damage(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """An I/O error ends SQLite's transaction by itself: giving it back then must not hide the error."""
     import sqlite3
 

@@ -97,7 +97,7 @@ def write(path: Path, statement: str) -> None:
         "DELETE FROM spool",
     ],
 )
-def test_a_ledger_that_makes_no_sense_is_damage_and_set_aside(
+def test_a_file_with_an_invalid_ledger_is_quarantined(
     filled: Path, open_spool: Callable[..., Spool], statement: str
 ) -> None:
     write(filled, statement)
@@ -152,7 +152,9 @@ def test_newest_rows_that_vanish_beside_a_running_worker_are_damage(
         "UPDATE spool SET lease_host = CAST(x'ff6f' AS TEXT)",
     ],
 )
-def test_what_nothing_depends_on_stops_nothing(filled: Path, open_spool: Callable[..., Spool], statement: str) -> None:
+def test_an_invalid_value_that_nothing_depends_on_stops_nothing(
+    filled: Path, open_spool: Callable[..., Spool], statement: str
+) -> None:
     write(filled, statement)
     spool = open_spool()
 

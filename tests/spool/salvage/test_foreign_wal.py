@@ -55,9 +55,7 @@ def new(tmp_path: Path) -> Path:
     return tmp_path / "new.db"
 
 
-def test_no_event_is_left_out_because_another_spools_log_says_that_it_was_sent(
-    path: Path, new: Path, tmp_path: Path
-) -> None:
+def test_another_spools_wal_does_not_mark_events_as_sent(path: Path, new: Path, tmp_path: Path) -> None:
     killed(WAITING, path)
     killed(PRUNED, tmp_path / "other.db")
     shutil.copy(wal(tmp_path / "other.db"), wal(path))
@@ -66,7 +64,7 @@ def test_no_event_is_left_out_because_another_spools_log_says_that_it_was_sent(
     assert {b"waiting %d" % number for number in range(60)} <= set(unsent(new))
 
 
-def test_a_spools_own_log_is_believed_though_it_only_says_that_batches_are_pruned(path: Path, new: Path) -> None:
+def test_a_spools_own_wal_is_trusted_if_it_only_prunes_batches(path: Path, new: Path) -> None:
     killed(PRUNED, path)
     salvaged = salvage(path, new)
 

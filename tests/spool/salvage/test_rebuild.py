@@ -100,7 +100,7 @@ def test_every_event_is_brought_out_where_only_what_leads_to_them_is_gone(
     assert (salvaged.left_out, salvaged.unreadable, salvaged.rejected, salvaged.in_flight) == (50, 0, 50, 50)
 
 
-def test_the_events_on_a_damaged_page_are_counted_and_the_others_brought_out(damaged: Path, new: Path) -> None:
+def test_events_on_a_damaged_page_are_counted_and_others_recovered(damaged: Path, new: Path) -> None:
     content = damaged.read_bytes()
     page = content.index(EVENTS[300]) // PAGE
     on_it = [event for event in EVENTS if event in content[page * PAGE : (page + 1) * PAGE]]
@@ -121,7 +121,7 @@ def test_an_event_with_a_flipped_byte_is_not_taken(damaged: Path, new: Path) -> 
     assert salvaged.unreadable == 1
 
 
-def test_all_events_are_taken_where_the_ledger_cannot_be_read(damaged: Path, new: Path) -> None:
+def test_all_events_are_recovered_if_the_ledger_cannot_be_read(damaged: Path, new: Path) -> None:
     """Better twice, recognisable by their ids, than never."""
     overwrite(damaged, root_of(damaged, "batches"))
     salvaged = salvage(damaged, new)
@@ -130,7 +130,7 @@ def test_all_events_are_taken_where_the_ledger_cannot_be_read(damaged: Path, new
     assert (salvaged.left_out, salvaged.in_flight, salvaged.rejected) == (0, 0, 50)
 
 
-def test_gaps_that_rejected_events_leave_cast_no_doubt_on_the_numbers_beside_them(path: Path, new: Path) -> None:
+def test_gaps_of_rejected_events_do_not_discredit_adjacent_rows(path: Path, new: Path) -> None:
     """Or what was sent between them would be sent again."""
     spool = Spool(path, project_id="project")
     for event in EVENTS[:60]:
@@ -149,7 +149,7 @@ def test_gaps_that_rejected_events_leave_cast_no_doubt_on_the_numbers_beside_the
     assert unsent(new) == EVENTS[40:60]
 
 
-def test_what_is_behind_a_damaged_part_of_the_log_is_brought_out(path: Path, new: Path) -> None:
+def test_events_behind_a_damaged_part_of_the_wal_are_recovered(path: Path, new: Path) -> None:
     with process("s = spool()\nfor i in range(200): s.append(b'event %d' % i)\nsay('open')\nhear()", path) as writer:
         writer.hear()
         writer.kill()

@@ -118,7 +118,7 @@ class Interruption(BaseException):
 
 
 @pytest.mark.parametrize("line", range(8))
-def test_what_was_acknowledged_is_remembered_wherever_the_bookkeeping_is_interrupted(line: int) -> None:
+def test_acknowledged_rows_are_kept_if_bookkeeping_is_interrupted(line: int) -> None:
     recent = Recent()
     rows = [(number, (0.0, 0, b"event")) for number in range(1, 4)]
     recent.unverified += rows[:2]

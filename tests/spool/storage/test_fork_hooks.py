@@ -126,7 +126,7 @@ s.close()
 """
 
 
-def test_a_fork_whose_hooks_are_interrupted_at_any_line_leaves_no_lock_and_a_child_that_works(path: Path) -> None:
+def test_an_interrupted_fork_hook_leaves_no_lock_and_a_working_child(path: Path) -> None:
     assert run(INTERRUPTED, path) == "True True [] []"
 
 
@@ -163,5 +163,5 @@ s.close()
 
 
 @pytest.mark.parametrize("act", ["fork", "close", "recover", "recover another", "replace", "construct"])
-def test_recording_on_top_of_a_look_waits_for_nobody_who_waits_for_the_look(path: Path, act: str) -> None:
+def test_append_inside_a_read_does_not_wait_for_other_readers(path: Path, act: str) -> None:
     assert run(RECORDING_ON_TOP, path, act) == "[]"

@@ -31,9 +31,7 @@ s.close()
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
 @pytest.mark.parametrize("end", ["close", "exit", "hard"])
-def test_parent_and_child_both_append_and_the_childs_end_does_not_hurt_the_parent(
-    path: Path, synchronous: str, end: str
-) -> None:
+def test_the_end_of_a_child_that_appends_does_not_harm_the_parent(path: Path, synchronous: str, end: str) -> None:
     assert run(BOTH_APPEND, path, synchronous, end) == "103 [] []"
     assert payloads(path)[0] == b"before"
     assert sorted(payloads(path)[1:]) == sorted([b"child", b"parent", *[b"after"] * 100])
@@ -93,7 +91,7 @@ s.close()
 
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
-def test_fifty_forks_while_other_threads_append_neither_hang_nor_lose_an_event(path: Path, synchronous: str) -> None:
+def test_fifty_forks_while_threads_append_neither_hang_nor_lose_events(path: Path, synchronous: str) -> None:
     assert run(WHILE_APPENDING, path, synchronous) == "True [] []"
     assert ask(path, "SELECT count(*) FROM events WHERE payload = ?", b"child") == [(50,)]
 
@@ -165,7 +163,7 @@ s.close()
 
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
-def test_after_a_fork_by_c_code_threads_that_come_at_once_all_begin_anew(path: Path, synchronous: str) -> None:
+def test_after_a_fork_by_c_code_concurrent_threads_all_reset(path: Path, synchronous: str) -> None:
     assert run(MANY_THREADS, path, synchronous) == "180 []"
 
 
@@ -185,7 +183,7 @@ if __name__ == '__main__':
 """
 
 
-def test_workers_of_multiprocessing_share_the_spool_that_their_parent_opened(path: Path) -> None:
+def test_multiprocessing_workers_share_the_spool_of_their_parent(path: Path) -> None:
     assert run(MULTIPROCESSING, path) == "[0, 0, 0, 0] 201 []"
 
 
@@ -257,7 +255,5 @@ s.close()
 
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
-def test_a_child_that_c_code_has_forked_in_the_midst_of_a_write_is_told_why_it_cannot_record(
-    path: Path, synchronous: str
-) -> None:
+def test_a_child_forked_by_c_code_during_a_write_gets_a_clear_error(path: Path, synchronous: str) -> None:
     assert run(WHILE_WRITING, path, synchronous) == "0 101 [] []"

@@ -103,7 +103,7 @@ def test_processes_that_create_the_spool_at_the_same_moment_share_it(path: Path)
     assert list(path.parent.glob("*.corrupt-*")) == []
 
 
-def test_migrations_lead_from_every_version_to_the_newest_and_keep_what_is_there(
+def test_migrations_from_every_version_keep_all_rows(
     spool: Spool, path: Path, open_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool.append(b"old")
@@ -188,9 +188,7 @@ def test_a_spool_asks_before_it_makes_anything(mounts: Callable[[str], None], mo
     assert not Path("/net/spool.db").exists()
 
 
-def test_where_the_system_does_not_tell_its_mounts_nothing_is_refused(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_refused_if_the_system_does_not_list_its_mounts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts_, "MOUNTS", path)
     mounts_.refuse_network(path)
 
@@ -238,7 +236,7 @@ def test_errors_have_a_name_of_the_spools_own() -> None:
         assert str(translated(error, "PATH")).startswith("spool PATH: what SQLite says - ")
 
 
-def test_a_database_without_our_mark_is_refused_even_where_it_is_empty_but_for_its_version(path: Path) -> None:
+def test_an_empty_database_without_the_application_id_is_refused(path: Path) -> None:
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA user_version = 7")
     with pytest.raises(SpoolMismatchError):

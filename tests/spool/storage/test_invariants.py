@@ -29,7 +29,7 @@ def connections(spool: Spool) -> list[sqlite3.Connection]:
 # -- guard 1: no commit races a checkpoint -----------------------------------------------------------------------------
 
 
-def test_nobody_can_commit_while_the_log_is_moved_into_the_file(spool: Spool, path: Path) -> None:
+def test_no_process_can_commit_during_a_checkpoint(spool: Spool, path: Path) -> None:
     spool.append(b"event")
     outcomes: list[str] = []
     with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
@@ -162,7 +162,7 @@ def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(appender, "VERIFY_SECONDS", 1e9)
 
 
-def test_a_lost_log_is_noticed_before_the_next_event_is_acknowledged(spool: Spool, path: Path) -> None:
+def test_a_lost_wal_is_noticed_before_the_next_event_is_acknowledged(spool: Spool, path: Path) -> None:
     spool.append(b"before")
     lose_log(path)
     spool.append(b"after")
@@ -177,7 +177,7 @@ def test_a_lost_log_is_noticed_before_the_next_event_is_acknowledged(spool: Spoo
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
 @pytest.mark.usefixtures("unwatched")
-def test_what_was_acknowledged_before_the_loss_was_noticed_is_appended_again_in_order_and_once(
+def test_rows_of_a_lost_wal_are_appended_again_in_order_and_once(
     open_spool: Callable[..., Spool], path: Path, synchronous: str
 ) -> None:
     spool = open_spool(synchronous=synchronous)
@@ -208,7 +208,7 @@ def test_upkeep_notices_the_loss_where_nothing_more_is_appended(spool: Spool, pa
 
 
 @pytest.mark.usefixtures("unwatched")
-def test_what_is_appended_again_is_not_doubled_beside_the_events_of_other_processes(spool: Spool, path: Path) -> None:
+def test_rows_appended_again_are_not_doubled_beside_other_processes(spool: Spool, path: Path) -> None:
     for i in range(10):
         spool.append(b"%d" % i)  # in the file, and not yet seen to be
     lose_log(path)
@@ -221,7 +221,7 @@ def test_what_is_appended_again_is_not_doubled_beside_the_events_of_other_proces
 
 
 @pytest.mark.usefixtures("unwatched")
-def test_a_batch_is_not_made_of_what_was_read_from_a_lost_log(
+def test_a_batch_is_not_made_of_rows_read_from_a_lost_wal(
     spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log is lost between the look at it and the reading."""
@@ -247,7 +247,7 @@ def test_a_batch_is_not_made_of_what_was_read_from_a_lost_log(
 
 
 @pytest.mark.usefixtures("unwatched")
-def test_where_appending_again_fails_it_is_tried_again(
+def test_recovery_of_a_lost_wal_is_tried_again_if_it_fails(
     spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from alignai.spool import SpoolBusyError
@@ -271,9 +271,7 @@ def test_where_appending_again_fails_it_is_tried_again(
 
 
 @pytest.mark.usefixtures("unwatched")
-def test_what_is_appended_while_somebody_moves_the_log_into_the_file_and_deletes_it_is_not_lost(
-    spool: Spool, path: Path
-) -> None:
+def test_rows_appended_while_the_wal_is_moved_and_deleted_are_not_lost(spool: Spool, path: Path) -> None:
     spool.append(b"before")
     spool._upkeep.finish()  # the last thing that SQLite does before it deletes a log
     spool.append(b"in between")
@@ -288,7 +286,7 @@ def test_what_is_appended_while_somebody_moves_the_log_into_the_file_and_deletes
     assert spool.check() == []
 
 
-def test_a_log_that_is_deleted_is_moved_into_the_file_by_who_has_it_open(spool: Spool, path: Path) -> None:
+def test_a_deleted_wal_is_checkpointed_by_a_process_that_has_it_open(spool: Spool, path: Path) -> None:
     for _ in range(500):
         spool.append(b"." * 500)
     batch = spool.next_batch(10, MUCH)
@@ -314,7 +312,7 @@ def test_marking_notices_the_loss(spool: Spool, path: Path) -> None:
     assert spool.check() == []
 
 
-def test_a_deleted_log_does_not_stop_the_spool(spool: Spool, path: Path) -> None:
+def test_a_deleted_wal_does_not_stop_the_spool(spool: Spool, path: Path) -> None:
     spool.append(b"before")
     spool._upkeep.finish()
     wal(path).unlink()
@@ -327,7 +325,7 @@ def test_a_deleted_log_does_not_stop_the_spool(spool: Spool, path: Path) -> None
 
 
 @pytest.mark.parametrize("with_log", [True, False])
-def test_a_deleted_file_is_begun_anew(spool: Spool, path: Path, with_log: bool) -> None:
+def test_a_deleted_file_is_created_again(spool: Spool, path: Path, with_log: bool) -> None:
     spool.append(b"deleted by someone")
     spool.upkeep()
     path.unlink()
@@ -376,7 +374,7 @@ def test_two_spools_on_one_file_in_one_process_work_and_close_apart(
 
 
 @pytest.mark.usefixtures("unwatched")
-def test_two_spools_on_one_file_in_one_process_mend_a_lost_log_together(
+def test_two_spools_on_one_file_in_a_process_recover_a_lost_wal_together(
     open_spool: Callable[..., Spool], path: Path
 ) -> None:
     one, two = open_spool(), open_spool()
@@ -406,7 +404,7 @@ s.close()
 
 
 @pytest.mark.usefixtures("unwatched")
-def test_who_has_noticed_that_the_log_was_deleted_and_who_has_not_do_not_meet(spool: Spool, path: Path) -> None:
+def test_processes_before_and_after_noticing_a_lost_wal_do_not_meet(spool: Spool, path: Path) -> None:
     """They write to two logs; with one index for both, each would look in its own for what is in the other's."""
     with process(UNAWARE, path) as other:
         assert other.hear() == "appended"
@@ -438,9 +436,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS.keys())
-def test_a_process_that_ends_never_deletes_the_log_under_another_one_that_lost_its_locks(
-    spool: Spool, path: Path, end: str
-) -> None:
+def test_a_process_that_ends_never_deletes_the_wal_of_another(spool: Spool, path: Path, end: str) -> None:
     spool.append(b"before")
     before = wal(path).stat().st_ino
     with process("s = spool()\ns.append(b'theirs')\nsay('open')\nhear()\n" + end, path) as other:
@@ -455,7 +451,7 @@ def test_a_process_that_ends_never_deletes_the_log_under_another_one_that_lost_i
     assert spool.check() == []
 
 
-def test_a_spool_that_is_dropped_without_close_leaves_the_log(spool: Spool, path: Path) -> None:
+def test_a_spool_that_is_dropped_without_close_leaves_the_wal(spool: Spool, path: Path) -> None:
     spool.append(b"before")
     before = wal(path).stat().st_ino
     other = Spool(path, project_id="project")
@@ -498,7 +494,7 @@ def test_no_transaction_is_open_after_any_call(spool: Spool, path: Path) -> None
         nothing_is_open()
 
 
-def test_events_appended_while_a_batch_travels_do_not_make_the_log_grow(
+def test_events_appended_during_an_upload_do_not_make_the_wal_grow(
     open_spool: Callable[..., Spool], path: Path
 ) -> None:
     spool = open_spool()

@@ -45,7 +45,9 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_it_takes_events_and_gives_them_out(filled: Path, open_spool: Callable[..., Spool], change: str) -> None:
+def test_a_spool_that_is_not_in_wal_mode_takes_and_returns_events(
+    filled: Path, open_spool: Callable[..., Spool], change: str
+) -> None:
     CHANGES[change](filled)
     spool = open_spool()
     batch = spool.next_batch(100, 1 << 20)
@@ -60,7 +62,9 @@ def test_it_takes_events_and_gives_them_out(filled: Path, open_spool: Callable[.
     assert payloads(filled)[-1] == b"new"
 
 
-def test_it_is_put_back_while_workers_come_and_go(filled: Path, open_spool: Callable[..., Spool]) -> None:
+def test_a_spool_is_put_back_into_wal_mode_while_workers_come_and_go(
+    filled: Path, open_spool: Callable[..., Spool]
+) -> None:
     spool = open_spool()
     spool._access.suspend()  # as around a fork
     spool._access.resume()
@@ -71,7 +75,7 @@ def test_it_is_put_back_while_workers_come_and_go(filled: Path, open_spool: Call
     assert list(spool.notices()) == []
 
 
-def test_a_log_that_is_lost_again_and_again_is_an_error(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wal_that_is_lost_again_and_again_is_an_error(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     spool.append(b"event")
     monkeypatch.setattr(Watch, "lost", True)
     spool._access.recent.verified_at = 0.0

@@ -54,7 +54,7 @@ SIZES = {"tiny": (0, 50), "small": (100, 900), "pages": (3000, 9000), "large": (
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES.keys())
 @pytest.mark.parametrize("max_bytes", [MIB, 8 * MIB])
 @pytest.mark.parametrize("upkeep", [True, False], ids=["upkeep", "no upkeep"])
-def test_file_log_and_index_stay_within_max_bytes_while_far_more_is_appended(
+def test_file_wal_and_wal_index_stay_within_max_bytes(
     open_spool: Callable[..., Spool],
     path: Path,
     max_bytes: int,
@@ -82,9 +82,7 @@ def test_file_log_and_index_stay_within_max_bytes_while_far_more_is_appended(
     assert spool.check() == []
 
 
-def test_a_full_spool_raises_spools_nothing_of_it_and_works_again_once_events_are_sent(
-    open_spool: Callable[..., Spool], path: Path
-) -> None:
+def test_a_full_spool_raises_and_works_again_once_events_are_sent(open_spool: Callable[..., Spool], path: Path) -> None:
     spool = open_spool(max_bytes=MIB)
     count = fill_up(spool, (900, 1100), 2 * MIB)
     with pytest.raises(SpoolFullError, match="raise max_spool_bytes"):
@@ -139,7 +137,7 @@ def test_giving_pages_back_waits_for_other_writers(open_spool: Callable[..., Spo
     assert spool.check() == []
 
 
-def test_an_event_that_fits_in_no_empty_spool_is_refused_whatever_on_full_says(
+def test_an_event_too_large_for_an_empty_spool_is_refused(
     open_spool: Callable[..., Spool],
 ) -> None:
     for on_full in ("raise", "block", "drop_oldest"):
@@ -152,7 +150,7 @@ def test_an_event_that_fits_in_no_empty_spool_is_refused_whatever_on_full_says(
         assert spool.check() == []
 
 
-def test_one_large_event_does_not_stop_those_after_it(open_spool: Callable[..., Spool], path: Path) -> None:
+def test_a_large_event_does_not_stop_those_after_it(open_spool: Callable[..., Spool], path: Path) -> None:
     spool = open_spool(max_bytes=MIB)
     numbers = [spool.append(b"." * size) for size in (120_000, 10, 120_000, *[10] * 200)]
 
@@ -227,7 +225,7 @@ def test_block_waits_until_another_thread_has_made_room(open_spool: Callable[...
     assert spool.check() == []
 
 
-def test_who_waits_for_room_does_not_hold_up_who_makes_it_in_the_same_spool(open_spool: Callable[..., Spool]) -> None:
+def test_a_call_that_waits_for_room_does_not_block_the_one_making_it(open_spool: Callable[..., Spool]) -> None:
     spool = open_spool(max_bytes=8 * MIB, on_full="block", retention=0)
 
     def record() -> None:
@@ -274,7 +272,7 @@ def test_closing_ends_a_call_that_waits_for_room(open_spool: Callable[..., Spool
     assert [type(each) for each in errors] == [SpoolClosedError] or [type(each) for each in errors] == [SpoolFullError]
 
 
-def test_where_threads_share_a_commit_each_event_finds_room_of_its_own(open_spool: Callable[..., Spool]) -> None:
+def test_each_event_of_a_shared_commit_is_checked_for_room(open_spool: Callable[..., Spool]) -> None:
     """Together they would not fit even in an empty spool; one after the other they do."""
     spool = open_spool(max_bytes=MIB, on_full="drop_oldest", synchronous="full")
     assert spool._group
@@ -331,7 +329,7 @@ def test_a_full_disk_is_an_error_at_the_call_and_with_room_it_goes_on(path: Path
     assert check == "[]"
 
 
-def test_the_log_stays_short_in_a_process_that_only_appends(open_spool: Callable[..., Spool], path: Path) -> None:
+def test_the_wal_stays_short_in_a_process_that_only_appends(open_spool: Callable[..., Spool], path: Path) -> None:
     spool = open_spool(max_bytes=1 << 30)
     longest = 0
     for i in range(10_000):
@@ -355,9 +353,7 @@ db.close()
 """
 
 
-def test_a_program_that_reads_without_end_is_an_error_that_names_it_and_then_it_goes_on(
-    open_spool: Callable[..., Spool], path: Path
-) -> None:
+def test_a_program_that_reads_without_end_is_named_in_the_error(open_spool: Callable[..., Spool], path: Path) -> None:
     spool = open_spool(max_bytes=4 * MIB)
     count = spool.append(b"before")
     with process(OLD_READER, path) as reader:

@@ -89,11 +89,11 @@ def test_there_is_a_spool_of_every_version_of_the_format() -> None:
     assert sorted(FOLDER.glob("spool-v*")) == [kept(version) for version in VERSIONS]
 
 
-def test_what_is_kept_is_as_it_was_made(version: int) -> None:
+def test_an_old_spool_is_as_it_was_made(version: int) -> None:
     assert hashlib.sha256(kept(version).read_bytes()).hexdigest() == SHA256[version]
 
 
-def test_what_is_kept_is_never_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_old_spool_is_never_made_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     there = tmp_path / f"spool-v{VERSION}.db"
     there.write_bytes(b"kept")
     monkeypatch.setattr(keeping, "FOLDER", tmp_path)

@@ -85,7 +85,7 @@ def rebuilt(path: Path, request: pytest.FixtureRequest) -> Path:
     return path
 
 
-def test_events_survive_a_kill_whatever_the_page_size(rebuilt: Path, open_spool: Callable[..., Spool]) -> None:
+def test_events_survive_a_kill_at_any_page_size(rebuilt: Path, open_spool: Callable[..., Spool]) -> None:
     kill_writer(rebuilt)
     log = wal(rebuilt).read_bytes()
     spool = open_spool()
@@ -99,7 +99,7 @@ def test_events_survive_a_kill_whatever_the_page_size(rebuilt: Path, open_spool:
     assert spool.check() == []
 
 
-def test_commits_behind_a_damaged_frame_are_salvaged_whatever_the_page_size(
+def test_commits_behind_a_damaged_frame_are_salvaged_at_any_page_size(
     rebuilt: Path, open_spool: Callable[..., Spool]
 ) -> None:
     kill_writer(rebuilt)
@@ -167,7 +167,7 @@ def test_a_file_rebuilt_beside_live_workers_keeps_its_events(path: Path, open_sp
     assert list(spool.notices()) == spool.check() == []
 
 
-def test_a_new_spool_has_pages_of_4096_bytes_whatever_sqlite_was_built_with(
+def test_a_new_spool_has_pages_of_4096_bytes_with_any_build_of_sqlite(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def built_otherwise(*args: object, **kwargs: object) -> sqlite3.Connection:
@@ -180,7 +180,7 @@ def test_a_new_spool_has_pages_of_4096_bytes_whatever_sqlite_was_built_with(
     assert ask(path, "PRAGMA page_size") == [(4096,)]
 
 
-def test_a_log_of_the_other_byte_order_is_understood(path: Path, open_spool: Callable[..., Spool]) -> None:
+def test_a_wal_of_the_other_byte_order_is_understood(path: Path, open_spool: Callable[..., Spool]) -> None:
     """SQLite takes the order of the words that the checksums are made of from the header's last bit."""
     kill_writer(path)
     log = wal(path).read_bytes()
@@ -200,7 +200,9 @@ def test_a_log_of_the_other_byte_order_is_understood(path: Path, open_spool: Cal
     assert payloads(path) == EVENTS
 
 
-def test_a_log_whose_frames_do_not_fit_to_its_header_is_set_aside(path: Path, open_spool: Callable[..., Spool]) -> None:
+def test_a_wal_whose_frames_do_not_match_its_header_is_quarantined(
+    path: Path, open_spool: Callable[..., Spool]
+) -> None:
     kill_writer(path)
     set_header(path, 12, 99)
     spool = open_spool()
@@ -213,7 +215,7 @@ def test_a_log_whose_frames_do_not_fit_to_its_header_is_set_aside(path: Path, op
     assert {*payloads(path), *payloads(kept.with_name("saved.db"))} - {b""} == {*EVENTS, b"new"}
 
 
-def test_a_log_with_other_pages_than_the_file_is_set_aside_whole(
+def test_a_wal_with_another_page_size_than_the_file_is_quarantined(
     path: Path, tmp_path: Path, open_spool: Callable[..., Spool]
 ) -> None:
     other = tmp_path / "other" / "spool.db"
@@ -236,7 +238,7 @@ def test_a_log_with_other_pages_than_the_file_is_set_aside_whole(
     assert {b"kept", *EVENTS} <= {*payloads(path.with_name("saved.db"))}
 
 
-def test_a_log_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
+def test_a_wal_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
     kill_writer(path)
     set_header(path, 4, 3007001)
     log = wal(path).read_bytes()
@@ -246,7 +248,7 @@ def test_a_log_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> No
 
 
 @pytest.mark.parametrize("content", [b"\0" * 32, b"\xa5" * 32, b"\x37\x7f\x06\x84"])
-def test_a_log_whose_header_is_not_understood_is_kept_whole(
+def test_a_wal_whose_header_is_not_understood_is_kept_whole(
     path: Path, open_spool: Callable[..., Spool], content: bytes
 ) -> None:
     kill_writer(path)

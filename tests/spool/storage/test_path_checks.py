@@ -131,7 +131,7 @@ def test_the_last_of_several_mounts_in_one_place_counts(tmp_path: Path, monkeypa
     mounts.refuse_network(tmp_path / "spool.db")
 
 
-def test_a_path_that_is_too_long_for_sqlite_is_told_as_that(tmp_path: Path) -> None:
+def test_a_path_that_is_too_long_for_sqlite_is_a_clear_error(tmp_path: Path) -> None:
     folder = tmp_path
     while len(str(folder)) < 400:
         folder /= "f" * 50
@@ -173,7 +173,7 @@ def adapter() -> Iterator[Callable[[type], None]]:
 
 
 @pytest.mark.parametrize("kind", [str, bytes, float, int])
-def test_a_global_adapter_is_told_in_one_clear_error(
+def test_a_global_adapter_is_one_clear_error(
     path: Path, open_spool: Callable[..., Spool], adapter: Callable[[type], None], kind: type
 ) -> None:
     spool = open_spool()

@@ -60,7 +60,7 @@ def overwrite_with(path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_damaged_file_is_set_aside_whole_and_a_new_one_begun(
+def test_a_corrupt_file_is_quarantined_whole_and_a_new_one_created(
     closed: Path, open_spool: Callable[..., Spool], damage: Callable[[Path], object]
 ) -> None:
     damage(closed)
@@ -77,7 +77,7 @@ def test_a_damaged_file_is_set_aside_whole_and_a_new_one_begun(
     assert spool.check() == []
 
 
-def test_a_damaged_file_keeps_its_log_beside_it(path: Path, open_spool: Callable[..., Spool]) -> None:
+def test_a_quarantined_file_keeps_its_wal_beside_it(path: Path, open_spool: Callable[..., Spool]) -> None:
     script = "s = spool()\ns._upkeep.finish()\ns.append(b'in the log')\nsay('open')\nhear()"
     with process(script, path) as writer:  # what the log holds is not the head, which SQLite would read from there
         writer.hear()
@@ -93,7 +93,7 @@ def test_a_damaged_file_keeps_its_log_beside_it(path: Path, open_spool: Callable
     assert spool.check() == []
 
 
-def test_what_was_set_aside_before_is_never_overwritten(closed: Path, open_spool: Callable[..., Spool]) -> None:
+def test_a_quarantined_file_is_never_overwritten(closed: Path, open_spool: Callable[..., Spool]) -> None:
     for count in range(1, 6):
         overwrite_with(closed, b"damage %d" % count * 100)
         spool = open_spool()
@@ -169,9 +169,7 @@ def damaged(closed: Path, open_spool: Callable[..., Spool]) -> Spool:
     return spool
 
 
-def test_damage_found_by_append_is_set_aside_and_the_event_is_appended_to_a_new_file(
-    damaged: Spool, closed: Path
-) -> None:
+def test_append_quarantines_a_corrupt_file_and_uses_a_new_one(damaged: Spool, closed: Path) -> None:
     assert damaged.append(b"new") == 1
 
     assert len(aside(closed)) == 1
@@ -186,7 +184,7 @@ READS: dict[str, Callable[[Spool], object]] = {
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
-def test_damage_found_by_whoever_reads_is_told_once_and_set_aside(
+def test_corruption_found_by_a_reader_is_reported_once_and_quarantined(
     damaged: Spool, closed: Path, read: Callable[[Spool], object]
 ) -> None:
     with pytest.raises(SpoolCorruptError, match="keep the file"):
@@ -200,7 +198,7 @@ def test_damage_found_by_whoever_reads_is_told_once_and_set_aside(
     assert damaged.check() == []
 
 
-def test_two_spools_of_a_process_set_damage_aside_once(damaged: Spool, closed: Path) -> None:
+def test_two_spools_of_a_process_quarantine_a_file_once(damaged: Spool, closed: Path) -> None:
     other = Spool(closed, project_id="project")
     numbers = sorted([damaged.append(b"one"), other.append(b"two")])
     other.close()
@@ -210,7 +208,7 @@ def test_two_spools_of_a_process_set_damage_aside_once(damaged: Spool, closed: P
     assert damaged.check() == []
 
 
-def test_workers_that_start_at_once_on_a_damaged_file_all_start_and_lose_nothing(closed: Path) -> None:
+def test_workers_that_start_at_once_on_a_corrupt_file_lose_nothing(closed: Path) -> None:
     script = """
 say('ready')
 hear()
@@ -241,7 +239,9 @@ s.close()
         ask(closed, "PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def test_a_damaged_log_costs_what_is_in_it_and_stops_nothing(path: Path, open_spool: Callable[..., Spool]) -> None:
+def test_a_damaged_wal_costs_only_its_own_events_and_stops_nothing(
+    path: Path, open_spool: Callable[..., Spool]
+) -> None:
     with process("s = spool()\nfor _ in range(50): s.append(b'event')\nsay('open')\nhear()", path) as writer:
         writer.hear()
         writer.kill()

@@ -183,7 +183,7 @@ def test_numbers_go_on_after_a_wal_was_emptied(spool: Spool, path: Path) -> None
 
 @pytest.mark.parametrize("size", [0, 50, 4096, 3 * 4096 + 100])
 @pytest.mark.parametrize("busy", [True, False])
-def test_a_file_cut_short_is_set_aside_whole(spool: Spool, path: Path, size: int, *, busy: bool) -> None:
+def test_a_truncated_file_is_quarantined_whole(spool: Spool, path: Path, size: int, *, busy: bool) -> None:
     for event in EVENTS:
         spool.append(event)
     settle(spool)
@@ -206,7 +206,7 @@ def test_a_file_cut_short_is_set_aside_whole(spool: Spool, path: Path, size: int
 
 
 @pytest.mark.parametrize("size", [0, 50, 4096, 3 * 4096 + 100])
-def test_a_file_cut_short_beside_its_wal_is_set_aside_when_it_is_opened(
+def test_a_truncated_file_beside_its_wal_is_quarantined_on_opening(
     path: Path, open_spool: Callable[..., Spool], size: int
 ) -> None:
     script = "s = spool()\nfor i in range(300): s.append(b'event %d' % i + b'.' * 300)\ns._upkeep._verify_and_sync()\n"

@@ -31,9 +31,7 @@ os._exit(0)
 DIES = "spool().append(b'event'); os._exit(0)"
 
 
-def test_a_file_that_was_being_made_when_the_power_failed_is_made_anew(
-    path: Path, open_spool: Callable[..., Spool]
-) -> None:
+def test_a_file_half_created_at_a_power_cut_is_created_again(path: Path, open_spool: Callable[..., Spool]) -> None:
     run(CUT_SHORT, path)
     assert journal_of(path).exists()
     assert path.stat().st_size > 0
@@ -49,7 +47,7 @@ def syncs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return seen
 
 
-def test_what_a_dead_process_has_not_synced_is_synced_by_the_next(
+def test_writes_that_a_dead_process_did_not_sync_are_synced_by_the_next(
     path: Path, open_spool: Callable[..., Spool], syncs: list[Path]
 ) -> None:
     run(DIES, path)

@@ -144,7 +144,7 @@ s.close()
 """
 
 
-def test_no_event_is_lost_while_other_code_opens_and_closes_the_files_of_the_spool(path: Path) -> None:
+def test_no_event_is_lost_while_other_code_closes_the_files(path: Path) -> None:
     with ExitStack() as stack:
         workers = [stack.enter_context(process(RECORDS, path, name)) for name in "ab"]
         assert [worker.hear() for worker in workers] == ["ready", "ready"]
@@ -164,7 +164,7 @@ def test_no_event_is_lost_while_other_code_opens_and_closes_the_files_of_the_spo
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_a_lock_file_that_was_deleted_or_replaced_is_noticed_by_all_who_write(
+def test_a_deleted_or_replaced_lock_file_is_noticed_by_all_writers(
     path: Path, open_spool: Callable[..., Spool], replaced: bool
 ) -> None:
     spools = [open_spool(), open_spool()]
@@ -188,7 +188,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def test_a_descriptor_that_other_code_has_closed_is_replaced_and_not_closed_again(spool: Spool, path: Path) -> None:
+def test_a_descriptor_closed_by_other_code_is_replaced(spool: Spool, path: Path) -> None:
     lock = spool._access.links().lock
     spool.append(b"event")
     assert lock._descriptor is not None
@@ -300,7 +300,7 @@ def test_each_of_several_threads_waits_no_longer_than_its_own_patience(
     assert frozen.last_seq() == 1
 
 
-def test_what_has_a_deadline_keeps_it_and_a_spool_closes_in_time(frozen: Spool) -> None:
+def test_calls_keep_their_deadlines_and_a_spool_closes_in_time(frozen: Spool) -> None:
     began = time.monotonic()
     with pytest.raises(SpoolBusyError):
         frozen.request_flush(1, until=began + 0.2)
@@ -309,7 +309,7 @@ def test_what_has_a_deadline_keeps_it_and_a_spool_closes_in_time(frozen: Spool) 
     assert frozen._access.closed
 
 
-def test_a_call_that_waits_keeps_no_other_thread_from_reading_closing_or_forking(
+def test_a_waiting_call_does_not_block_reading_closing_or_forking(
     frozen: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "PATIENCE", 3.0)
@@ -377,7 +377,7 @@ def test_a_call_that_is_interrupted_at_any_line_leaves_the_lock_free(
     assert at > 10
 
 
-def test_a_call_on_top_of_another_one_of_its_thread_does_not_give_its_lock_back(spool: Spool, path: Path) -> None:
+def test_a_reentrant_call_does_not_release_the_outer_calls_lock(spool: Spool, path: Path) -> None:
     lock = spool._access.links().lock
     with spool._access.exclusive(), lock.held():
         spool.append(b"on top")

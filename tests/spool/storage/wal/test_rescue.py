@@ -51,9 +51,7 @@ def aside(path: Path) -> list[Path]:
     return sorted(each for each in path.parent.glob("*.corrupt-*") if not each.name.endswith("-wal"))
 
 
-def test_what_sqlite_does_not_see_behind_a_damaged_frame_is_set_aside_and_can_be_salvaged(
-    killed: Path, open_spool: Callable[..., Spool]
-) -> None:
+def test_commits_behind_a_damaged_frame_can_be_salvaged(killed: Path, open_spool: Callable[..., Spool]) -> None:
     overwrite(killed, frames(killed) - 40)
     spool = open_spool()
     spool.append(b"new")
@@ -78,7 +76,7 @@ hear()
 """
 
 
-def test_a_spool_that_contradicts_itself_without_the_end_of_its_log_is_set_aside_whole(
+def test_a_spool_inconsistent_without_its_wal_end_is_quarantined(
     killed: Path, open_spool: Callable[..., Spool]
 ) -> None:
     """What was moved into the file is newer than the part of the log that SQLite still sees."""
@@ -96,7 +94,7 @@ def test_a_spool_that_contradicts_itself_without_the_end_of_its_log_is_set_aside
     assert spool.check() == []
 
 
-def test_closing_leaves_a_short_log_and_everything_in_the_file(path: Path, open_spool: Callable[..., Spool]) -> None:
+def test_close_leaves_a_short_wal_and_every_event_in_the_file(path: Path, open_spool: Callable[..., Spool]) -> None:
     spool = open_spool()
     for event in EVENTS:
         spool.append(event)
@@ -107,7 +105,7 @@ def test_closing_leaves_a_short_log_and_everything_in_the_file(path: Path, open_
     assert payloads(path) == EVENTS
 
 
-def test_nothing_is_told_of_a_log_that_is_whole(killed: Path, open_spool: Callable[..., Spool]) -> None:
+def test_an_intact_wal_gives_no_notice(killed: Path, open_spool: Callable[..., Spool]) -> None:
     for _ in range(3):
         spool = open_spool()
         spool.append(b"more")
@@ -117,9 +115,7 @@ def test_nothing_is_told_of_a_log_that_is_whole(killed: Path, open_spool: Callab
     assert list(killed.parent.glob(".log-*")) == []
 
 
-def test_nothing_is_told_of_what_a_process_left_that_died_in_the_midst_of_a_commit(
-    killed: Path, open_spool: Callable[..., Spool]
-) -> None:
+def test_an_unfinished_commit_of_a_dead_process_gives_no_notice(killed: Path, open_spool: Callable[..., Spool]) -> None:
     """Its last frame says that it ends a commit; without it there was none."""
     os.truncate(wal(killed), wal(killed).stat().st_size - 5)
     spool = open_spool()
@@ -128,7 +124,7 @@ def test_nothing_is_told_of_what_a_process_left_that_died_in_the_midst_of_a_comm
     assert spool.check() == []
 
 
-def test_a_young_spool_whose_log_is_damaged_from_its_beginning_is_not_begun_anew_over_it(
+def test_a_new_spool_with_a_damaged_wal_is_not_created_again_over_it(
     path: Path, open_spool: Callable[..., Spool]
 ) -> None:
     with process("s = spool()\nfor i in range(100): s.append(b'event %d' % i)\nsay('open')\nhear()", path) as writer:
@@ -144,9 +140,7 @@ def test_a_young_spool_whose_log_is_damaged_from_its_beginning_is_not_begun_anew
     assert spool.append(b"new") == 1
 
 
-def test_a_spool_whose_making_was_cut_off_is_begun_anew_and_nothing_is_said(
-    path: Path, open_spool: Callable[..., Spool]
-) -> None:
+def test_a_half_created_spool_is_created_again_without_a_notice(path: Path, open_spool: Callable[..., Spool]) -> None:
     """Of the only commit, a power cut may leave the end without the beginning; nothing was appended before that."""
     with process("s = spool()\nsay('open')\nhear()", path) as writer:
         writer.hear()
@@ -161,7 +155,7 @@ def test_a_spool_whose_making_was_cut_off_is_begun_anew_and_nothing_is_said(
     assert spool.check() == []
 
 
-def test_a_log_beside_an_empty_file_is_kept(killed: Path, open_spool: Callable[..., Spool]) -> None:
+def test_a_wal_beside_an_empty_file_is_kept(killed: Path, open_spool: Callable[..., Spool]) -> None:
     """SQLite would delete it."""
     log = wal(killed).read_bytes()
     killed.write_bytes(b"")
@@ -174,7 +168,7 @@ def test_a_log_beside_an_empty_file_is_kept(killed: Path, open_spool: Callable[.
 
 
 @pytest.mark.parametrize("written_at", ["before the machine started", "since then"])
-def test_only_what_a_power_cut_may_leave_is_told_as_no_more_than_was_promised(
+def test_only_losses_of_a_power_cut_are_reported_as_permitted(
     killed: Path, open_spool: Callable[..., Spool], written_at: str
 ) -> None:
     """A disk writes what is not synced in any order: commits may be in the log behind one that is not."""
@@ -194,9 +188,7 @@ def test_only_what_a_power_cut_may_leave_is_told_as_no_more_than_was_promised(
 # -- rows that have vanished -------------------------------------------------------------------------------------------
 
 
-def test_a_spool_without_its_newest_rows_is_set_aside_or_new_ones_would_count_as_sent(
-    path: Path, open_spool: Callable[..., Spool]
-) -> None:
+def test_a_spool_that_lost_rows_counted_as_sent_is_quarantined(path: Path, open_spool: Callable[..., Spool]) -> None:
     spool = open_spool()
     for event in EVENTS:
         spool.append(event)
@@ -213,9 +205,7 @@ def test_a_spool_without_its_newest_rows_is_set_aside_or_new_ones_would_count_as
     assert spool.next_batch(10, MUCH)
 
 
-def test_a_gap_among_the_events_that_wait_is_told_and_the_file_set_aside(
-    path: Path, open_spool: Callable[..., Spool]
-) -> None:
+def test_a_file_with_a_gap_among_pending_events_is_quarantined(path: Path, open_spool: Callable[..., Spool]) -> None:
     spool = open_spool()
     for event in EVENTS:
         spool.append(event)

@@ -52,7 +52,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def test_who_opens_a_spool_that_others_have_open_does_not_read_its_wal(
+def test_a_later_process_that_opens_a_spool_does_not_read_its_wal(
     path: Path, open_spool: Callable[..., Spool], looks: list[int]
 ) -> None:
     with process(WRITES, path, 50) as worker:
@@ -65,7 +65,7 @@ def test_who_opens_a_spool_that_others_have_open_does_not_read_its_wal(
     assert looks == []
 
 
-def test_who_opens_a_spool_that_nobody_has_open_reads_its_wal_once(
+def test_the_first_process_to_open_a_spool_reads_its_wal_once(
     path: Path, open_spool: Callable[..., Spool], looks: list[int]
 ) -> None:
     with process(WRITES, path, 50) as worker:
