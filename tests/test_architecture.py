@@ -16,7 +16,7 @@ SDK = sorted(file for file in (ROOT / "alignai").rglob("*.py") if (ROOT / "align
 SPOOL = sorted((ROOT / "spool").rglob("*.py"))
 
 IMPORTERS = {
-    "marshmallow": {"alignai/_events/schemas.py"},
+    "marshmallow": {f"alignai/_events/{each}.py" for each in ("fields", "schemas")},
     "requests": {f"alignai/_transport/{each}.py" for each in ("http", "interception", "urllib3_adapter")},
     "urllib3": {f"alignai/_transport/{each}.py" for each in ("http", "interception", "urllib3_adapter")},
     "filelock": {"spool/lease.py"},

@@ -15,7 +15,8 @@ from itertools import groupby
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from alignai._events.schemas import SCHEMAS, Length, OneOf, Properties, Range, Regexp, Text, Time, WholeNumber
+from alignai._events.fields import Length, OneOf, Properties, Range, Regexp, Text, Time, WholeNumber
+from alignai._events.schemas import SCHEMAS
 from alignai._events.wire import FORMS, SHAPES, as_json, wire_time
 
 if TYPE_CHECKING:

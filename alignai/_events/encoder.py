@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from alignai._events import compiler as compiled
 from alignai._events import schemas
 from alignai._events import wire as events
+from alignai._events.parser import parse
 from alignai.validate import ValidationError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Payloads:
 
 
 def _encoded(masked: object, before: tuple[object, object]) -> bytes:
-    events.parse(masked)
+    parse(masked)
     now = masked["id"], masked["projectId"]  # type: ignore[index] # or it could not be parsed
     if now != before:
         text = "must stay as they were"

@@ -7,35 +7,25 @@ Limits are data on the fields (`Length`, `Range`, `Regexp`, `OneOf`), so that ot
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, Final
 
-from marshmallow import Schema, fields, post_load
-from marshmallow import ValidationError as Refusal
+from marshmallow import Schema, post_load
 from marshmallow.orderedset import OrderedSet
-from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from alignai import constants
-from alignai._plain import whole_number
-from alignai.exception import shown
+from alignai._events.fields import (
+    Length,
+    OneOf,
+    Properties,
+    Range,
+    Refusal,
+    Regexp,
+    Text,
+    Time,
+    WholeNumber,
+    errors_of,
+)
 from alignai.validate import ValidationError, summary
-
-__all__ = [
-    "SCHEMAS",
-    "Length",
-    "OneOf",
-    "Properties",
-    "Range",
-    "Regexp",
-    "Text",
-    "Time",
-    "WholeNumber",
-    "check",
-    "check_project_id",
-    "load",
-]
 
 # Each pattern ends in \Z: `$` would let a trailing newline through.
 _OCTET: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
@@ -45,122 +35,6 @@ _PROPERTY_KEY: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}\Z")
 _EVENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 _AT_MOST: Final = "must have at most {max} characters"
-
-
-class Exact(fields.Raw):
-    """A field that takes the values of one type, and makes nothing else into one."""
-
-    accepts: type
-    called: str
-    default_error_messages = {"required": "is required", "null": "must not be None"}  # noqa: RUF012 - marshmallow's way
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Any:
-        del attr, data
-        # `type()`, since mocks and proxies answer to isinstance for what they are not.
-        if not issubclass(type(value), self.accepts):
-            raise self._of_another_type(value)
-        return self._plain(value)
-
-    def _of_another_type(self, value: object) -> Refusal:
-        return Refusal(f"must be {self.called}, not {type(value).__name__:.40}")
-
-    def _plain(self, value: Any) -> Any:
-        """*value*, which may be of a subclass, as one of the type itself."""
-        return value
-
-
-class Text(Exact):
-    """A str of valid Unicode; an enum's member that is one counts by its value."""
-
-    accepts = str
-    called = "a str"
-
-    def _plain(self, value: str) -> str:
-        text = str.__str__(value)
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            # Not from its cause, which holds the whole text.
-            raise Refusal(f"is not valid Unicode: a lone surrogate at index {error.start}") from None
-        return text
-
-
-class WholeNumber(Exact):
-    """An int of at most 64 bits, or what Python takes for an index; a bool is none."""
-
-    accepts = object
-    called = "an int"
-
-    def _plain(self, value: object) -> int:
-        try:
-            number = whole_number(value)
-        except Exception:  # noqa: BLE001 - `__index__` is the caller's code
-            raise self._of_another_type(value) from None
-        # `Range` shows the number, and Python refuses to print one of more than 4300 digits.
-        if number.bit_length() > 64:  # noqa: PLR2004 - the error says what it is
-            raise Refusal("must be a number of at most 64 bits")
-        return number
-
-
-class Time(Exact):
-    """A datetime, given in UTC; a naive one is taken as UTC."""
-
-    accepts = datetime
-    called = "a datetime"
-
-    def _plain(self, value: datetime) -> datetime:
-        try:
-            offset = value.utcoffset()
-            # Built from its parts: a subclass's own arithmetic may give anything. pandas' NaT is a datetime too.
-            parts = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
-            clock = datetime(*parts, tzinfo=UTC)
-            return clock - offset if offset else clock
-        except Exception as error:  # a time zone is the caller's code
-            raise Refusal("must be a time whose year in UTC is 1 to 9999") from error
-
-
-class Properties(Exact):
-    """A mapping of at most *most* entries, their keys and values by the fields given; an empty one counts as None."""
-
-    accepts = Mapping
-    called = "a dict"
-
-    def __init__(self, keys: Text, values: Text, *, most: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.keys = keys
-        self.values = values
-        self.most = most
-
-    def _plain(self, value: Mapping[Any, Any]) -> dict[str, str] | None:
-        try:
-            entries = _entries(value, self.most + 1)
-        except Exception:  # noqa: BLE001 - a mapping is the caller's code
-            raise Refusal("must be a dict, not a mapping that cannot be read") from None
-        if len(entries) > self.most:
-            raise Refusal(f"must have at most {self.most} entries")
-        if wrong := [text for entry in entries for text in self._wrong(*entry)]:
-            raise Refusal(wrong)
-        return {str.__str__(key): str.__str__(text) for key, text in entries} or None
-
-    def _wrong(self, key: object, text: object) -> list[str]:
-        named = f"key {shown(key) if issubclass(type(key), str) else ''}".rstrip()
-        in_value = [f"value of {named} {wrong}" for wrong in _wrong(self.values, text)]
-        return [f"{named} {wrong}" for wrong in _wrong(self.keys, key)] + in_value
-
-
-def _entries(mapping: Mapping[Any, Any], most: int) -> list[tuple[Any, Any]]:
-    """Return the first entries of *mapping*, *most* at most."""
-    # A dict is read at once, since another thread may change it. Another mapping may be large, or without end.
-    items = list(dict.items(mapping)) if isinstance(mapping, dict) else mapping.items()
-    return [(key, text) for key, text in islice(items, most)]
-
-
-def _wrong(field: Exact, value: object) -> list[str]:
-    try:
-        field.deserialize(value)
-    except Refusal as refusal:
-        return [str(text) for text in refusal.messages]
-    return []
 
 
 def _optional(*limits: Length | Regexp, **kwargs: Any) -> Text:
@@ -297,6 +171,6 @@ _CHECKED_ALONE: Final = {
 
 def check(name: str, value: object) -> None:
     """Raise a `ValidationError` if *value* cannot be recorded as *name*, one of a few arguments."""
-    if texts := _wrong(_CHECKED_ALONE[name], value):
+    if texts := errors_of(_CHECKED_ALONE[name], value):
         errors = {name: texts}
         raise ValidationError(summary(errors), errors)

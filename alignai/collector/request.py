@@ -8,7 +8,7 @@ import zlib
 from http import HTTPStatus
 from typing import Any, NoReturn
 
-from alignai._events import wire as events
+from alignai._events.parser import parse
 from alignai.validate import ValidationError
 
 _MAX_FAULTS_TOLD = 20
@@ -43,7 +43,7 @@ def inflate(body: bytes, encoding: str | None, most: int) -> bytes:
 
 
 def read_request(body: bytes) -> tuple[str, list[dict[str, Any]]]:
-    """The request id and the events of a body; Refusal naming each event that `_events.wire` refuses, and why."""
+    """The request id and the events of a body; Refusal naming each event that `_events.parser` refuses, and why."""
     try:
         request = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -63,7 +63,7 @@ def read_request(body: bytes) -> tuple[str, list[dict[str, Any]]]:
 
 def _fault(event: object) -> str:
     try:
-        events.parse(event)
+        parse(event)
     except ValidationError as error:
         return str(error)
     return ""

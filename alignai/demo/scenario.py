@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from alignai._events import wire as events
+from alignai._events.parser import parse
 from alignai.validate import ValidationError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def judge(steps: Sequence[Step], acknowledged: Sequence[str], received: Sequence
 
 def _as_recorded(delivery: Delivery, step: Step | None) -> bool:
     try:
-        method, arguments = events.parse(delivery.event)
+        method, arguments = parse(delivery.event)
     except ValidationError:
         return False
     return step is not None and method == step.method and step.arguments.items() <= arguments.items()

@@ -15,6 +15,7 @@ from marshmallow.validate import Length
 from alignai._events import compiler as compiled
 from alignai._events import schemas
 from alignai._events import wire as events
+from alignai._events.fields import Text
 from alignai.validate import ValidationError
 from tests.support.strategies import METHODS, NOW, OPTIONAL, REQUIRED, UNHURRIED
 
@@ -127,7 +128,7 @@ def test_a_field_of_an_unknown_kind_cannot_be_compiled(monkeypatch: pytest.Monke
 
 def test_a_limit_of_an_unknown_kind_cannot_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = compiled._Compiler("close_session", events.SHAPES["close_session"])
-    monkeypatch.setitem(compiler._fields, "session_id", schemas.Text(validate=Length(equal=3), required=True))
+    monkeypatch.setitem(compiler._fields, "session_id", Text(validate=Length(equal=3), required=True))
     with pytest.raises(TypeError, match="no way to compile"):
         compiler.compiled()
 

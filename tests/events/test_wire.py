@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alignai._events.parser import parse
 from alignai._events.schemas import load
-from alignai._events.wire import build, encode, new_event_id, parse
+from alignai._events.wire import build, encode, new_event_id
 from alignai.validate import ValidationError
 from tests.support.strategies import ANYTHING, EVENT_IDS, IDENTIFIERS, JSON, NOW, UNHURRIED, calls
 
