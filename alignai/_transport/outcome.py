@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from alignai._transport.redact import sanitize
 from alignai._transport.response import Ending
 from alignai.exception import APIError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 _TEXT_LENGTH: Final = 500
 _WORDS_LENGTH: Final = 250
 _TARGET_LENGTH: Final = 80
-_MASK: Final = "***"
 
 
 class Verdict(Enum):
@@ -92,7 +92,6 @@ _OTHERWISE: Final = Verdict.HOLD  # nothing is lost by it, and someone is told
 
 _FAULTS: Final = frozenset({"internal", "unknown", "data_loss"})
 _TOO_LARGE: Final = re.compile(r"larger than .*max|too large", re.IGNORECASE)
-_CREDENTIALS: Final = re.compile(r"//[^/\s@]*@")
 _COMPRESSION: Final = re.compile(r"compress|encoding", re.IGNORECASE)
 
 _OK: Final = 200
@@ -131,7 +130,7 @@ def judge(answer: Answer, secret: str) -> Outcome:
 
 def unanswered(verdict: Verdict, why: str, secret: str, **flags: bool) -> Outcome:
     """Return the outcome when there was no HTTP answer; *flags* are fields of it."""
-    return Outcome(verdict, APIError(0, _tidy(why, secret, _TEXT_LENGTH)), **flags)
+    return Outcome(verdict, APIError(0, sanitize(why, secret, _TEXT_LENGTH)), **flags)
 
 
 def names_method(answer: Answer) -> bool:
@@ -191,28 +190,12 @@ def _code(answer: Answer) -> str | None:
 
 
 def _text(answer: Answer, secret: str) -> str:
-    parts = [_tidy(answer.words, secret, _WORDS_LENGTH) or "no explanation was given"]
+    parts = [sanitize(answer.words, secret, _WORDS_LENGTH) or "no explanation was given"]
     if answer.ending is not Ending.WHOLE:
         parts.append(f"the answer is {answer.ending.value}")
     if location := answer.headers.get("location"):
-        target = _tidy(location, secret, _TARGET_LENGTH)
+        target = sanitize(location, secret, _TARGET_LENGTH)
         parts.append(f"redirects are not followed, the key would go along: {target}")
     if hint := _HINTS.get(answer.status):
         parts.append(hint)
     return "; ".join(parts)
-
-
-def _tidy(text: str, secret: str, length: int) -> str:
-    """*text* on one line, without control characters, the API key or a proxy's password, cut to *length*."""
-    text = _either_way(secret).sub(_MASK, _printable(text))
-    text = _CREDENTIALS.sub(f"//{_MASK}@", text)
-    return text if len(text) <= length else f"{text[: length - 3]}..."
-
-
-def _either_way(secret: str) -> re.Pattern[str]:
-    """*secret* as it is or as in an address, where some of its characters or all are written as %3D is for "="."""
-    return re.compile("".join(f"(?:%{ord(char):02x}|{re.escape(_printable(char))})" for char in secret), re.IGNORECASE)
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
