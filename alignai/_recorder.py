@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alignai._events.encoder import Payloads
+from alignai._events.encoder import EventEncoder
 from alignai._safe_logging import logger
 from alignai.exception import ClosedError
 from alignai.spool import SpoolClosedError, SpoolError
@@ -38,8 +38,9 @@ class Recorder:
         self.closed = False
         self.lost = 0
         self.filtered = 0
-        self._raises = settings.config.on_spool_error == "raise"
-        self._payloads = Payloads(settings.project_id, settings.config)
+        config = settings.config
+        self._raises = config.on_spool_error == "raise"
+        self._encoder = EventEncoder(settings.project_id, config.before_spool, config.max_event_bytes)
         self._spool = spool
         self._sender = sender
 
@@ -47,7 +48,7 @@ class Recorder:
         """Commit one event, and return its id; the event methods of `AlignAI` say what is raised."""
         if self.closed:
             raise closed_error(method)
-        made = self._payloads.make(method, arguments)
+        made = self._encoder.encode(method, arguments)
         if not isinstance(made, tuple):
             self._unmade(made)
             return None

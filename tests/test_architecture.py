@@ -37,7 +37,7 @@ ALLOWED = {
     "spool.salvage": {"errors", "ledger", "storage"},
     "alignai.config": {"constants", "exception", "_plain"},
     "alignai._settings": {"constants", "exception", "config", "_events"},
-    "alignai._events": {"constants", "exception", "validate", "config", "_plain"},
+    "alignai._events": {"constants", "exception", "validate", "_plain"},
     "alignai._transport": {"clock", "deadline", "exception", "_version"},
     "alignai._delivery": {*SDK_BASE, "config", "_settings", "_transport", "spool"},
     "alignai._recorder": {*SDK_BASE, "config", "_settings", "_events", "_delivery", "spool"},

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePath
 from traceback import walk_tb
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from alignai._events import compiler as compiled
 from alignai._events import schemas
@@ -15,7 +15,9 @@ from alignai._events.parser import parse
 from alignai.validate import ValidationError
 
 if TYPE_CHECKING:
-    from alignai.config import BeforeSpool, Config
+    from collections.abc import Callable
+
+    Mask = Callable[[dict[str, Any]], object]
 
 _NOTE: Final = "before_spool raised this. The event has not been recorded."
 
@@ -34,22 +36,23 @@ class HookFailure:
     description: str
 
 
-class Payloads:
+class EventEncoder:
     """
-    Makes payloads: checked, masked where the user wants that, and encoded.
+    Encodes events: checked, and masked if the user wants that.
 
     Args:
         project_id: Whose events they are.
-        config: Limits, and what masks.
+        mask: Called with each event; returns what is recorded instead. None if nothing is masked.
+        max_bytes: The largest payload.
     """
 
-    def __init__(self, project_id: str, config: Config) -> None:
+    def __init__(self, project_id: str, mask: Mask | None, max_bytes: int) -> None:
         self._project_id = project_id
         self._project_json = events.as_json(project_id)
-        self._mask = config.before_spool
-        self._max_bytes = config.max_event_bytes
+        self._mask = mask
+        self._max_bytes = max_bytes
 
-    def make(self, method: str, arguments: dict[str, object]) -> tuple[str, bytes] | HookFailure | None:
+    def encode(self, method: str, arguments: dict[str, object]) -> tuple[str, bytes] | HookFailure | None:
         """
         Return the event's id and its payload; None if `before_spool` drops the event, or how it failed.
 
@@ -80,7 +83,7 @@ class Payloads:
     def _built(self, method: str, checked: dict[str, object], event_id: str) -> dict[str, object]:
         return events.build(method, checked, project_id=self._project_id, event_id=event_id, now=datetime.now(UTC))
 
-    def _masked(self, event: dict[str, object], mask: BeforeSpool) -> bytes | HookFailure | None:
+    def _masked(self, event: dict[str, object], mask: Mask) -> bytes | HookFailure | None:
         """Return what *mask* makes of *event*, checked again: it is the user's code, and a server refuses mistakes."""
         before = event["id"], event["projectId"]
         try:

@@ -30,13 +30,13 @@ def measure(job: Job) -> Figures:
 
 
 def _check_and_encode(_: Path) -> Part:
-    from alignai import Config
-    from alignai._events.encoder import Payloads
+    from alignai._events.encoder import EventEncoder
+    from alignai.constants import MAX_EVENT_BYTES
 
     optional = dict.fromkeys(["custom_properties", "create_time", "event_id"])
-    make = Payloads("BENCH", Config()).make
+    encode = EventEncoder("BENCH", None, MAX_EVENT_BYTES).encode
     common = {"session_id": "session-1", "message_index": 1, "role": "user", **optional}
-    return lambda text: make("create_message", {**common, "content": text})
+    return lambda text: encode("create_message", {**common, "content": text})
 
 
 def _insert(folder: Path, *, keeps_read_lock: bool = False, locks: bool = True) -> Part:
