@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.servers.connect import ConnectServer
 
 DELIVERY = ("sharing", "users", "sender", "threads", "maintenance", "background", "exclusive")
-FILES = ("client", "_recorder", *(f"_delivery/{each}" for each in DELIVERY))
+FILES = ("client", "_event_methods", "_recorder", *(f"_delivery/{each}" for each in DELIVERY))
 SENDER = tuple(str(Path(alignai.__file__).parent / f"{name}.py") for name in FILES)
 EVERY = 6
 """Of so many lines one is interrupted, another in each run of the loop below."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def test_the_table_has_every_event_method() -> None:
-    ours = {name for name in vars(AlignAI) if not name.startswith("_")} - {"flush", "close", "stats"}
+    ours = {name for name in dir(AlignAI) if not name.startswith("_")} - {"flush", "close", "stats"}
     assert {method for method, _ in CALLS} == ours
 
 
