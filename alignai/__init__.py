@@ -4,24 +4,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from alignai._version import __version__
-from alignai.client import AlignAI
-from alignai.config import Config
-from alignai.exception import AlignAIError, APIError, ClosedError, ConfigError
-from alignai.results import ClientStats, FlushResult
-from alignai.spool import (
-    SpoolBusyError,
-    SpoolCorruptError,
-    SpoolError,
-    SpoolFullError,
-    SpoolMismatchError,
-    SpoolVersionError,
-)
-from alignai.validate import ValidationError
 
 if TYPE_CHECKING:
+    from alignai import api_client as api_client
+    from alignai import client as client
+    from alignai import config as config
+    from alignai import constants as constants
+    from alignai import exception as exception
     from alignai import logger as logger
+    from alignai import results as results
+    from alignai import spool as spool
     from alignai import utils as utils
+    from alignai import validate as validate
     from alignai._transport.api_client import APIClient as APIClient
+    from alignai.client import AlignAI
+    from alignai.config import Config
+    from alignai.exception import AlignAIError, APIError, ClosedError, ConfigError
+    from alignai.results import ClientStats, FlushResult
+    from alignai.spool import (
+        SpoolBusyError,
+        SpoolCorruptError,
+        SpoolError,
+        SpoolFullError,
+        SpoolMismatchError,
+        SpoolVersionError,
+    )
+    from alignai.validate import ValidationError
 
 __all__ = [
     "APIError",
@@ -42,12 +50,40 @@ __all__ = [
     "__version__",
 ]
 
-_HOMES = {"APIClient": "alignai.api_client", **dict.fromkeys(("api_client", "logger", "utils"), "alignai")}
+_MODULES = {
+    "alignai.api_client": ("APIClient",),
+    "alignai.client": ("AlignAI",),
+    "alignai.config": ("Config",),
+    "alignai.constants": (),
+    "alignai.exception": ("APIError", "AlignAIError", "ClosedError", "ConfigError"),
+    "alignai.logger": (),
+    "alignai.results": ("ClientStats", "FlushResult"),
+    "alignai.spool": (
+        "SpoolBusyError",
+        "SpoolCorruptError",
+        "SpoolError",
+        "SpoolFullError",
+        "SpoolMismatchError",
+        "SpoolVersionError",
+    ),
+    "alignai.utils": (),
+    "alignai.validate": ("ValidationError",),
+}
+"""The public modules and what this package exports of them, imported at the first use (PEP 562): `python -m
+alignai.spool inspect` imports this package, too, and does without the client, marshmallow and requests."""
+
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    # The vendor's names that cost time to import, or that few ask for, are imported when they are.
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES[name]
-    return getattr(import_module(home), name) if home != __name__ else import_module(f"{home}.{name}")
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value  # found without this function from now on
+        return value
+    if f"alignai.{name}" in _MODULES:
+        return import_module(f"alignai.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *(module.removeprefix("alignai.") for module in _MODULES)})

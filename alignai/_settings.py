@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from platformdirs import user_state_path
-
 from alignai import constants
 from alignai._events.schemas import check_project_id
+from alignai._spool_path import spool_path
 from alignai.config import Config
 from alignai.exception import AlignAIError, ConfigError, shown
 
@@ -25,19 +22,14 @@ _HOST: Final = re.compile(
     r"https?://(?:[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_.])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?\Z", re.IGNORECASE
 )
 _MAX_PORT: Final = 65_535
-_IN_HOME: Final = {".local", "Library"}  # what the default is in; at the root, the home folder of nobody
 
 NOWHERE: Final = Path(os.devnull)
 """The spool's path if the SDK is disabled."""
-_NAME_ANOTHER: Final = f"Pass Config(spool_path=...), or set {constants.ENV_SPOOL_PATH} to an absolute path"
 
 _SWITCHES: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off", ""), False),
 }
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_-]")
-_NAME_LENGTH: Final = 64
-_HASH_LENGTH: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,72 +80,8 @@ def resolve(
             wrong.append(str(error))
     if wrong:
         raise ConfigError("; ".join(wrong))
-    path = NOWHERE if disabled else _spool_path(config.spool_path, texts["project_id"], environ)
+    path = NOWHERE if disabled else Path(spool_path(config.spool_path, texts["project_id"], environ))
     return Settings(**texts, spool_path=path, config=config, disabled=disabled)
-
-
-def spool_path_from_environment(environ: Mapping[str, str]) -> Path:
-    """
-    The spool that the environment names: by its path, or by its project.
-
-    Raises:
-        ConfigError: It names neither, or what it names cannot be used.
-
-    """
-    project_id = environ.get(constants.ENV_PROJECT_ID)
-    if not project_id and not environ.get(constants.ENV_SPOOL_PATH):
-        raise ConfigError(f"no spool is named: give its path, or set {constants.ENV_SPOOL_PATH}")
-    return _spool_path(None, project_id or "", environ)
-
-
-def _spool_path(given: str | os.PathLike[str] | None, project_id: str, environ: Mapping[str, str]) -> Path:
-    path = given or environ.get(constants.ENV_SPOOL_PATH)
-    return absolute(Path(path)) if path else default_spool_path(project_id)
-
-
-def absolute(path: Path) -> Path:
-    """
-    Return *path* as an absolute one, with the home folder in place of `~`.
-
-    Raises:
-        ConfigError: There is no such home folder, or the working directory is gone.
-
-    """
-    try:
-        return path.expanduser().absolute()
-    except (RuntimeError, OSError) as error:
-        reason = str(error).rstrip(".")
-        raise ConfigError(
-            f"spool_path {shown(str(path))} cannot be made absolute: {reason}. {_NAME_ANOTHER}"
-        ) from error
-
-
-def default_spool_path(project_id: str) -> Path:
-    """
-    The spool of *project_id* where no other is named: a file of the user's state folder that bears the id's name.
-
-    What could lead out of that folder is replaced, and a hash of the id added: no two ids share a file.
-    """
-    safe = _UNSAFE.sub("_", project_id)[:_NAME_LENGTH]
-    if not safe or safe != project_id:
-        digest = hashlib.sha256(project_id.encode("utf-8", "surrogatepass")).hexdigest()
-        safe = f"{safe}.{digest[:_HASH_LENGTH]}"  # with a dot, which no id that is left as it is contains
-    return _state_folder() / f"{safe}.db"
-
-
-def _state_folder() -> Path:
-    """
-    Return the user's folder for what programs keep between runs.
-
-    Raises:
-        ConfigError: It would be in a home folder, and there is none.
-
-    """
-    with suppress(RuntimeError):  # raised by newer versions of platformdirs, older ones leave the ~ as it is
-        folder = user_state_path("alignai")
-        if folder.parts[0] != "~" and folder.parts[1] not in _IN_HOME:
-            return absolute(folder)
-    raise ConfigError(f"spool_path is missing, and there is no home folder for its default. {_NAME_ANOTHER}")
 
 
 def _text(name: str, given: object, environ: Mapping[str, str], *, needed: bool) -> str:

@@ -1,6 +1,8 @@
 """The spool: events on disk until the server has them. `python -m alignai.spool inspect` shows it."""
 
-from .engine import Spool
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from .errors import (
     AlignAIError,
     SpoolBusyError,
@@ -11,8 +13,11 @@ from .errors import (
     SpoolMismatchError,
     SpoolVersionError,
 )
-from .lease import Lease, load_filelock
-from .records import Backlog, Batch, LeaseHolder, Stats
+
+if TYPE_CHECKING:
+    from .engine import Spool
+    from .lease import Lease, load_filelock
+    from .records import Backlog, Batch, LeaseHolder, Stats
 
 __all__ = [
     "AlignAIError",
@@ -31,3 +36,22 @@ __all__ = [
     "Stats",
     "load_filelock",
 ]
+
+_HOMES = {
+    "Spool": ".engine",
+    **dict.fromkeys(("Lease", "load_filelock"), ".lease"),
+    **dict.fromkeys(("Backlog", "Batch", "LeaseHolder", "Stats"), ".records"),
+}
+"""What is imported at the first use (PEP 562): `inspect` reads a spool without opening it as a `Spool`."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name], __name__), name)
+    globals()[name] = value  # found without this function from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

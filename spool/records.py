@@ -135,6 +135,10 @@ class Stats:
         return self.pending + self.in_flight
 
 
+SELECTABLE_STATES = ("rejected", "pending", "sent")
+"""The states of events that may be purged. Never events in flight: the server may have them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai._settings import Settings, default_spool_path, resolve, spool_path_from_environment
+from alignai._settings import Settings, resolve
+from alignai._spool_path import default_spool_path, spool_path_from_environment
 from alignai.config import Config
 from alignai.exception import ConfigError
 from tests.support.strategies import ANYTHING, UNHURRIED
@@ -371,8 +372,8 @@ def test_a_project_may_bear_the_name_of_anothers_file() -> None:
 def test_the_environment_names_a_spool_by_path_or_by_project(tmp_path: Path) -> None:
     by_path = {"ALIGNAI_SPOOL_PATH": str(tmp_path / "a.db"), "ALIGNAI_PROJECT_ID": "p"}
 
-    assert spool_path_from_environment(by_path) == tmp_path / "a.db"
-    assert spool_path_from_environment({"ALIGNAI_PROJECT_ID": "p"}) == default_spool_path("p")
+    assert spool_path_from_environment(by_path) == str(tmp_path / "a.db")
+    assert spool_path_from_environment({"ALIGNAI_PROJECT_ID": "p"}) == str(default_spool_path("p"))
 
 
 def test_an_environment_that_names_no_spool_is_a_clear_error() -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alignai import AlignAI, Config, ConfigError, SpoolError, ValidationError
-from alignai._settings import default_spool_path
-from alignai.cli import app as cli
+from alignai._spool_path import default_spool_path
+from alignai.cli import main
+from alignai.cli.output import EXIT_USAGE
 from tests.support.clients import PROJECT, client
 from tests.support.strategies import Index
 from tests.support.uploads import KEY, unreachable
@@ -106,7 +107,7 @@ def test_without_a_home_the_command_line_says_what_to_do(
     make_homeless(monkeypatch)
     monkeypatch.setenv("ALIGNAI_PROJECT_ID", PROJECT)
 
-    assert cli.main([command]) == cli.USAGE
+    assert main([command]) == EXIT_USAGE
     assert "ALIGNAI_SPOOL_PATH" in capsys.readouterr().err
 
 
@@ -121,7 +122,7 @@ def test_a_path_that_cannot_be_made_absolute_is_no_traceback(
     monkeypatch.chdir(gone)
     gone.rmdir()
 
-    assert cli.main(arguments) == cli.USAGE
+    assert main(arguments) == EXIT_USAGE
     assert "cannot be made absolute" in capsys.readouterr().err
 
 

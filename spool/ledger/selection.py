@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ..records import Selection
+from ..records import SELECTABLE_STATES, Selection
 from . import queries, sql
 
 if TYPE_CHECKING:
     import sqlite3
-
-STATES = ("rejected", "pending", "sent")
-"""What may be purged. Never what is in flight: the server may have it."""
 
 
 def cutoff(state: str, older_than: float) -> float | None:
@@ -22,8 +19,8 @@ def cutoff(state: str, older_than: float) -> float | None:
     Raises:
         ValueError: There is no such state, or no such age.
     """
-    if state not in STATES:
-        raise ValueError(f"state must be one of {', '.join(STATES)}, not {state!r}")
+    if state not in SELECTABLE_STATES:
+        raise ValueError(f"state must be one of {', '.join(SELECTABLE_STATES)}, not {state!r}")
     if not older_than >= 0:
         raise ValueError(f"older_than must be a number of seconds, 0 or more, not {older_than!r}")
     return time.time() - older_than if older_than else None

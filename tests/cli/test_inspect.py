@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.cli import app as cli
+from alignai.cli import main
 from alignai.spool import Spool
 from alignai.spool.storage.sqlite import has_wal_reset_bug
 from tests.support.processes import ROOT, process
 from tests.support.spool_file import ask, on_disk, wal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 KEYS = [
@@ -41,26 +40,15 @@ KEYS = [
 SECRET = b'{"content":"SECRET CONTENTS"}'
 
 
-@pytest.fixture(params=[True, False], ids=["with rich", "without rich"])
-def table(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "HAS_RICH", request.param)
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ALIGNAI_SPOOL_PATH", "ALIGNAI_PROJECT_ID"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def inspect_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, object]:
-    assert cli.main(["inspect", "--json", *map(str, arguments)]) == 0
+    assert main(["inspect", "--json", *map(str, arguments)]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert isinstance(figures, dict)
     return figures
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert cli.main(["inspect", *map(str, arguments)]) == 2
+    assert main(["inspect", *map(str, arguments)]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     return shown.err
@@ -168,7 +156,7 @@ def test_inspect_does_not_delete_a_workers_wal(spool: Spool, path: Path, capsys:
 @pytest.mark.usefixtures("table")
 def test_the_table_is_readable(spool: Spool, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(spool)
-    assert cli.main(["inspect", str(path)]) == 0
+    assert main(["inspect", str(path)]) == 0
     lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
     shown = {
         " ".join(line[:2]) if line[1:] and line[0] in {"on", "in", "oldest", "last"} else line[0] for line in lines
@@ -196,7 +184,7 @@ def test_no_event_contents_and_no_server_message_are_shown(
     spool: Spool, path: Path, capsys: pytest.CaptureFixture[str], option: list[str]
 ) -> None:
     fill(spool)
-    cli.main(["inspect", *option, str(path)])
+    main(["inspect", *option, str(path)])
 
     assert "SECRET" not in capsys.readouterr().out
 
@@ -210,7 +198,7 @@ def test_a_servers_message_sends_no_control_characters_to_the_terminal(
     batch = spool.next_batch(1, 1)
     assert batch
     spool.mark_failed(batch, "\x1b[2J\x07\r[red]gone[/red]\u202e\n\x9b31m\U0001f680 [/] end")
-    cli.main(["inspect", *option, str(path)])
+    main(["inspect", *option, str(path)])
     shown = capsys.readouterr().out
 
     assert [each for each in shown if not each.isprintable() and each != "\n"] == []
@@ -276,7 +264,7 @@ def test_an_error_sends_no_control_characters_to_the_terminal(path: Path, capsys
 @pytest.mark.parametrize("arguments", [[], ["unknown"], ["inspect", "a", "b"], ["inspect", "--unknown"]])
 def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
-        cli.main(arguments)
+        main(arguments)
 
     assert exit_.value.code == 2
     assert "usage: python -m alignai.spool" in capsys.readouterr().err
@@ -304,7 +292,7 @@ def test_the_environment_names_the_spool(
 def test_the_environment_names_the_project_and_so_the_default_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from alignai._settings import default_spool_path
+    from alignai._spool_path import default_spool_path
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -333,15 +321,18 @@ def test_the_command_runs_as_a_module_with_its_exit_code(spool: Spool, path: Pat
     assert spool.check() == []
 
 
-def ages(make: Callable[[float], str]) -> list[str]:
-    return [make(seconds) for seconds in (0.04, 119, 120, 7200, 200_000)]
-
-
 def test_figures_have_units_and_separators() -> None:
-    from alignai.cli.output import _age, _bytes
+    from alignai.cli.inspect import _age
+    from alignai.cli.output import as_bytes, as_duration
 
-    assert ages(_age) == ["0.0 s", "119.0 s", "2.0 min", "2.0 h", "2.3 d"]
-    assert [_bytes(each) for each in (0, 1023, 1024, 5 << 20, 3 << 30)] == [
+    assert [as_duration(seconds) for seconds in (0.04, 119, 120, 7200, 200_000)] == [
+        "0.0 s",
+        "119.0 s",
+        "2.0 min",
+        "2.0 h",
+        "2.3 d",
+    ]
+    assert [as_bytes(each) for each in (0, 1023, 1024, 5 << 20, 3 << 30)] == [
         "0 B",
         "1023 B",
         "1.0 KiB",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alignai.cli import app as cli
+from alignai.cli import main
 from tests.spool.test_requeue import drained, figures, rejected
 from tests.support.processes import ROOT, process
 from tests.support.spool_file import ask
@@ -26,17 +26,6 @@ COMMANDS = [["requeue"], ["purge", "--state", "pending", "--yes"]]
 STATES = ["rejected", "pending", "sent"]
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ALIGNAI_SPOOL_PATH", "ALIGNAI_PROJECT_ID"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(params=[True, False], ids=["with rich", "without rich"])
-def table(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "HAS_RICH", request.param)
-
-
 @pytest.fixture
 def filled(spool: Spool) -> Spool:
     """One sent, two rejected, three pending."""
@@ -49,13 +38,13 @@ def filled(spool: Spool) -> Spool:
 
 
 def as_json(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) -> dict[str, Any]:
-    assert cli.main([*map(str, arguments), "--json"]) == code
+    assert main([*map(str, arguments), "--json"]) == code
     shown: dict[str, Any] = json.loads(capsys.readouterr().out)
     return shown
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert cli.main([*map(str, arguments)]) == 2
+    assert main([*map(str, arguments)]) == 2
     shown = capsys.readouterr()
     assert shown.out == ""
     return shown.err
@@ -119,7 +108,7 @@ def test_events_that_are_too_young_are_left_alone(
 def test_requeue_and_purge_print_figures_and_no_event_contents(
     filled: Spool, path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    assert cli.main([*arguments, str(path)]) == 0
+    assert main([*arguments, str(path)]) == 0
     shown = capsys.readouterr().out
 
     assert [word in shown for word in ("pending", "rejected", "SECRET", "its words")] == [True, True, False, False]
@@ -154,7 +143,7 @@ def test_purge_deletes_nothing_unless_the_answer_is_yes(
     before = figures(filled)
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
 
-    assert cli.main(["purge", str(path), "--state", "rejected"]) == 1
+    assert main(["purge", str(path), "--state", "rejected"]) == 1
     assert figures(filled) == before
     assert capsys.readouterr().err == f"Delete 2 rejected events of {path} for good? They were never sent. [y/N] "
 
@@ -244,7 +233,7 @@ def test_a_newer_spool_is_left_as_it_is(
 )
 def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
-        cli.main(arguments)
+        main(arguments)
 
     assert exit_.value.code == 2
     assert "usage: python -m alignai.spool" in capsys.readouterr().err
@@ -286,7 +275,7 @@ def test_a_corrupt_spool_is_quarantined_and_reported(
         file.seek((page - 1) * 4096)
         file.write(b"\xa5" * 4096)
 
-    assert cli.main(["requeue", str(path)]) == code
+    assert main(["requeue", str(path)]) == code
     assert "salvage" in capsys.readouterr().err
     assert list(path.parent.glob("spool.db.corrupt-*"))
 

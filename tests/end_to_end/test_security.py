@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alignai import AlignAI, Config
-from alignai._settings import default_spool_path
+from alignai._spool_path import default_spool_path
 from alignai._transport.response import Answer
 from alignai.spool import SpoolError
 from tests.support.clients import client, finished, inspect, record

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from alignai.cli.app import main
-from alignai.cli.output import inspect
 from alignai.spool import Lease
+from alignai.spool.inspection import inspect
 from alignai.spool.lease import is_held
 from tests.support.processes import process, run
 from tests.support.waiting import wait_until
@@ -104,7 +104,7 @@ hear()
 
 
 def state(path: Path) -> tuple[object, object]:
-    lease = inspect(path)["lease"]
+    lease = inspect(str(path))["lease"]
     return lease["alive"], lease["state"]
 
 
