@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from alignai._console import print_table
 from alignai.cli.output import EXIT_USAGE, UsageError, as_json, print_error
 from alignai.exception import ConfigError
-from alignai.spool.errors import SpoolError
+from alignai.spool import SpoolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

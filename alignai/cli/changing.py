@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from alignai.cli.arguments import path_of
 from alignai.cli.output import print_error
-from alignai.spool.engine import Spool
-from alignai.spool.errors import SpoolError
+from alignai.spool import Spool, SpoolError
 from alignai.spool.inspection import project_of
 
 if TYPE_CHECKING:
