@@ -1,1 +1,1 @@
-"""The benchmark suite: `python -m benchmarks`. See README.md beside this file."""
+"""The benchmark suite, run by `python -m benchmarks` and described in README.md beside this file."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: make the environments, measure, and write down what came out."""
+"""`python -m benchmarks`: make the environments, measure, and write the report."""
 
 from __future__ import annotations
 
@@ -49,14 +49,16 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     names = list(plan(QUICK))
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure alignai against its peers.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure alignai beside other queues.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these: {', '.join(names)}")
-    parser.add_argument("--quick", action="store_true", help="only see that everything works")
-    parser.add_argument("--rounds", type=int, help=f"how often everything is measured; {_ROUNDS} by default")
-    parser.add_argument("--scale", type=int, action="append", default=[], help="one more backlog, as in 10000000")
-    parser.add_argument("--work", type=Path, default=_HERE / ".work", help="a folder on the disk to measure")
-    parser.add_argument("--report", action="store_true", help="write the report of the committed figures anew")
-    parser.add_argument("--job", metavar="JSON", help="run one job and print its figures")
+    parser.add_argument("--quick", action="store_true", help="check that everything works; the figures mean nothing")
+    parser.add_argument("--rounds", type=int, help=f"number of rounds (default: {_ROUNDS})")
+    parser.add_argument("--scale", type=int, action="append", default=[], help="one more backlog, in events")
+    parser.add_argument(
+        "--work", type=Path, default=_HERE / ".work", help="folder for spools and queues, on the disk to measure"
+    )
+    parser.add_argument("--report", action="store_true", help="write the report again, from the committed figures")
+    parser.add_argument("--job", metavar="JSON", help="run one job, and print its figures")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(names):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""The environments that the suite makes for itself: one for ours, the peers and the plots, one for the vendor's SDK."""
+"""The environments of the suite: one for this package, the other queues and the plots, one for the official alignai."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ print(json.dumps({"Python": platform.python_version(), "SQLite": sqlite3.sqlite_
 
 
 def make() -> dict[str, Path]:
-    """The interpreters by environment. The vendor's is missing where its package cannot be had."""
+    """Return the interpreters by environment, without the official alignai's if that cannot be installed."""
     pythons = {OURS: _environment(OURS, requirements(), REPOSITORY)}
     try:
         pythons[VENDORS] = _environment(VENDORS, [VENDOR], None)
     except subprocess.CalledProcessError:
-        print(f"{VENDOR} cannot be installed: the vendor's SDK is left out")
+        print(f"{VENDOR} cannot be installed, and is left out")
     return pythons
 
 
 def versions_in(python: Path) -> str:
-    """The versions of everything in an environment, as JSON."""
+    """Return the versions of all packages in an environment, as JSON."""
     return subprocess.run([python, "-I", "-c", _VERSIONS], check=True, capture_output=True, text=True).stdout
 
 
 def variables() -> dict[str, str]:
-    """The environment's variables without those that the SDK and the network go by."""
+    """Return the environment's variables, without those that the SDK and Python read."""
     unwanted = ("ALIGNAI_", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     return {**kept, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
 def requirements() -> list[str]:
-    """What ours needs and the peers, from setup.cfg."""
+    """Return the requirements of this package and of the other queues, from setup.cfg."""
     options = configparser.ConfigParser()
     options.read(REPOSITORY / "setup.cfg", encoding="utf-8")
     needed = options["options"]["install_requires"] + options["options.extras_require"]["bench"]
@@ -56,10 +56,10 @@ def requirements() -> list[str]:
 
 def _environment(name: str, requirements: list[str], checkout: Path | None) -> Path:
     """
-    Make the environment *name* unless it is there.
+    Make the environment *name*, unless it exists.
 
-    The checkout is put on its path rather than installed: an editable install would slow every start of the interpreter
-    down, and a normal one would measure yesterday's code.
+    The checkout is put on its path instead of being installed. An editable install would slow down every start of the
+    interpreter, and a normal one would measure old code.
     """
     folder = FOLDER / name
     python = folder / "bin" / "python"
@@ -69,7 +69,7 @@ def _environment(name: str, requirements: list[str], checkout: Path | None) -> P
         print(f"making the environment {name!r}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True)
-        # Isolated, from another folder: in the checkout, `alignai` is ours.
+        # Isolated, and from another folder: in the checkout, `alignai` is this package.
         subprocess.run([python, "-I", "-m", "pip", "install", "-qq", *requirements], check=True, cwd=folder)
         if checkout:
             next(folder.glob("lib/python*/site-packages")).joinpath("checkout.pth").write_text(f"{checkout}\n")

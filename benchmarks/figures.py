@@ -1,4 +1,4 @@
-"""Figures over rounds: the median, how far the rounds lie apart, and ratios within rounds."""
+"""Figures over rounds: the median, the spread, and ratios within rounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread | None:
-        """None where there are no values."""
+        """Return the spread of *values*, None if there are none."""
         known = list(values)
         return cls(statistics.median(known), min(known), max(known)) if known else None
 
@@ -32,38 +32,38 @@ class Figures:
     The results of one experiment.
 
     Args:
-        results: One for each cell: its contestant, its parameters, and its rounds, None for one that failed.
+        results: One for each cell: its contestant, its parameters, and its rounds. A round that failed is None.
     """
 
     def __init__(self, results: list[Result]) -> None:
         self.results = results
 
     def find(self, contestant: str, **parameters: object) -> Result | None:
-        """The first cell with these parameters; one that is None must be absent."""
+        """Return the first cell with these parameters. A parameter that is None must be absent."""
         return next(self.all(contestant, **parameters), None)
 
     def all(self, contestant: str, **parameters: object) -> Iterator[Result]:
-        """Every cell with these parameters."""
+        """Return every cell with these parameters."""
         wanted = {"contestant": contestant, **parameters}
         return (each for each in self.results if all(each.get(name) == value for name, value in wanted.items()))
 
     def values(self, name: str) -> list[Any]:
-        """What the parameter *name* is set to, each once, in the order of the plan."""
+        """Return every value of the parameter *name* once, in the order of the plan."""
         return list(dict.fromkeys(result[name] for result in self.results if name in result))
 
     def spread(self, figure: str, contestant: str, **parameters: object) -> Spread | None:
-        """A figure of a cell."""
+        """Return the spread of a figure of a cell."""
         cell = self.find(contestant, **parameters)
         return Spread.of(each[figure] for each in cell["rounds"] if each) if cell else None
 
 
 def ratio(of: Result | None, to: Result | None, figure: str) -> Spread | None:
-    """*figure* of one cell as a multiple of another's, round by round: both met the same weather there."""
+    """Return *figure* of one cell as a multiple of another's, by round, since a disturbance hits a whole round."""
     return _by_round(of, to, figure, lambda one, other: one / other if other else 0.0)
 
 
 def difference(of: Result | None, to: Result | None, figure: str) -> Spread | None:
-    """What *figure* of one cell is more than another's, round by round."""
+    """Return *figure* of one cell less another's, by round."""
     return _by_round(of, to, figure, lambda one, other: one - other)
 
 

@@ -1,4 +1,4 @@
-"""What the figures were measured on, without the machine's name or any path."""
+"""The machine that is measured, without its name or any path."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def machine(work: Path) -> dict[str, str]:
-    """Processor, kernel and file system; *work* is where the spools are."""
+    """Return processor, kernel and file system. *work* is the folder of the spools."""
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),
@@ -26,7 +26,7 @@ def _processor() -> str:
 
 
 def _file_system(folder: Path) -> str:
-    """The kind of the file system that holds *folder*: that of the longest mount point above it."""
+    """Return the kind of the file system that holds *folder*, that of the longest mount point above it."""
     mounts = Path("/proc/mounts")
     if not mounts.exists():
         return "unknown"

@@ -1,4 +1,4 @@
-"""What is measured: experiments, their cells, and how much of each."""
+"""The experiments, their cells, and the effort for each."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SIZE = 256
-"""Characters of a message where the length is not what is varied."""
+"""Characters of a message in experiments that do not vary the length."""
 
 MOST_SECONDS = 4
-"""Of calls back to back: a slow disk shall not make an hour of it."""
+"""The limit for calls back to back, or a slow disk would take an hour."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One thing measured: who, and the job; `keep` names a folder that cells of an experiment share."""
+    """One measurement: a contestant and its job. `keep` names a folder that cells of an experiment share."""
 
     contestant: str
     job: dict[str, Any]
@@ -32,7 +32,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is done: enough to judge by, or just enough to see that everything works."""
+    """The amounts of work: enough to judge by, or just enough to check that everything works."""
 
     calls: dict[int, int]
     paced_seconds: float
@@ -83,7 +83,7 @@ PARTS = ("check and encode", "insert", "insert, read lock kept", "insert, no loc
 
 
 def plan(effort: Effort) -> dict[str, Experiment]:
-    """Every experiment by name."""
+    """Return every experiment by name."""
     experiments = [
         each(effort) for each in (_append, _parts, _paced, _drain, _threads, _processes, _scale, _cost, _start)
     ]
@@ -118,7 +118,7 @@ def _drain(effort: Effort) -> Experiment:
         Cell(contestant, {"subject": "drain", "size": SIZE, "batch": batch, "latency_ms": latency, "events": events})
         for latency, amount in effort.events_by_latency.items()
         for batch in effort.batches
-        # Far away, it is the requests that take their time; nearby, the first of them are dearer than the rest.
+        # With latency, the number of requests decides. Without, the first requests cost more than the others.
         for events in [batch * amount if latency else max(amount, batch * effort.least_requests)]
         for contestant in ("alignai", "vendor", "requests.post", "http.client")
     ]

@@ -1,4 +1,4 @@
-"""The plots, as SVG: `python -m benchmarks.plots results.json FOLDER`. The same figures give the same bytes."""
+"""Draw the plots as SVG: `python -m benchmarks.plots results.json FOLDER`. The same figures give the same bytes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _COLOURS = {
 _DASHED = ("alignai full", "alignai full sending", "vendor sending", "write+fdatasync")
 _SIZE = 256
 _PERCENTILES = {0.5: "50", 0.1: "90", 0.01: "99", 0.001: "99.9", 0.0001: "99.99"}
-"""By the part of the calls that take longer."""
+"""Names of the percentiles, by the share of the calls that take longer."""
 
 
 def _line(axes: Axes, contestant: str, points: Sequence[tuple[float, float]], **style: Any) -> None:
@@ -56,7 +56,7 @@ def _line(axes: Axes, contestant: str, points: Sequence[tuple[float, float]], **
 
 
 def _curves(axes: Axes, cells: list[dict[str, Any]]) -> None:
-    """Latency against how few calls take longer: the tail is drawn as wide as the bulk."""
+    """Draw latency against the share of the calls that take longer, so that the tail is as wide as the bulk."""
     for cell in cells:
         curves = [each["curve"] for each in cell["rounds"] if each]
         shortest = min(map(len, curves))
@@ -72,7 +72,7 @@ def _curves(axes: Axes, cells: list[dict[str, Any]]) -> None:
 
 
 def latency(experiments: dict[str, Figures]) -> Figure:
-    """Latency of one call, all contestants."""
+    """Draw the latency of one call, for all contestants."""
     figure, axes = plt.subplots(figsize=(8, 5))
     cells = [each for each in experiments["append"].results if each["size"] == _SIZE]
     _curves(axes, [each for each in cells if not each["contestant"].startswith("Spool")])
@@ -81,7 +81,7 @@ def latency(experiments: dict[str, Figures]) -> Figure:
 
 
 def processes(experiments: dict[str, Figures]) -> Figure:
-    """Latency of one call where many processes share a spool."""
+    """Draw the latency of one call if many processes share a spool."""
     results = experiments["processes"].results
     most = max(each["processes"] for each in results if "per_second" not in each and each["processes"] <= 8)  # noqa: PLR2004
     figure, axes = plt.subplots(figsize=(8, 5))
@@ -91,7 +91,7 @@ def processes(experiments: dict[str, Figures]) -> Figure:
 
 
 def drain(experiments: dict[str, Figures]) -> Figure:
-    """Drain rate against batch size, a panel for each latency."""
+    """Draw the drain rate against the batch size, with a panel for each latency."""
     figures = experiments["drain"]
     latencies = figures.values("latency_ms")
     figure, panels = plt.subplots(1, len(latencies), figsize=(10, 4), squeeze=False)
@@ -108,7 +108,7 @@ def drain(experiments: dict[str, Figures]) -> Figure:
 
 
 def threads(experiments: dict[str, Figures]) -> Figure:
-    """Events a second against threads."""
+    """Draw events a second against threads."""
     figures = experiments["threads"]
     figure, axes = plt.subplots(figsize=(8, 4))
     for contestant in figures.values("contestant"):
@@ -121,7 +121,7 @@ def threads(experiments: dict[str, Figures]) -> Figure:
 
 
 def backlog(experiments: dict[str, Figures]) -> Figure:
-    """Cost against backlog: speed as a part of what it is on an empty spool, and the time of looking."""
+    """Draw the cost of a backlog: the speed relative to an empty spool, and the times of opening, stats and inspect."""
     figures = experiments["scale"]
     scales = figures.values("scale")
     figure, (speed, looks) = plt.subplots(1, 2, figsize=(10, 4))

@@ -1,4 +1,4 @@
-"""RESULTS.md out of the figures."""
+"""Write RESULTS.md from the figures."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _SECTIONS: Final = {
 
 
 def render(figures: dict[str, Any]) -> str:
-    """The report."""
+    """Return the report."""
     experiments = {name: Figures(results) for name, results in figures["experiments"].items()}
     return "\n".join(
         [
             "# Results\n",
-            f"Written by `python -m benchmarks`, {figures['date']}; what is measured, and how to read it, is in",
-            "[README.md](README.md). Each figure is the median of the rounds, with the least and the most of them in",
-            f"brackets; there were {figures['rounds']}. A ratio is taken within a round.\n",
-            *(["**Of a quick run: everything works, and no figure means anything.**\n"] if figures["quick"] else []),
+            f"Written by `python -m benchmarks`, {figures['date']}. [README.md](README.md) says how everything is",
+            "measured, and how to read the figures. Each figure is the median of the rounds, with the least and the",
+            f"most of them in brackets. There were {figures['rounds']} rounds. A ratio is taken within a round.\n",
+            *(["**From a quick run: everything works, and no figure means anything.**\n"] if figures["quick"] else []),
             _setting(figures),
             "## Targets\n",
             targets.render(experiments),
@@ -50,7 +50,7 @@ def _setting(figures: dict[str, Any]) -> str:
     rows = list(figures["machine"].items())
     rows += [(name, ours[name]) for name in ("Python", "SQLite")]
     rows.append(("packages", _listed(ours, _OTHERS)))
-    rows.append(("the vendor's environment", _listed(vendors, _VENDORS) if vendors else "not there"))
+    rows.append(("the official alignai's environment", _listed(vendors, _VENDORS) if vendors else "missing"))
     return tables.table(["", ""], [[name, str(value)] for name, value in rows])
 
 

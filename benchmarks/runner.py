@@ -1,4 +1,4 @@
-"""Runs experiments: every cell in an interpreter of its own, round after round, so that all meet the same weather."""
+"""Run experiments: every cell in an interpreter of its own, round by round, so that disturbances hit all alike."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Runner:
     Args:
         pythons: The interpreters by environment.
         servers: The local server's addresses by latency in milliseconds.
-        work: Where spools and queues are made; its disk is what is measured.
+        work: The folder for spools and queues, on the disk that is measured.
     """
 
     def __init__(self, pythons: dict[str, Path], servers: dict[int, str], work: Path) -> None:
@@ -42,7 +42,7 @@ class Runner:
         self.failures: list[str] = []
 
     def run(self, experiment: Experiment, rounds: int) -> list[dict[str, Any]]:
-        """All rounds of an experiment, the cells in turn in each; figures by cell."""
+        """Run all rounds of an experiment, with the cells in turn in each, and return the figures by cell."""
         results = [{"contestant": cell.contestant, **cell.job, "rounds": []} for cell in experiment.cells]
         with tempfile.TemporaryDirectory(dir=self._work) as kept:
             results += [
@@ -62,11 +62,11 @@ class Runner:
         Run one job and return its figures.
 
         Raises:
-            SubjectError: It failed, or its environment is not there.
+            SubjectError: The job failed, or its environment is missing.
         """
         environment = VENDORS if job["contestant"].startswith("vendor") else OURS
         if environment not in self._pythons:
-            raise SubjectError("its environment is not there")
+            raise SubjectError("its environment is missing")
         whole = {**job, "folder": str(folder), "server": self._servers[job.get("latency_ms", 0)]}
         ended = subprocess.run(
             [self._pythons[environment], "-E", "-s", _HERE / "subject.py"],
@@ -101,12 +101,12 @@ class Runner:
 
 
 class SubjectError(Exception):
-    """A job has failed."""
+    """A job that failed."""
 
 
 @contextmanager
 def serving(python: Path | str) -> Iterator[dict[int, str]]:
-    """The local server, in a process of its own; its addresses by latency."""
+    """Run the local server in a process of its own, and yield its addresses by latency."""
     command: list[str | Path] = [python, "-E", "-s", _HERE / "server.py", *(str(each) for each in LATENCIES_MS)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         ports = json.loads(server.stdout.readline() if server.stdout else "")

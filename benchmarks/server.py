@@ -1,8 +1,8 @@
 """
-A server that takes everything, as fast as Python can: `python benchmarks/server.py 0 20 100`.
+Serve a port that takes everything, as fast as Python can: `python benchmarks/server.py 0 20 100`.
 
-It listens on a port for each latency in milliseconds, prints the ports as a JSON list, and ends with its stdin. A POST
-is answered with `{}`, a GET with how many requests and bytes of body that port has received.
+The server listens on a port for each latency in milliseconds, prints the ports as a JSON list, and ends with its stdin.
+It responds to a POST with `{}`, and to a GET with the numbers of requests and of body bytes that the port has received.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CHUNK = 1 << 18
 
 
 class Port:
-    """One listening port and what it has received."""
+    """One listening port, and counts of the requests and bytes that it has received."""
 
     def __init__(self, latency: float) -> None:
         self._latency = latency
@@ -49,7 +49,7 @@ class Port:
                 received = self._answer(connection, head, received)
 
     def _answer(self, connection: socket.socket, head: bytes, received: bytes) -> bytes:
-        """Read the body, of which *received* is the beginning, and answer; what lies behind the body is returned."""
+        """Read the body, which begins with *received*, and respond. Return the bytes after the body."""
         if head.startswith(b"GET"):
             body = json.dumps({"requests": self._requests, "bytes": self._bytes}).encode()
             connection.sendall(_ANSWER % (len(body), body))

@@ -1,8 +1,8 @@
 """
-Runs one job in the environment whose interpreter runs this: a JSON object on stdin, figures as JSON on stdout.
+Run one job in the environment of the interpreter: a JSON object on stdin, figures as JSON on stdout.
 
-It is run as a script, so that nothing but this folder is added to the import path: in one of the environments `alignai`
-is the vendor's.
+This file runs as a script, so that only its folder is added to the import path. In one of the environments `alignai` is
+the official one.
 """
 
 from __future__ import annotations

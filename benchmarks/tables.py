@@ -1,4 +1,4 @@
-"""The tables of the report, one for each experiment."""
+"""Make the tables of the report, one for each experiment."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _THREE_DIGITS = 100
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first are figures."""
+    """Return a Markdown table. All columns but the first are figures."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def shown(spread: Spread | None, scale: float = 1.0, unit: str = "") -> str:
-    """The median, and how far the rounds lie apart."""
+    """Return the median, with the least and the most of the rounds in brackets."""
     if spread is None:
         return "-"
     median, least, most = (_number(each * scale) for each in (spread.median, spread.least, spread.most))
@@ -35,7 +35,7 @@ def _number(value: float) -> str:
 
 
 def append(figures: Figures) -> str:
-    """Latency of one call, for each length of the content."""
+    """Return the latency of one call, for each length of the content."""
     parts = [f"### {size:,} characters\n\n{_latencies(figures, size=size)}" for size in figures.values("size")]
     return "\n".join(parts)
 
@@ -59,7 +59,7 @@ def _of(cell: dict[str, Any], figure: str) -> Spread | None:
 
 
 def drain(figures: Figures) -> str:
-    """Events a second out of a backlog."""
+    """Return events a second out of a backlog."""
     heads = ["latency, batch", "who", "events/s", "÷ vendor", "÷ requests.post", "requests", "bytes an event"]
     rows = []
     for cell in figures.results:
@@ -72,7 +72,7 @@ def drain(figures: Figures) -> str:
 
 
 def threads(figures: Figures) -> str:
-    """Events a second of many threads in one process."""
+    """Return events a second of many threads in one process."""
     heads = ["threads", "who", "events/s", "÷ one thread", "p50 µs", "p99 µs", "p99.9 µs"]
     rows = []
     for cell in sorted(figures.results, key=lambda each: str(each["contestant"])):
@@ -84,7 +84,7 @@ def threads(figures: Figures) -> str:
 
 
 def processes(figures: Figures) -> str:
-    """Latency and events a second of many processes on one spool."""
+    """Return latency and events a second of many processes on one spool."""
     heads = ["processes", "who", "events/s", "p50 µs", "p99 µs", "p99.9 µs", "max µs", "p99.9 ÷ SQLite insert"]
     rows = []
     for cell in figures.results:
@@ -98,7 +98,7 @@ def processes(figures: Figures) -> str:
 
 
 def scale(figures: Figures) -> str:
-    """The same work on more and more pending events."""
+    """Return the figures of the same work with more and more events pending."""
     heads = [
         "pending",
         "append p50 µs",
@@ -122,7 +122,7 @@ def scale(figures: Figures) -> str:
 
 
 def growth_of_memory(figures: Figures, pending: int) -> Spread | None:
-    """How much more memory the hungrier of appending and draining takes than on an empty spool, in bytes."""
+    """Return the bytes of memory that appending or draining takes more than on an empty spool, whichever is more."""
     steps = ("append", "drain")
     pairs = [[figures.find("alignai", scale=each, step=step) for each in (pending, 0)] for step in steps]
     grown = [difference(of, to, "peak_memory") for of, to in pairs]
@@ -130,7 +130,7 @@ def growth_of_memory(figures: Figures, pending: int) -> Spread | None:
 
 
 def cost(figures: Figures) -> str:
-    """CPU of the whole process for each event at a steady pace."""
+    """Return the processor time of the whole process for each event, at a steady pace."""
     heads = ["who", "CPU µs an event", "more than the loop alone", "÷ vendor sending", "p50 µs", "p99.9 µs", "peak MiB"]
     loop, vendor = figures.find("nothing"), figures.find("vendor sending")
     rows = [
@@ -149,7 +149,7 @@ def cost(figures: Figures) -> str:
 
 
 def start(figures: Figures) -> str:
-    """A fresh interpreter."""
+    """Return the figures of a fresh interpreter."""
     heads = ["who", "import ms", "÷ vendor", "client and first event ms", "whole process ms", "memory at rest MiB"]
     vendor = figures.find("vendor")
     rows = [

@@ -1,4 +1,4 @@
-"""What was aimed at, and whether it is met."""
+"""The targets, and whether they are met."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _RECORDED = 256
-"""Characters of the message that the targets speak of."""
+"""Characters of the message in the targets."""
 
 
 @dataclass(frozen=True)
 class Target:
     """
-    One figure that is to be at most, or at least, so much.
+    One figure with a limit.
 
     Attributes:
-        what: The figure, in words.
-        limit: What it may be at most; with `at_least`, at least.
-        measured: What it is; None where it was not measured.
-        scale: What to show it times.
-        unit: What it is shown in.
+        what: The name of the figure.
+        limit: The most that it may be, or with `at_least`, the least.
+        measured: The figure, None if it was not measured.
+        scale: The factor between the figure and the unit.
+        unit: The unit that the report shows.
     """
 
     what: str
@@ -37,14 +37,14 @@ class Target:
 
     @property
     def met(self) -> bool | None:
-        """By the median of the rounds; None where it was not measured."""
+        """Return whether the median of the rounds meets the limit, None if it was not measured."""
         if self.measured is None:
             return None
         return self.measured.median >= self.limit if self.at_least else self.measured.median <= self.limit
 
 
 def render(experiments: dict[str, Figures]) -> str:
-    """The targets as a table."""
+    """Return the targets as a table."""
     verdicts = {True: "yes", False: "**no**", None: "not measured"}
     rows = [
         [
@@ -59,7 +59,7 @@ def render(experiments: dict[str, Figures]) -> str:
 
 
 def targets(experiments: dict[str, Figures]) -> Iterator[Target]:
-    """Every target."""
+    """Return every target."""
     none = Figures([])
     yield from _append(experiments.get("append", none))
     yield from _drain(experiments.get("drain", none))

@@ -119,7 +119,7 @@ def test_a_rate_is_to_be_at_least_its_target() -> None:
 def test_the_report_tells_the_setting() -> None:
     text = report.render(results())
     assert "| packages | huey 3.5.4 |" in text
-    assert "| the vendor's environment | not there |" in text
+    assert "| the official alignai's environment | missing |" in text
 
 
 def test_a_quick_run_says_that_its_figures_mean_nothing() -> None:

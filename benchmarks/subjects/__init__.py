@@ -1,1 +1,1 @@
-"""What is measured, a module each: `measure(job)` does the work and returns figures."""
+"""The subjects, a module each. `measure(job)` does the work, and returns figures."""

@@ -1,4 +1,4 @@
-"""Latency of a call that records one message, back to back or paced."""
+"""Measure the latency of a call that records one message, back to back or paced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What recording and delivering costs the process that does it: CPU seconds, its own and the kernel's on its behalf."""
+"""Measure the processor time of a process that records and delivers, with the kernel's part."""
 
 from __future__ import annotations
 

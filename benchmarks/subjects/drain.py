@@ -1,4 +1,4 @@
-"""Events a second from a backlog to a server."""
+"""Measure events a second from a backlog to a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PATH = "/ingestion.v1alpha.IngestionService/CollectEvents"
 _HEADERS = {"Content-Type": "application/json", "Content-Encoding": "gzip", "Authorization": "Bearer KEY"}
-_LEVEL = 1  # as ours
+_LEVEL = 1  # as in alignai._transport.compression
 _LONG = 600
 
 
@@ -82,7 +82,7 @@ def _vendor(job: Job) -> Callable[[], None]:
 
 
 def _bodies(job: Job) -> list[bytes]:
-    """What ours would send, made before the clock runs."""
+    """Make the bodies that this package would send, before the clock runs."""
     events = [event(text) for text in texts(job["size"], job["events"])]
     batches = [events[start : start + job["batch"]] for start in range(0, len(events), job["batch"])]
     return [

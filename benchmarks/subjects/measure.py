@@ -1,4 +1,4 @@
-"""Contents, clocks and figures that all subjects share. Standard library only: it runs in every environment."""
+"""Contents, clocks and figures of all subjects, by the standard library only, since it runs in every environment."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Job = dict[str, Any]
 Figures = dict[str, Any]
 
 _CHARACTERS = 500_000
-"""In all the different messages together; compression must not find them again."""
+"""Characters of all different messages together, more than compression looks back."""
 
 _CURVE_POINTS = 6
-"""Points of a latency curve for each factor of ten that the slowest part shrinks by."""
+"""Points of a latency curve for each factor of ten in the share of slower calls."""
 
 
 def texts(size: int, count: int) -> Iterable[str]:
-    """*count* messages of exactly *size* characters, English-like; always the same ones."""
+    """Return *count* messages of exactly *size* characters, similar to English, and the same ones in every run."""
     source = random.Random(size)
     words = ["".join(source.choices("etaoinshrdlucmfwypvbgk", k=source.randint(2, 9))) for _ in range(400)]
     different = min(count, max(8, _CHARACTERS // size))
@@ -35,7 +35,7 @@ def texts(size: int, count: int) -> Iterable[str]:
 
 
 def event(text: str) -> bytes:
-    """A message event as ours are stored, for the queues that take bytes."""
+    """Return a message event as the spool stores it, for the queues that take bytes."""
     content = {
         "id": uuid.uuid4().hex,
         "type": "message_create",
@@ -54,7 +54,7 @@ def event(text: str) -> bytes:
 
 
 def timed(record: Callable[[str], object], messages: Iterable[str], seconds: float = math.inf) -> list[int]:
-    """Nanoseconds of each call, back to back, until the messages or *seconds* are over."""
+    """Return the nanoseconds of each call, back to back, until the messages or *seconds* are used up."""
     now = time.perf_counter_ns
     latencies = []
     end = now() + seconds * 1e9
@@ -68,7 +68,7 @@ def timed(record: Callable[[str], object], messages: Iterable[str], seconds: flo
 
 
 def paced(record: Callable[[str], object], messages: Iterable[str], per_second: float) -> list[int]:
-    """Nanoseconds of each call, at *per_second* calls a second; a late call is made at once."""
+    """Return the nanoseconds of each call, at *per_second* calls a second. A late call is made at once."""
     now = time.perf_counter_ns
     latencies = []
     start = now()
@@ -83,7 +83,7 @@ def paced(record: Callable[[str], object], messages: Iterable[str], per_second: 
 
 
 def latency(nanoseconds: Sequence[int], *, curve: bool = False) -> Figures:
-    """Figures of *nanoseconds*, in microseconds; with the curve, for the plot."""
+    """Return the figures of *nanoseconds*, in microseconds, with the curve for the plot if *curve* is set."""
     ordered = sorted(nanoseconds)
     figures: Figures = {
         "calls": len(ordered),
@@ -101,17 +101,17 @@ def latency(nanoseconds: Sequence[int], *, curve: bool = False) -> Figures:
 
 
 def quantile(ordered: Sequence[int], fraction: float) -> float:
-    """The least value that *fraction* of the values do not exceed; nanoseconds in, microseconds out."""
+    """Return the least value that *fraction* of the values do not exceed, in microseconds, from nanoseconds."""
     return ordered[max(1, math.ceil(fraction * len(ordered))) - 1] / 1e3
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held in memory."""
+    """Return the most bytes that this process has held in memory."""
     return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _status(name: str) -> int:
-    """Not `ru_maxrss` where it can be helped: on Linux a process inherits that from the one that started it."""
+    """Return a figure of Linux. `ru_maxrss` is the fallback, since on Linux a process inherits that from its parent."""
     status = Path("/proc/self/status")
     lines = status.read_text(encoding="ascii").splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)

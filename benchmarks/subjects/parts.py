@@ -1,4 +1,4 @@
-"""What a committed event is made of: its parts alone, and the least that they can cost."""
+"""Measure the parts of a committed event alone, and the least that they can cost."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _check_and_encode(_: Path) -> Part:
 
 
 def _insert(folder: Path, *, keeps_read_lock: bool = False, locks: bool = True) -> Part:
-    """A row of ours into a table of ours; no checkpoints."""
+    """Insert a row of a spool into a table of a spool, without checkpoints."""
     connection = sqlite3.connect(folder / "parts.db", isolation_level=None)
     connection.execute(f"PRAGMA locking_mode = {'NORMAL' if locks else 'EXCLUSIVE'}")
     for pragma in ("auto_vacuum = INCREMENTAL", "journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 0"):
@@ -50,7 +50,7 @@ def _insert(folder: Path, *, keeps_read_lock: bool = False, locks: bool = True) 
     )
     statement = "INSERT INTO events (at, crc, payload) VALUES (?, ?, ?)"
     payload = event("." * 256)
-    # What is not read to its end keeps SQLite's read lock, whoever commits; the cursor must be kept for that.
+    # A query that is not read to its end keeps SQLite's read lock across commits, as long as its cursor exists.
     cursor = connection.execute("SELECT name FROM sqlite_schema UNION ALL SELECT 1 UNION ALL SELECT 2")
     if not keeps_read_lock:
         cursor.close()
@@ -59,7 +59,7 @@ def _insert(folder: Path, *, keeps_read_lock: bool = False, locks: bool = True) 
 
 
 def _two_writes(folder: Path) -> Part:
-    """Of the log, for each page: the head of the frame, then the page."""
+    """Write as SQLite writes a page to the WAL: the header of the frame, then the page."""
     file = os.open(folder / "log", os.O_RDWR | os.O_CREAT, 0o600)
     end = 0
 
@@ -73,7 +73,7 @@ def _two_writes(folder: Path) -> Part:
 
 
 def _six_locks(folder: Path) -> Part:
-    """Taken and given back three times: SQLite's own for a commit to the log."""
+    """Take and release a lock three times, as SQLite does for a commit to the WAL."""
     file = os.open(folder / "locks", os.O_RDWR | os.O_CREAT, 0o600)
 
     def lock(_: str) -> None:

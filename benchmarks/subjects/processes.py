@@ -1,4 +1,4 @@
-"""Many processes record into one spool at once."""
+"""Measure many processes that record into one spool at once."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _START_SECONDS = 60
 
 def measure(job: Job) -> Figures:
     if job["contestant"].startswith("alignai"):
-        importlib.import_module("alignai")  # as the master of a prefork server does
+        importlib.import_module("alignai")  # as the parent of a prefork server does
     else:
-        recorder(job).close()  # SQLite does not wait where several switch to WAL at once
+        recorder(job).close()  # SQLite does not wait if several processes switch to WAL at once
     context = multiprocessing.get_context("fork")
     ready = context.Barrier(job["processes"] + 1)
     pipes = [context.Pipe(duplex=False) for _ in range(job["processes"])]
@@ -34,7 +34,7 @@ def measure(job: Job) -> Figures:
     ]
     for worker, (_, result) in zip(workers, pipes, strict=True):
         worker.start()
-        result.close()  # or a worker that dies would be waited for
+        result.close()  # or a dead worker would be waited for
     ready.wait(_START_SECONDS)
     begin = time.perf_counter()
     latencies = [array("q", received.recv_bytes()) for received, _ in pipes]
@@ -55,7 +55,7 @@ def _work(job: Job, index: int, ready: Barrier, result: Connection) -> None:
     ready.wait(_START_SECONDS)
     if job.get("per_second"):
         count = int(job["per_second"] * job["seconds"])
-        time.sleep(index / job["processes"] / job["per_second"])  # or all would call at the same moments
+        time.sleep(index / job["processes"] / job["per_second"])  # or all workers would call at the same moments
         latencies = paced(taker.record, islice(cycle(messages), count), job["per_second"])
     else:
         latencies = timed(taker.record, cycle(messages), job["seconds"])

@@ -1,4 +1,4 @@
-"""Everything that takes a message, under one face: ours, the vendor's, the peers and the limits."""
+"""The contestants under one interface: both versions of alignai, the other queues and the limits."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _HOUR_MS = 3_600_000
 
 @dataclass(frozen=True)
 class Recorder:
-    """What takes a message, and what ends it; `close` raises where something was lost that should not be."""
+    """A contestant: `record` takes a message, and `close` ends it and raises if it lost an event that it should not."""
 
     record: Callable[[str], object]
     close: Callable[[], object]
 
 
 def recorder(job: Job) -> Recorder:
-    """The one that *job* names, in the job's folder."""
+    """Return the contestant that *job* names, in the job's folder."""
     return _RECORDERS[job["contestant"]](job)
 
 
@@ -64,7 +64,7 @@ def _spool(job: Job, synchronous: str) -> Recorder:
 
 
 def _of_bytes(put: Callable[[bytes], object], close: Callable[[], object]) -> Recorder:
-    """The event is made outside of what is timed: a queue is measured, not JSON."""
+    """Return a queue of bytes. Its events are made before the clock runs, since JSON is not part of a queue."""
     made: dict[str, bytes] = {}
 
     def prepare(text: str) -> bytes:
@@ -79,7 +79,7 @@ class _Prepared(Recorder):
 
 
 def prepare(taker: Recorder, messages: list[str]) -> None:
-    """Make what would otherwise be made within the time that is measured."""
+    """Make the events that would otherwise be made within the measured time."""
     if isinstance(taker, _Prepared):
         for message in messages:
             taker.prepare(message)
@@ -114,7 +114,7 @@ def _huey(job: Job) -> Recorder:
 
 
 def _sqlite(job: Job) -> Recorder:
-    """The least that a committed row costs from Python."""
+    """Return the cheapest committed row from Python, a limit."""
     connection = sqlite3.connect(Path(job["folder"]) / "limit.db", isolation_level=None, timeout=60)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -124,7 +124,7 @@ def _sqlite(job: Job) -> Recorder:
 
 
 def _write_and_sync(job: Job) -> Recorder:
-    """The least that bytes on stable storage cost."""
+    """Return the cheapest bytes on stable storage, a limit."""
     file = os.open(Path(job["folder"]) / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def put(payload: bytes) -> None:

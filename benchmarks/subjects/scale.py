@@ -1,4 +1,4 @@
-"""The same work on spools with more and more events pending."""
+"""Measure the same work on spools with more and more events pending."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def measure(job: Job) -> Figures:
 
 
 def _fill(job: Job, path: Path) -> Figures:
-    """Append the backlog row by row, as the SDK does, but for what it makes of arguments."""
+    """Append the backlog row by row, as the SDK does, but from ready bytes."""
     from alignai.spool import Spool
 
     spool = Spool(path, project_id="BENCH", max_bytes=_MOST_BYTES)
@@ -40,13 +40,13 @@ def _fill(job: Job, path: Path) -> Figures:
             spool.upkeep()
     elapsed = time.perf_counter() - begin
     spool.close()
-    os.sync()  # or whoever opens it next waits until all of it is on the disk
+    os.sync()  # or the next process waits until all of it is on the disk
     return {"seconds": elapsed, "bytes_per_event": path.stat().st_size / max(1, job["pending"])}
 
 
 def _append(job: Job, path: Path) -> Figures:
-    """Open, append, look; and what memory that took."""
-    importlib.import_module("alignai._transport.api_client")  # loading is measured elsewhere
+    """Open, append and read the figures, and measure the memory of that."""
+    importlib.import_module("alignai._transport.api_client")  # `start` measures loading
     begin = time.perf_counter()
     sdk = _client(job, path, sender=False)
     create = partial(sdk.create_message, "session-1", 1, "user")
@@ -70,7 +70,7 @@ def _append(job: Job, path: Path) -> Figures:
 
 
 def _inspect(path: Path) -> float:
-    """The command from its start to its end, the interpreter's own start included."""
+    """Return the seconds of the command, with the start of the interpreter."""
     begin = time.perf_counter()
     command = [sys.executable, "-E", "-s", "-m", "alignai.spool", "inspect", str(path), "--json"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=path.parent)
@@ -78,7 +78,7 @@ def _inspect(path: Path) -> float:
 
 
 def _drain(job: Job, path: Path) -> Figures:
-    """Upload as many as were appended, so that the next round finds as much pending as this one did."""
+    """Upload as many events as were appended, so that the next round finds the same backlog."""
     sdk = _client(job, path, sender=True)
     before = sdk.stats()
     sent = 0

@@ -1,4 +1,4 @@
-"""What a fresh interpreter needs: time until the package is imported and until the first event, memory at rest."""
+"""Measure a fresh interpreter: the times to import the package and to the first event, and memory at rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many threads of one process record at once."""
+"""Measure many threads of one process that record at once."""
 
 from __future__ import annotations
 
