@@ -29,6 +29,7 @@ MAX_BUFFER_SIZE: Final = 200
 API_MAX_RETIRES: Final = 3  # the vendor's spelling, which its users import
 
 SERVER_BASE_URL: Final = "https://api.impaction.ai"
+COLLECT_EVENTS_PATH: Final = "/ingestion.v1alpha.IngestionService/CollectEvents"
 
 MAX_SPOOL_BYTES: Final = 2**30
 MAX_EVENT_BYTES: Final = 10 * 2**20

@@ -37,11 +37,11 @@ ALLOWED = {
     "alignai._spool_path": {"constants", "exception"},
     "alignai._settings": {"constants", "exception", "config", "_events", "_spool_path"},
     "alignai._events": {"constants", "exception", "validate", "_plain"},
-    "alignai._transport": {"clock", "deadline", "exception", "_console", "_version"},
+    "alignai._transport": {"clock", "constants", "deadline", "exception", "_console", "_version"},
     "alignai._delivery": {*SDK_BASE, "config", "_settings", "_transport", "spool"},
     "alignai._recorder": {*SDK_BASE, "config", "_settings", "_events", "_delivery", "spool"},
     "alignai.collector": {*SDK_BASE, "_events"},
-    "alignai.demo": {*SDK_BASE, "", "collector", "_events"},
+    "alignai.demo": {*SDK_BASE, "", "collector", "_console", "_events"},
 }
 """The packages and modules of which more is asked than that nothing goes in circles: what each may import."""
 

@@ -16,6 +16,7 @@ from alignai._transport.http import NoAnswerError, Transport
 from alignai._transport.outcome import Outcome, Verdict, judge, names_method, refuses_compression, unanswered
 from alignai._version import __version__
 from alignai.clock import monotonic
+from alignai.constants import COLLECT_EVENTS_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["APIClient", "Outcome", "Verdict"]
 
-PATH: Final = "/ingestion.v1alpha.IngestionService/CollectEvents"
 _HEADERS: Final = {
     "Content-Type": "application/json",
     "Connect-Protocol-Version": "1",
@@ -170,7 +170,7 @@ class APIClient:
     def _post(self, body: bytes, deadline: Deadline, headers: Mapping[str, str]) -> Answer:
         milliseconds = int(min(deadline.remaining, LONGEST_WAIT) * 1000)
         timeout = {"Connect-Timeout-Ms": str(max(1, milliseconds))}
-        return self._transport.post(self._api_host + PATH, body, {**_HEADERS, **timeout, **headers})
+        return self._transport.post(self._api_host + COLLECT_EVENTS_PATH, body, {**_HEADERS, **timeout, **headers})
 
 
 def _body(request_id: str, events: Sequence[bytes]) -> bytes:

@@ -11,29 +11,16 @@ import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from alignai.collector.request import Refusal, inflate, read_request, too_large
+from alignai.constants import COLLECT_EVENTS_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from alignai.collector.collector import Collector
 
-PATH = "/ingestion.v1alpha.IngestionService/CollectEvents"
 IDLE_SECONDS = 60
 _CHUNK_BYTES = 2**16
-
-
-class Intake(Protocol):
-    """What the server asks of whoever keeps the events."""
-
-    api_key: str | None
-    max_request_bytes: int
-
-    def take(self, request_id: str, taken: Sequence[dict[str, Any]]) -> None:
-        """Keep the events of one request, all or none."""
-
-    def refuse(self, refusal: Refusal) -> None:
-        """Learn of a request of which nothing is taken."""
 
 
 class Server(ThreadingHTTPServer):
@@ -43,8 +30,8 @@ class Server(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 128
 
-    def __init__(self, intake: Intake, port: int) -> None:
-        self.intake = intake
+    def __init__(self, collector: Collector, port: int) -> None:
+        self.collector = collector
         self._connections: set[socket.socket] = set()
         self._connections_lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
@@ -92,45 +79,45 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
-        intake = self.server.intake
+        collector = self.server.collector
         try:
             request_id, taken = self._read()
         except Refusal as refusal:
-            intake.refuse(refusal)
+            collector.refuse(refusal)
             self._answer(refusal.status, {"code": refusal.code, "message": str(refusal)})
         else:
-            intake.take(request_id, taken)
+            collector.take(request_id, taken)
             self._answer(HTTPStatus.OK, {})
 
     def do_GET(self) -> None:
-        status = HTTPStatus.METHOD_NOT_ALLOWED if self.path == PATH else HTTPStatus.NOT_FOUND
-        self.send_error(status, f"{self.command} {status.phrase.lower()}: POST to {PATH}")
+        status = HTTPStatus.METHOD_NOT_ALLOWED if self.path == COLLECT_EVENTS_PATH else HTTPStatus.NOT_FOUND
+        self.send_error(status, f"{self.command} {status.phrase.lower()}: POST to {COLLECT_EVENTS_PATH}")
 
     do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_HEAD = do_GET  # noqa: N815 - the names http.server calls
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer as Connect does also where http.server itself refuses; the rest of the stream can't be trusted."""
         refusal = Refusal(HTTPStatus(code), "unimplemented", message or explain or HTTPStatus(code).phrase)
-        self.server.intake.refuse(refusal)
+        self.server.collector.refuse(refusal)
         self.close_connection = True
         self._answer(refusal.status, {"code": refusal.code, "message": str(refusal)})
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """Say nothing: paths and headers come from outside; `Intake` hears what was decided."""
+        """Say nothing: paths and headers come from outside; the collector reports what was decided."""
 
     def _read(self) -> tuple[str, list[dict[str, Any]]]:
         body = self._body()
-        if self.path != PATH:
-            raise Refusal(HTTPStatus.NOT_FOUND, "unimplemented", f"not found: POST to {PATH}")
+        if self.path != COLLECT_EVENTS_PATH:
+            raise Refusal(HTTPStatus.NOT_FOUND, "unimplemented", f"not found: POST to {COLLECT_EVENTS_PATH}")
         if self.headers.get_content_type() != "application/json":
             message = "the content type must be application/json"
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unimplemented", message)
         self._authenticate()
         encoding = self.headers.get("Content-Encoding")
-        return read_request(inflate(body, encoding, self.server.intake.max_request_bytes))
+        return read_request(inflate(body, encoding, self.server.collector.max_request_bytes))
 
     def _authenticate(self) -> None:
-        expected, shown = self.server.intake.api_key, self.headers.get("Authorization", "")
+        expected, shown = self.server.collector.api_key, self.headers.get("Authorization", "")
         if expected is not None and not hmac.compare_digest(f"Bearer {expected}".encode(), shown.encode()):
             raise Refusal(HTTPStatus.UNAUTHORIZED, "unauthenticated", "the API key is missing or wrong")
 
@@ -139,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not re.fullmatch(r"[0-9]{1,15}", text):
             self.close_connection = True  # where the next request would begin is unknown
             raise Refusal(HTTPStatus.LENGTH_REQUIRED, "invalid_argument", "a Content-Length is needed")
-        length, most = int(text), self.server.intake.max_request_bytes
+        length, most = int(text), self.server.collector.max_request_bytes
         if length > most:
             self._discard(length)
             raise too_large(length, most)

@@ -17,15 +17,15 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignai import AlignAI
+from alignai._console import print_table
 from alignai.collector.collector import Collector
 from alignai.demo import conversations
 from alignai.demo.conversations import InputError, Step
-from alignai.demo.scenario import Rehearsal, WorkerError
+from alignai.demo.scenario import Scenario, WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,32 +63,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, InputError) as error:
         parser.error(f"--input {options.input}: {error}")
     with _folder(keep=options.keep) as folder:
-        return perform(Rehearsal(script, Collector(api_key=secrets.token_urlsafe()), folder, WORKER, say=_say))
+        return run(Scenario(script, Collector(api_key=secrets.token_urlsafe()), folder, WORKER, say=_say))
 
 
-def perform(rehearsal: Rehearsal) -> int:
+def run(scenario: Scenario) -> int:
     """Run it, show the figures and the spool as `inspect` sees it; returns the exit code."""
     try:
-        report = rehearsal.run()
+        report = scenario.run()
     except (WorkerError, OSError) as error:
         _say(f"failed: {error}")
         return 1
-    show(report.rows())
-    view = [sys.executable, "-m", "alignai.spool", "inspect", str(rehearsal.spool)]
-    inspected = subprocess.run(view, env=rehearsal.environment(), check=False)  # noqa: S603 - our own module
-    return 1 if report.verdict.lost or inspected.returncode else 0
-
-
-def show(rows: Sequence[tuple[str, str]]) -> None:
-    """Print a table: drawn by rich where it is installed, plain where not."""
-    try:
-        table, console = import_module("rich.table").Table("", "", show_header=False), import_module("rich.console")
-    except ImportError:
-        _say("\n" + "\n".join(f"{what:<44}{figure:>12}" for what, figure in rows) + "\n")
-        return
-    for row in rows:
-        table.add_row(*row)
-    console.Console().print(table)
+    _say("")
+    print_table(report.rows())
+    _say("")
+    view = [sys.executable, "-m", "alignai.spool", "inspect", str(scenario.spool)]
+    inspected = subprocess.run(view, env=scenario.environment(), check=False)  # noqa: S603 - our own module
+    return 1 if report.check.lost or inspected.returncode else 0
 
 
 def _lines(path: Path | None) -> list[bytes]:

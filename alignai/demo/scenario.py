@@ -1,4 +1,4 @@
-"""A worker, an outage and a kill, all real; and a judge of what came of it."""
+"""A worker, an outage and a kill, all real; and a check of what was delivered."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROJECT_ID = "demo"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ScenarioPlan:
     """How long the worker's steps are spread over, and how long the server is away, in seconds."""
 
     stream_seconds: float = 7.0
@@ -37,7 +37,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DeliveryCheck:
     """What became of the acknowledged events; an event counts as delivered where it arrived as it was recorded."""
 
     acknowledged: int
@@ -51,7 +51,7 @@ class Report:
     """The figures of one run."""
 
     script: Script
-    verdict: Verdict
+    check: DeliveryCheck
     call_micros: tuple[float, ...]
     kills: int
     seconds_down: float
@@ -61,10 +61,10 @@ class Report:
         return [
             ("sessions", str(self.script.sessions)),
             ("messages skipped (other roles, no text)", str(self.script.skipped)),
-            ("events acknowledged", str(self.verdict.acknowledged)),
-            ("events delivered", str(self.verdict.delivered)),
-            ("events lost", str(len(self.verdict.lost))),
-            ("events delivered twice (told by their ids)", str(self.verdict.delivered_twice)),
+            ("events acknowledged", str(self.check.acknowledged)),
+            ("events delivered", str(self.check.delivered)),
+            ("events lost", str(len(self.check.lost))),
+            ("events delivered twice (told by their ids)", str(self.check.delivered_twice)),
             ("median call", f"{statistics.median(self.call_micros):.0f} µs"),
             ("worst call", f"{max(self.call_micros):.0f} µs"),
             ("worker killed", f"{self.kills} x"),
@@ -72,7 +72,7 @@ class Report:
         ]
 
 
-def judge(steps: Sequence[Step], acknowledged: Sequence[str], received: Sequence[Delivery]) -> Verdict:
+def check_deliveries(steps: Sequence[Step], acknowledged: Sequence[str], received: Sequence[Delivery]) -> DeliveryCheck:
     """
     Hold what was received against what was acknowledged.
 
@@ -85,7 +85,7 @@ def judge(steps: Sequence[Step], acknowledged: Sequence[str], received: Sequence
     recorded = {step.event_id: step for step in steps}
     arrived = {delivery.event_id for delivery in received if _as_recorded(delivery, recorded.get(delivery.event_id))}
     times = Counter(delivery.event_id for delivery in received)
-    return Verdict(
+    return DeliveryCheck(
         acknowledged=len(acknowledged),
         delivered=len(arrived),
         lost=tuple(event_id for event_id in acknowledged if event_id not in arrived),
@@ -105,7 +105,7 @@ class WorkerError(Exception):
     """The worker did what no plan foresaw: it failed, or acknowledged something else than it was given."""
 
 
-class Rehearsal:
+class Scenario:
     """
     One run: the script recorded by worker processes, one after the other, into a collector that goes away for a while.
 
@@ -125,14 +125,14 @@ class Rehearsal:
         folder: Path,
         command: Sequence[str],
         *,
-        plan: Plan | None = None,
+        plan: ScenarioPlan | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self.spool = folder / "spool.db"
         self._script = script
         self._collector = collector
         self._command = command
-        self._plan = plan or Plan()
+        self._plan = plan or ScenarioPlan()
         self._say = say
         self._steps_file = folder / "steps.jsonl"
         self._pause = self._plan.stream_seconds / len(script.steps)
@@ -151,8 +151,8 @@ class Rehearsal:
             while not self._one_worker(pool):
                 self._say(f"worker killed, {len(self._acknowledged)} events acknowledged so far; starting another")
             seconds_down = self._outage.result() if self._outage else 0.0
-        verdict = judge(self._script.steps, self._acknowledged, self._collector.received)
-        return Report(self._script, verdict, tuple(self._micros), self._kills, seconds_down)
+        check = check_deliveries(self._script.steps, self._acknowledged, self._collector.received)
+        return Report(self._script, check, tuple(self._micros), self._kills, seconds_down)
 
     def environment(self) -> dict[str, str]:
         """The variables a worker is configured by; what the caller's environment says of ALIGNAI is left out."""

@@ -20,7 +20,7 @@ import pytest
 from alignai._events import schemas
 from alignai._events import wire as events
 from alignai.collector.collector import Collector, Counts, Delivery, main
-from alignai.collector.server import PATH
+from alignai.constants import COLLECT_EVENTS_PATH as PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
+from alignai._console import print_table
 from alignai._events import schemas
 from alignai._events import wire as events
 from alignai.collector.collector import Collector, Delivery
 from alignai.demo import conversations, demo
 from alignai.demo.conversations import InputError, Script, Step
-from alignai.demo.scenario import Plan, Rehearsal, Report, Verdict, WorkerError, judge
+from alignai.demo.scenario import DeliveryCheck, Report, Scenario, ScenarioPlan, WorkerError, check_deliveries
 
 DIALOGUES = Path(__file__).parents[1] / "data" / "dialogues.jsonl"
-QUICK = Plan(stream_seconds=1.0, outage_seconds=0.3)
+QUICK = ScenarioPlan(stream_seconds=1.0, outage_seconds=0.3)
 
 
 def a_line(*messages: object) -> bytes:
@@ -160,71 +161,75 @@ def test_every_event_id_of_a_script_is_its_own() -> None:
 
 def test_acknowledged_and_delivered_events_are_counted_as_such() -> None:
     script = a_script()
-    verdict = judge(script.steps, ids(script), [delivered(step) for step in script.steps])
+    check = check_deliveries(script.steps, ids(script), [delivered(step) for step in script.steps])
 
-    assert verdict == Verdict(acknowledged=5, delivered=5, lost=(), delivered_twice=0)
+    assert check == DeliveryCheck(acknowledged=5, delivered=5, lost=(), delivered_twice=0)
 
 
 def test_an_acknowledged_event_that_did_not_arrive_is_lost() -> None:
     script = a_script()
-    verdict = judge(script.steps, ids(script), [delivered(step) for step in script.steps[:3] + script.steps[4:]])
+    check = check_deliveries(
+        script.steps, ids(script), [delivered(step) for step in script.steps[:3] + script.steps[4:]]
+    )
 
-    assert verdict == Verdict(acknowledged=5, delivered=4, lost=("session-0001-0004",), delivered_twice=0)
+    assert check == DeliveryCheck(acknowledged=5, delivered=4, lost=("session-0001-0004",), delivered_twice=0)
 
 
 def test_an_event_that_arrived_changed_is_lost() -> None:
     script = a_script()
     step = script.steps[2]
     altered = replace(step, arguments=step.arguments | {"content": "Ho"})
-    verdict = judge(script.steps, [step.event_id], [delivered(altered)])
+    check = check_deliveries(script.steps, [step.event_id], [delivered(altered)])
 
-    assert verdict.lost == (step.event_id,)
+    assert check.lost == (step.event_id,)
 
 
 def test_an_event_delivered_three_times_is_one_delivered_twice() -> None:
     script = a_script()
     step = script.steps[2]
-    verdict = judge(script.steps, [step.event_id], [delivered(step), delivered(step, "r2"), delivered(step, "r2")])
+    check = check_deliveries(
+        script.steps, [step.event_id], [delivered(step), delivered(step, "r2"), delivered(step, "r2")]
+    )
 
-    assert (verdict.delivered, verdict.delivered_twice) == (1, 1)
+    assert (check.delivered, check.delivered_twice) == (1, 1)
 
 
 def test_an_event_that_arrives_before_its_acknowledgement_is_delivered() -> None:
     script = a_script()
-    verdict = judge(script.steps, [], [delivered(script.steps[0])])
+    check = check_deliveries(script.steps, [], [delivered(script.steps[0])])
 
-    assert verdict == Verdict(acknowledged=0, delivered=1, lost=(), delivered_twice=0)
+    assert check == DeliveryCheck(acknowledged=0, delivered=1, lost=(), delivered_twice=0)
 
 
 def test_a_worker_that_fails_by_itself_ends_the_run(tmp_path: Path) -> None:
     broken = (sys.executable, "-c", "raise SystemExit(3)")
-    rehearsal = Rehearsal(a_script(), Collector(), tmp_path, broken, plan=QUICK)
+    scenario = Scenario(a_script(), Collector(), tmp_path, broken, plan=QUICK)
 
     with pytest.raises(WorkerError, match="exit code 3"):
-        rehearsal.run()
+        scenario.run()
 
 
 def test_a_failed_run_is_reported_and_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = (sys.executable, "-c", "raise SystemExit(3)")
-    code = demo.perform(Rehearsal(a_script(), Collector(), tmp_path, broken, plan=QUICK))
+    code = demo.run(Scenario(a_script(), Collector(), tmp_path, broken, plan=QUICK))
 
     assert (code, capsys.readouterr().out) == (1, "failed: the worker ended by itself with exit code 3\n")
 
 
 def test_a_worker_that_acknowledges_something_else_ends_the_run(tmp_path: Path) -> None:
     liar = (sys.executable, "-c", "print('session-0001-0002', 1.0)")
-    rehearsal = Rehearsal(a_script(), Collector(), tmp_path, liar, plan=QUICK)
+    scenario = Scenario(a_script(), Collector(), tmp_path, liar, plan=QUICK)
 
     with pytest.raises(WorkerError, match="out of turn"):
-        rehearsal.run()
+        scenario.run()
 
 
 def test_an_acknowledgement_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
     """A killed worker may leave half a line behind; the next one starts at its step."""
     cut_off = (sys.executable, "-c", "print('session-0001-0001', 1.0); print('session-0001-00', end='')")
-    report = Rehearsal(a_script(), Collector(), tmp_path, cut_off, plan=QUICK).run()
+    report = Scenario(a_script(), Collector(), tmp_path, cut_off, plan=QUICK).run()
 
-    assert report.verdict.acknowledged == 1
+    assert report.check.acknowledged == 1
 
 
 def test_a_worker_that_acknowledges_without_recording_is_found_out(
@@ -233,9 +238,9 @@ def test_a_worker_that_acknowledges_without_recording_is_found_out(
     """The judgement rests on what arrived: a worker that only claims fails the demonstration."""
     script = a_script()
     claims = "import sys; [print(f'session-0001-{n:04}', 1.0) for n in range(int(sys.argv[2]) + 1, 6)]"
-    rehearsal = Rehearsal(script, Collector(api_key="key"), tmp_path, (sys.executable, "-c", claims), plan=QUICK)
+    scenario = Scenario(script, Collector(api_key="key"), tmp_path, (sys.executable, "-c", claims), plan=QUICK)
 
-    assert demo.perform(rehearsal) == 1
+    assert demo.run(scenario) == 1
     assert figures(capfd.readouterr().out)["events lost"] == "5"
 
 
@@ -251,8 +256,8 @@ class Forgetful(Collector):
 def test_the_exit_code_tells_whether_an_acknowledged_event_is_missing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: type[Collector], expected: tuple[int, str]
 ) -> None:
-    rehearsal = Rehearsal(a_script(), kind(api_key="key"), tmp_path, demo.WORKER, plan=QUICK)
-    code = demo.perform(rehearsal)
+    scenario = Scenario(a_script(), kind(api_key="key"), tmp_path, demo.WORKER, plan=QUICK)
+    code = demo.run(scenario)
 
     assert (code, figures(capfd.readouterr().out)["events lost"]) == expected
 
@@ -294,8 +299,8 @@ def test_a_kept_folder_is_named_and_still_there(tmp_path: Path, capsys: pytest.C
 
 
 def test_the_table_says_what_was_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    verdict = Verdict(acknowledged=5, delivered=4, lost=("x",), delivered_twice=2)
-    demo.show(Report(a_script(), verdict, (10.0, 20.0, 400.4), kills=1, seconds_down=3.04).rows())
+    check = DeliveryCheck(acknowledged=5, delivered=4, lost=("x",), delivered_twice=2)
+    print_table(Report(a_script(), check, (10.0, 20.0, 400.4), kills=1, seconds_down=3.04).rows())
     counted: dict[str, Any] = figures(capsys.readouterr().out)
 
     assert (counted["median call"], counted["worst call"], counted["server down"]) == ("20 µs", "400 µs", "3.0 s")
