@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-import queue
-import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from alignai._delivery.background import Loop
+from alignai._delivery.flusher import Flusher
 from alignai._delivery.threads import SenderThreads
 from alignai._delivery.upload_cycle import UploadCycle
 from alignai._delivery.users import Users
 from alignai._safe_logging import logger
 from alignai.clock import monotonic
 from alignai.deadline import Deadline
-from alignai.results import FlushResult
-from alignai.spool import SpoolBusyError, SpoolClosedError, SpoolError
+from alignai.spool import SpoolClosedError, SpoolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from alignai._delivery.maintenance import Maintenance
     from alignai._settings import Settings
+    from alignai.results import FlushResult
 
-_FLUSH_POLL_SECONDS = 0.05
 _ABORT_SECONDS = 0.01
 _GRACE_SECONDS = 0.05
 """What stopping may take beyond a deadline that has passed."""
@@ -65,7 +62,6 @@ class Sender:
     def reset_after_fork(self) -> None:
         """Begin as in a new process: no thread, no lease, no connection; after a fork, those are the parent's."""
         self.users.reset_after_fork()
-        self._stepping = threading.RLock()
         self._api = self._client(self._settings.api_host, self._settings.api_key)
         self._uploads = Loop("alignai-sender", self._step, self._end)
         self.cycle = UploadCycle(self.spool, self._api, self._config, lambda: self._uploads.leaving)
@@ -73,15 +69,20 @@ class Sender:
             self._maintenance.reset_after_fork()
         self._upkeep = self._maintenance.loop
         self.threads = SenderThreads(self._maintenance, self._uploads if self._config.sender else None, self.cycle)
+        self._flusher = Flusher(self._maintenance, self._config, self.cycle, self.threads, self.users)
         self._appended = 0
         self._pid = os.getpid()  # last: another thread that sees it goes on
+
+    def _check_fork(self) -> None:
+        """Begin as in a new process if this is one: C code may have forked without Python's hooks."""
+        if self._pid != os.getpid():
+            self.reset_after_fork()
 
     # -- what callers do -----------------------------------------------------------------------------------------------
 
     def appended(self) -> None:
         """See that the threads run, and wake them for a full batch or a long log: an event has been committed."""
-        if self._pid != os.getpid():
-            self.reset_after_fork()
+        self._check_fork()
         if not (self._upkeep.alive and (self._uploads.alive or self._only_records)):
             self.start()
         if self.spool.needs_upkeep:
@@ -98,73 +99,13 @@ class Sender:
             self.threads.start(delay)
 
     def flush(self, deadline: Deadline, worth_waiting: Callable[[int], bool]) -> FlushResult:
-        """
-        Have everything that is committed by now uploaded, and wait for it until *deadline*.
+        """Have everything that is committed by now uploaded, as `Flusher.flush` does."""
+        self._check_fork()
+        return self._flusher.flush(deadline, worth_waiting)
 
-        Works too if another process holds the lease: it is asked to hurry. Without a thread, the calling one uploads.
-
-        Args:
-            deadline: When it must be over.
-            worth_waiting: Whether to go on, given how many events remain.
-
-        Raises:
-            SpoolError: The spool cannot be read.
-        """
-        if self._pid != os.getpid():
-            self.reset_after_fork()
-        before = self.spool.totals()
-        with self.cycle.flusher() as settled:
-            target = self.hurry(deadline)
-            while (remaining := self.spool.unsettled(target)) and not deadline.expired and not self.users.ended:
-                self.start()
-                if not worth_waiting(remaining) or not self._wait(settled, deadline):
-                    break
-        after = self.spool.totals()
-        return FlushResult(after.sent - before.sent, remaining, max(0, after.rejected - before.rejected))
-
-    def hurry(self, deadline: Deadline) -> int:
-        """
-        Have everything that is committed by now uploaded without further wait; return the last row of it.
-
-        Another process is asked to hurry if that can be written down by *deadline*.
-        """
-        target = self.spool.last_seq()
-        if self.spool.unsettled(target):
-            self.cycle.flush_to(target)
-            if not self._config.sender:
-                with suppress(SpoolBusyError):  # it uploads all the same, at its usual pace
-                    self.spool.request_flush(target, deadline.at)
-            self.start()
-            self._uploads.wake()
-        return target
-
-    def _wait(self, settled: queue.SimpleQueue[None], deadline: Deadline) -> bool:
-        """Wait a moment for the uploading thread, or do its work if there is none; false where that is no use."""
-        if self.threads.missing:
-            return self._step_here(settled, deadline)
-        _wait_for(settled, deadline.sooner(_FLUSH_POLL_SECONDS))
-        return True
-
-    def _step_here(self, settled: queue.SimpleQueue[None], deadline: Deadline) -> bool:
-        """Do a step of the uploading thread on the calling one, and keep nothing that others wait for."""
-        if not self._stepping.acquire(timeout=min(deadline.remaining, threading.TIMEOUT_MAX)):
-            return False
-        try:
-            self.cycle.uploader.until = deadline
-            seconds = self.cycle.step(forgotten=False)
-            if not self._maintenance.loop.running:
-                self._maintenance.keep_up()
-        except SpoolClosedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - as on the thread: what is on disk is uploaded another time
-            logger.error("the calling thread could not upload: %s", error)
-            return False
-        finally:
-            self.cycle.uploader.until = Deadline.never()
-            self.cycle.give_lease_back()
-            self._stepping.release()
-        _wait_for(settled, deadline.sooner(min(seconds, _FLUSH_POLL_SECONDS)))
-        return True
+    def hurry(self, deadline: Deadline) -> None:
+        """Have everything that is committed by now uploaded without further wait, and wait for nothing."""
+        self._flusher.request(deadline)
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -189,8 +130,7 @@ class Sender:
 
     def stop(self, deadline: Deadline) -> None:
         """End the threads and give the lease back; if no client is left, close the spool."""
-        if self._pid != os.getpid():
-            self.reset_after_fork()
+        self._check_fork()
         self.users.end()
         self._uploads.stop()
         grace = Deadline(max(deadline.at, monotonic()) + _GRACE_SECONDS)
@@ -220,7 +160,7 @@ class Sender:
     def _step(self) -> float:
         self.start()  # the other thread, if it has died
         forgotten = not self.users
-        with self._stepping:
+        with self.cycle.turn:
             seconds = self.cycle.step(forgotten=forgotten)
         if forgotten and self.cycle.idle:
             self.users.end_if_unused()
@@ -246,8 +186,3 @@ class Sender:
         self._uploads.stop()
         if not self._uploads.running:
             self._leave()
-
-
-def _wait_for(settled: queue.SimpleQueue[None], deadline: Deadline) -> None:
-    with suppress(queue.Empty):
-        settled.get(timeout=deadline.remaining)

@@ -75,6 +75,11 @@ class SenderThreads:
         for loop in self._loops():
             loop.wake()
 
+    def wake_uploads(self) -> None:
+        """Have the thread that uploads look for something to do; as `wake`."""
+        if self._uploads:
+            self._uploads.wake()
+
     def pause(self) -> Callable[[], None]:
         """Have the threads end as soon as they can; what is returned waits for that, as long as a fork may."""
         waits = [loop.pause() for loop in self._loops()]

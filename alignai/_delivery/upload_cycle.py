@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import socket
+import threading
 from contextlib import contextmanager
 from time import time
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ class UploadCycle:
 
     Attributes:
         uploader: Who uploads a batch.
+        turn: Held by the thread that does a step.
         idle: Whether the last step found nothing to do, or another process doing it.
         uploading: Whether an upload is under way.
         uploads: How many have begun.
@@ -53,6 +55,7 @@ class UploadCycle:
 
     def __init__(self, spool: Spool, api: APIClient, config: Config, leaving: Callable[[], bool]) -> None:
         self.uploader = Uploader(spool, api, config)
+        self.turn = threading.RLock()
         self.idle = False
         self.uploading = False
         self.uploads = 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from alignai import AlignAI
     from tests.support.servers.connect import ConnectServer
 
-DELIVERY = ("sharing", "users", "sender", "threads", "maintenance", "background", "exclusive")
+DELIVERY = ("sharing", "users", "sender", "flusher", "threads", "maintenance", "background", "exclusive")
 FILES = ("client", "_event_methods", "_recorder", *(f"_delivery/{each}" for each in DELIVERY))
 SENDER = tuple(str(Path(alignai.__file__).parent / f"{name}.py") for name in FILES)
 EVERY = 6

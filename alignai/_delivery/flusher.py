@@ -1,0 +1,130 @@
+"""Uploads on request: callers ask for all that is committed by now, and wait for it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from alignai._safe_logging import logger
+from alignai.deadline import Deadline
+from alignai.results import FlushResult
+from alignai.spool import SpoolBusyError, SpoolClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alignai._delivery.maintenance import Maintenance
+    from alignai._delivery.threads import SenderThreads
+    from alignai._delivery.upload_cycle import UploadCycle
+    from alignai._delivery.users import Users
+    from alignai.config import Config
+
+_POLL_SECONDS = 0.05
+
+
+class Flusher:
+    """
+    Flushes a spool for the clients of one sender.
+
+    The sender's thread uploads. If there is no thread, the calling one does.
+
+    Args:
+        maintenance: The spool, with its upkeep.
+        config: Whether this process uploads.
+        cycle: What is asked to hurry.
+        threads: What does the work.
+        users: The clients; without any, nothing is waited for.
+    """
+
+    def __init__(
+        self,
+        maintenance: Maintenance,
+        config: Config,
+        cycle: UploadCycle,
+        threads: SenderThreads,
+        users: Users[object],
+    ) -> None:
+        self._maintenance = maintenance
+        self._spool = maintenance.spool
+        self._config = config
+        self._cycle = cycle
+        self._threads = threads
+        self._users = users
+
+    def flush(self, deadline: Deadline, worth_waiting: Callable[[int], bool]) -> FlushResult:
+        """
+        Have everything that is committed by now uploaded, and wait for it until *deadline*.
+
+        Works too if another process holds the lease: it is asked to hurry. Without a thread, the calling one uploads.
+
+        Args:
+            deadline: When it must be over.
+            worth_waiting: Whether to go on, given how many events remain.
+
+        Raises:
+            SpoolError: The spool cannot be read.
+        """
+        before = self._spool.totals()
+        with self._cycle.flusher() as settled:
+            target = self.request(deadline)
+            while (remaining := self._spool.unsettled(target)) and not deadline.expired and not self._users.ended:
+                self._start()
+                if not worth_waiting(remaining) or not self._wait(settled, deadline):
+                    break
+        after = self._spool.totals()
+        return FlushResult(after.sent - before.sent, remaining, max(0, after.rejected - before.rejected))
+
+    def request(self, deadline: Deadline) -> int:
+        """
+        Have everything that is committed by now uploaded without further wait; return the last row of it.
+
+        Another process is asked to hurry if that can be written down by *deadline*.
+        """
+        target = self._spool.last_seq()
+        if self._spool.unsettled(target):
+            self._cycle.flush_to(target)
+            if not self._config.sender:
+                with suppress(SpoolBusyError):  # it uploads all the same, at its usual pace
+                    self._spool.request_flush(target, deadline.at)
+            self._start()
+            self._threads.wake_uploads()
+        return target
+
+    def _wait(self, settled: queue.SimpleQueue[None], deadline: Deadline) -> bool:
+        """Wait a moment for the uploading thread, or do its work if there is none; false where that is no use."""
+        if self._threads.missing:
+            return self._step_here(settled, deadline)
+        _wait_for(settled, deadline.sooner(_POLL_SECONDS))
+        return True
+
+    def _step_here(self, settled: queue.SimpleQueue[None], deadline: Deadline) -> bool:
+        """Do a step of the uploading thread on the calling one, and keep nothing that others wait for."""
+        if not self._cycle.turn.acquire(timeout=min(deadline.remaining, threading.TIMEOUT_MAX)):
+            return False
+        try:
+            self._cycle.uploader.until = deadline
+            seconds = self._cycle.step(forgotten=False)
+            if not self._maintenance.loop.running:
+                self._maintenance.keep_up()
+        except SpoolClosedError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as on the thread: what is on disk is uploaded another time
+            logger.error("the calling thread could not upload: %s", error)
+            return False
+        finally:
+            self._cycle.uploader.until = Deadline.never()
+            self._cycle.give_lease_back()
+            self._cycle.turn.release()
+        _wait_for(settled, deadline.sooner(min(seconds, _POLL_SECONDS)))
+        return True
+
+    def _start(self) -> None:
+        if not self._users.ended:
+            self._threads.start()
+
+
+def _wait_for(settled: queue.SimpleQueue[None], deadline: Deadline) -> None:
+    with suppress(queue.Empty):
+        settled.get(timeout=deadline.remaining)
