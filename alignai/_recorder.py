@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from alignai._events.encoder import EventEncoder
 from alignai._safe_logging import logger
 from alignai.exception import ClosedError
+from alignai.interruption import is_interruption, is_refusal
 from alignai.spool import SpoolClosedError, SpoolError
 
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ class Recorder:
         try:
             self._sender.appended()
         except _FAILURES as error:
-            if isinstance(error, OSError) and error.errno is None:
-                raise  # not the system's: a signal handler's TimeoutError
+            if is_interruption(error) or (isinstance(error, OSError) and not is_refusal(error)):
+                raise
             logger.warning("an event was recorded, but the sender could not be woken: %s", error)
         return event_id
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from alignai.interruption import is_interruption
+
 if TYPE_CHECKING:
     LoggerAdapter = logging.LoggerAdapter[logging.Logger]
 else:
@@ -12,14 +14,15 @@ else:
 
 
 class SafeLogger(LoggerAdapter):
-    """A logger that never raises: a record that cannot be logged is dropped, and the work goes on."""
+    """A logger that raises nothing by itself: a record that cannot be logged is dropped, and the work goes on."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log the record; drop it if a filter or a handler of the program raises."""
         try:
             self.logger.log(level, msg, *args, **{"stacklevel": 3, **kwargs})
-        except Exception:  # noqa: BLE001 - it would end a background thread, or fail an event that is committed
-            return
+        except Exception as error:  # it would end a background thread, or fail an event that is committed
+            if is_interruption(error):
+                raise
 
 
 logger = SafeLogger(logging.getLogger("alignai"), {})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from alignai import constants
 from alignai.exception import ConfigError, shown
+from alignai.interruption import is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +67,8 @@ def absolute(path: str) -> str:
     try:
         return os.path.join(os.getcwd(), expanded)  # noqa: PTH109, PTH118 - as above
     except OSError as error:
+        if is_interruption(error):
+            raise
         raise _not_absolute(path, str(error)) from error
 
 
@@ -105,8 +107,11 @@ def _state_folder() -> str:
     """
     import platformdirs  # noqa: PLC0415 - not needed if the path is named
 
-    with suppress(RuntimeError):  # raised by newer versions of platformdirs, older ones leave the ~ as it is
+    try:
         folder = platformdirs.user_state_path("alignai")
         if folder.parts[0] != "~" and folder.parts[1] not in _HOME_FOLDERS:
             return absolute(str(folder))
+    except RuntimeError as error:  # raised by newer versions of platformdirs, older ones leave the ~ as it is
+        if is_interruption(error):
+            raise
     raise ConfigError(f"spool_path is missing, and there is no home folder for its default. {_NAME_ANOTHER}")

@@ -17,6 +17,7 @@ from alignai._recorder import Recorder, closed_error
 from alignai._settings import resolve
 from alignai.deadline import Deadline
 from alignai.exception import shown
+from alignai.interruption import is_interruption
 from alignai.results import ClientStats, FlushResult
 from alignai.spool import SpoolClosedError, Stats
 from alignai.validate import ValidationError
@@ -126,7 +127,9 @@ class AlignAI(EventMethods):
             timeout_seconds = self.config.flush_timeout_seconds
         try:
             seconds = number(timeout_seconds)
-        except (TypeError, ValueError, ArithmeticError):
+        except (TypeError, ValueError, ArithmeticError) as error:
+            if is_interruption(error):
+                raise
             seconds = -1
         if not seconds >= 0:
             raise ValidationError(f"timeout_seconds must be a number of at least 0, not {shown(timeout_seconds)}")

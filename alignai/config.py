@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from alignai import constants
 from alignai._plain import number, whole_number
 from alignai.exception import ConfigError, shown
+from alignai.interruption import is_interruption
 
 BeforeSpool = Callable[[dict[str, Any]], dict[str, Any] | None]
 
@@ -148,7 +149,9 @@ class Config:
             given = getattr(self, name)
             try:
                 object.__setattr__(self, name, take(given))  # frozen for everyone else
-            except Exception:  # noqa: BLE001 - what was given may be of the caller's own types
+            except Exception as error:  # what was given may be of the caller's own types
+                if is_interruption(error):
+                    raise
                 wrong.append(f"{name} must be {allowed}, not {shown(given)}")
         if wrong:
             raise ConfigError("; ".join(wrong))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from alignai.spool import AlignAIError
+from alignai.spool import AlignAIError, is_interruption
 
 __all__ = ["APIError", "AlignAIError", "ClosedError", "ConfigError", "shown"]
 
@@ -51,6 +51,8 @@ def shown(value: object) -> str:
     """*value* as an error message may show it: its repr, cut to 40 characters; its type where it has no repr."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - a value that is at fault may fail here in any way
+    except Exception as error:  # a value that is at fault may fail here in any way
+        if is_interruption(error):
+            raise
         text = f"<{type(value).__name__}>"
     return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 3]}..."

@@ -13,6 +13,7 @@ from .errors import (
     SpoolMismatchError,
     SpoolVersionError,
 )
+from .interruption import AllowingRefusal, is_interruption, is_refusal
 
 if TYPE_CHECKING:
     from .engine import Spool
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlignAIError",
+    "AllowingRefusal",
     "Backlog",
     "Batch",
     "Lease",
@@ -34,6 +36,8 @@ __all__ = [
     "SpoolMismatchError",
     "SpoolVersionError",
     "Stats",
+    "is_interruption",
+    "is_refusal",
     "load_filelock",
 ]
 

@@ -19,6 +19,8 @@ import errno
 import sqlite3
 from pathlib import Path
 
+from .interruption import is_refusal
+
 
 class AlignAIError(Exception):
     """Whatever the SDK raises by itself; catch it to catch all of them."""
@@ -176,12 +178,11 @@ def own_error(error: BaseException, path: str) -> SpoolError | None:
     """
     The spool's own error for what SQLite, the system or our code raised over the file; None for any other.
 
-    Signal handlers raise TimeoutError or ValueError, too: what the system raises has a number, and what our own code
-    raises comes out of this package.
+    Signal handlers raise TimeoutError or ValueError, too. What our own code raises comes out of this package.
     """
     if isinstance(error, sqlite3.Error):
         return translated(error, path)
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, OSError) and is_refusal(error):
         return from_os(error, path)
     if isinstance(error, MISREAD) and _raised_here(error):
         return misread(path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .clock import monotonic
 from .errors import SpoolError, SpoolFullError, is_busy
+from .interruption import is_interruption
 from .storage.sqlite import Patience
 
 if TYPE_CHECKING:
@@ -80,8 +81,11 @@ class _Ticket(Generic[T]):
 
     def call(self) -> None:
         """Have the caller look at its ticket again."""
-        with suppress(RuntimeError):  # it was called before
+        try:
             self._calls.release()
+        except RuntimeError as error:  # it was called before
+            if is_interruption(error):
+                raise
 
     def result(self) -> int:
         group = self._group

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .interruption import AllowingRefusal, is_refusal
 from .lease import is_held
 
 if TYPE_CHECKING:
@@ -41,17 +42,18 @@ def state_of(holder: LeaseHolder, spool_path: Path) -> str:
 def _is_gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
+    except OverflowError:
         return False
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        return isinstance(error, ProcessLookupError)
     return False
 
 
 def _is_stopped(pid: int) -> bool:
     """Whether a signal or a debugger has stopped the process, where the system tells (Linux)."""
-    try:
+    text = ""
+    with AllowingRefusal():
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
     return text.rpartition(") ")[2][:1] in {"T", "t"}

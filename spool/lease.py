@@ -6,11 +6,11 @@ import concurrent.futures.thread  # noqa: F401 - filelock imports it, which Pyth
 import os
 import sys
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .clock import monotonic
 from .errors import SpoolError
+from .interruption import AllowingRefusal, is_refusal
 from .storage.files import identity
 from .storage.ownership import create
 
@@ -54,16 +54,17 @@ class Lease:
         """
         if self.held:
             return True
-        self.release()  # a lock on a file that is no longer there
         try:
-            if not self._lock_file():
-                return False
-        except (OSError, NotImplementedError) as error:  # the latter where the file system has no locks
+            self.release()  # a lock on a file that is no longer there
+            return self._lock_file() and self.held
+        except BaseException as error:
+            self.release()
+            if not is_refusal(error) and not isinstance(error, NotImplementedError):  # the file system has no locks
+                raise
             raise SpoolError(
                 f"the lease {self._path}: {getattr(error, 'strerror', None) or error} - check this file, the modes of "
                 "its folder and the disk; meanwhile this process uploads nothing, and what is recorded is kept"
             ) from error
-        return self.held
 
     @property
     def held(self) -> bool:
@@ -72,7 +73,7 @@ class Lease:
             return False
         if monotonic() - self._touched_at > _TOUCH_SECONDS:
             self._touched_at = monotonic()
-            with suppress(OSError):  # another user's
+            with AllowingRefusal():  # another user's
                 os.utime(self._path)
         return True
 
@@ -152,16 +153,16 @@ def is_held(spool_path: Path) -> bool | None:
         return None
     try:
         descriptor = os.open(lease_of(spool_path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return None
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        return False if isinstance(error, FileNotFoundError) else None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        return True if isinstance(error, BlockingIOError) else None
     finally:
         os.close(descriptor)
     return False

@@ -6,6 +6,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -132,3 +133,16 @@ def umask() -> Iterator[Callable[[int], int]]:
         yield os.umask
     finally:
         os.umask(before)
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread of ours can be started."""
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("alignai"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)

@@ -23,21 +23,23 @@ IMPORTERS = {
 }
 """The only files that import a library."""
 
-SDK_BASE = {"clock", "constants", "exception", "validate", "deadline", "results", "_version", "_plain", "_safe_logging"}
+SDK_BASE = {"clock", "constants", "exception", "validate", "deadline", "results", "_version", "_plain"}
+SDK_BASE |= {"interruption", "_safe_logging"}
 ALLOWED = {
     "spool.clock": set(),
-    "spool.errors": set(),
+    "spool.interruption": set(),
+    "spool.errors": {"interruption"},
     "spool.records": set(),
     "spool.ledger": {"errors", "records"},
-    "spool.storage": {"clock", "errors", "records", "ledger"},
-    "spool.lease": {"clock", "errors", "storage"},
-    "spool.group_commit": {"clock", "errors", "storage"},
-    "spool.salvage": {"errors", "ledger", "storage"},
-    "alignai.config": {"constants", "exception", "_plain"},
-    "alignai._spool_path": {"constants", "exception"},
-    "alignai._settings": {"constants", "exception", "config", "_events", "_spool_path"},
-    "alignai._events": {"constants", "exception", "validate", "_plain"},
-    "alignai._transport": {"clock", "constants", "deadline", "exception", "_console", "_version"},
+    "spool.storage": {"clock", "errors", "records", "ledger", "interruption"},
+    "spool.lease": {"clock", "errors", "storage", "interruption"},
+    "spool.group_commit": {"clock", "errors", "storage", "interruption"},
+    "spool.salvage": {"errors", "ledger", "storage", "interruption"},
+    "alignai.config": {"constants", "exception", "_plain", "interruption"},
+    "alignai._spool_path": {"constants", "exception", "interruption"},
+    "alignai._settings": {"constants", "exception", "config", "_events", "_spool_path", "interruption"},
+    "alignai._events": {"constants", "exception", "validate", "_plain", "interruption"},
+    "alignai._transport": {"clock", "constants", "deadline", "exception", "_console", "_version", "interruption"},
     "alignai._delivery": {*SDK_BASE, "config", "_settings", "_transport", "spool"},
     "alignai._recorder": {*SDK_BASE, "config", "_settings", "_events", "_delivery", "spool"},
     "alignai.collector": {*SDK_BASE, "_events"},

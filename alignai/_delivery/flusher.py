@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from alignai._safe_logging import logger
 from alignai.deadline import Deadline
+from alignai.interruption import is_interruption
 from alignai.results import FlushResult
 from alignai.spool import SpoolBusyError, SpoolClosedError
 
@@ -101,24 +102,39 @@ class Flusher:
 
     def _step_here(self, settled: queue.SimpleQueue[None], deadline: Deadline) -> bool:
         """Do a step of the uploading thread on the calling one, and keep nothing that others wait for."""
-        if not self._cycle.turn.acquire(timeout=min(deadline.remaining, threading.TIMEOUT_MAX)):
+        turn = self._cycle.turn
+        nested = turn._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 - as in `exclusive`
+        try:
+            if not turn.acquire(timeout=min(deadline.remaining, threading.TIMEOUT_MAX)):
+                return False
+            seconds = self._step(deadline)
+            turn.release()
+        except BaseException:
+            self._cycle.give_lease_back()  # an exception may have kept it from being given back before
+            while not nested and turn._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as above
+                turn.release()
+            raise
+        if seconds is None:
             return False
+        _wait_for(settled, deadline.sooner(min(seconds, _POLL_SECONDS)))
+        return True
+
+    def _step(self, deadline: Deadline) -> float | None:
+        """Return the seconds until there may be something to do, or None if the step has failed."""
         try:
             self._cycle.uploader.until = deadline
             seconds = self._cycle.step(forgotten=False)
             if not self._maintenance.loop.running:
                 self._maintenance.keep_up()
-        except SpoolClosedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - as on the thread: what is on disk is uploaded another time
+        except Exception as error:  # as on the thread: what is on disk is uploaded another time
+            if isinstance(error, SpoolClosedError) or is_interruption(error):
+                raise
             logger.error("the calling thread could not upload: %s", error)
-            return False
+            return None
         finally:
             self._cycle.uploader.until = Deadline.never()
             self._cycle.give_lease_back()
-            self._cycle.turn.release()
-        _wait_for(settled, deadline.sooner(min(seconds, _POLL_SECONDS)))
-        return True
+        return seconds
 
     def _start(self) -> None:
         if not self._users.ended:

@@ -137,6 +137,7 @@ class Sender:
         if not self._uploads.join(deadline):
             self._abort_uploads(grace)
         if not self._uploads.running:
+            self._api.close()  # without a thread, nobody else does
             self._leave()
         self._maintenance.stop(grace)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from alignai._safe_logging import logger
 from alignai.deadline import Deadline
+from alignai.interruption import is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,8 @@ class SenderThreads:
             for loop in self._loops():
                 loop.start(delay)
         except (RuntimeError, MemoryError) as error:  # the interpreter exits, a limit is reached, or it has no threads
+            if is_interruption(error):
+                raise
             self._may_start = Deadline.after(_NO_THREAD_SECONDS)
             if not self._warned:
                 self._warned = True

@@ -12,6 +12,7 @@ from alignai._events import compiler as compiled
 from alignai._events import schemas
 from alignai._events import wire as events
 from alignai._events.parser import parse
+from alignai.interruption import is_interruption
 from alignai.validate import ValidationError
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ class EventEncoder:
         before = event["id"], event["projectId"]
         try:
             masked = mask(event)
-        except Exception as error:  # noqa: BLE001 - it is the user's code
+        except Exception as error:  # it is the user's code
+            if is_interruption(error):
+                raise
             if _NOTE not in getattr(error, "__notes__", ()):
                 error.add_note(_NOTE)
             return HookFailure(error, f"before_spool raised {type(error).__name__} at {_line(error)}")

@@ -13,6 +13,7 @@ from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from alignai._plain import whole_number
 from alignai.exception import shown
+from alignai.interruption import is_interruption
 
 __all__ = [
     "Exact",
@@ -76,7 +77,9 @@ class WholeNumber(Exact):
     def _plain(self, value: object) -> int:
         try:
             number = whole_number(value)
-        except Exception:  # noqa: BLE001 - `__index__` is the caller's code
+        except Exception as error:  # `__index__` is the caller's code
+            if is_interruption(error):
+                raise
             raise self._of_another_type(value) from None
         # `Range` shows the number, and Python refuses to print one of more than 4300 digits.
         if number.bit_length() > 64:  # noqa: PLR2004 - the error says what it is
@@ -98,6 +101,8 @@ class Time(Exact):
             clock = datetime(*parts, tzinfo=UTC)
             return clock - offset if offset else clock
         except Exception as error:  # a time zone is the caller's code
+            if is_interruption(error):
+                raise
             raise Refusal("must be a time whose year in UTC is 1 to 9999") from error
 
 
@@ -116,7 +121,9 @@ class Properties(Exact):
     def _plain(self, value: Mapping[Any, Any]) -> dict[str, str] | None:
         try:
             entries = _entries(value, self.most + 1)
-        except Exception:  # noqa: BLE001 - a mapping is the caller's code
+        except Exception as error:  # a mapping is the caller's code
+            if is_interruption(error):
+                raise
             raise Refusal("must be a dict, not a mapping that cannot be read") from None
         if len(entries) > self.most:
             raise Refusal(f"must have at most {self.most} entries")

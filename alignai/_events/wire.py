@@ -11,6 +11,7 @@ from math import floor
 from typing import TYPE_CHECKING, Any, Final
 
 from alignai.constants import ROLE_ASSISTANT, ROLE_USER, EventTypes
+from alignai.interruption import is_interruption
 from alignai.validate import ValidationError
 
 if TYPE_CHECKING:
@@ -174,5 +175,7 @@ def encode(event: object) -> bytes:
     try:
         return as_json(event).encode()
     except (TypeError, ValueError, RecursionError) as error:
+        if is_interruption(error):
+            raise
         reason = "a lone surrogate" if isinstance(error, UnicodeEncodeError) else str(error)
     raise ValidationError(f"the event cannot be written as JSON: {reason}", {"event": [reason]})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import socket
 from http.client import HTTPResponse, RemoteDisconnected
 from typing import TYPE_CHECKING, Any, Final
+
+from alignai.interruption import AllowingRefusal
 
 if TYPE_CHECKING:
     from alignai._transport.cancel_scope import Line
@@ -45,7 +46,7 @@ class BoundedResponse(HTTPResponse):
         """End the connection if more than this answer has come: the rest would be taken for the next one."""
         self._reader.over = True
         if self.fp.peek(1):
-            with contextlib.suppress(OSError):
+            with AllowingRefusal():
                 self._reader.sock.shutdown(socket.SHUT_RDWR)
         super()._close_conn()  # type: ignore[misc] # http.client's own name for it, in every version
 

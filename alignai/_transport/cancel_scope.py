@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from alignai.deadline import Deadline
+from alignai.interruption import AllowingRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +96,7 @@ class Line:
             self._cut = True
             self.inbox.put(_called_off())
             if self._held is not None:
-                with contextlib.suppress(OSError):
+                with AllowingRefusal():
                     self._held.shutdown(socket.SHUT_RDWR)
 
     @property
@@ -149,7 +150,7 @@ class Line:
         held = socket.socket(fileno=os.dup(sock.fileno()))
         self._keep(held)
         if dead_after is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-            with contextlib.suppress(OSError):  # some containers do not know it; then the deadline has to do
+            with AllowingRefusal():  # some containers do not know it; then the deadline has to do
                 held.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(dead_after * 1000)))
 
     def _keep(self, sock: socket.socket | None) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alignai._transport.resolver import Resolver
 from alignai.clock import monotonic
+from alignai.interruption import AllowingRefusal, is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -161,12 +162,14 @@ class _Race:
                 for option in self._options:
                     sock.setsockopt(*option)
                 for option in _EXTRA_OPTIONS:
-                    with suppress(OSError):  # some containers do not know it; then the deadline has to do
+                    with AllowingRefusal():  # some containers do not know it; then the deadline has to do
                         sock.setsockopt(*option)
                 sock.setblocking(False)
                 with suppress(BlockingIOError):
                     sock.connect(address)
             except OSError as error:
+                if is_interruption(error):
+                    raise
                 self._fail(error)
                 return
             selector.register(sock, selectors.EVENT_WRITE, address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
@@ -15,6 +16,7 @@ from alignai._transport.cancel_scope import Line, Progress
 from alignai._transport.connector import Connector
 from alignai._transport.response import MAX_BODY, Answer, Ending
 from alignai.clock import monotonic
+from alignai.interruption import interruption_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,13 +115,15 @@ class Transport:
             NoAnswerError: There was none.
 
         """
-        now = monotonic()
+        now, before = monotonic(), sys.exception()
         progress = self._line.progress = Progress(began_at=now, idled=now - self._used_at)
         if progress.idled > MAX_IDLE_SECONDS:
             self.close()
         try:
             return self._exchange(url, body, headers)
         except Exception as error:
+            if interruption := interruption_in(error, before):
+                raise interruption from None
             # Whatever it is: tools that guard tests, and patched sockets, raise errors of their own.
             raise NoAnswerError(
                 _why(error),
@@ -219,14 +223,16 @@ def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _read(raw: Any) -> tuple[bytes, Ending]:
-    body = b""
+    body, before = b"", sys.exception()
     try:
         while len(body) <= MAX_BODY and (piece := raw.read(MAX_BODY + 1 - len(body), decode_content=False)):
             body += piece
         if len(body) <= MAX_BODY and raw.headers.get("content-encoding", "").strip().lower() in {"gzip", "deflate"}:
             # Not by urllib3, of which version 1 inflates all that it is given.
             body = zlib.decompressobj(_GZIP_OR_ZLIB).decompress(body, MAX_BODY + 1)
-    except (HTTPError, HTTPException, OSError, zlib.error):
+    except (HTTPError, HTTPException, OSError, zlib.error) as error:
+        if interruption_in(error, before):
+            raise
         return body, Ending.CUT_OFF
     return (body, Ending.WHOLE) if len(body) <= MAX_BODY else (body[:MAX_BODY], Ending.TOO_LARGE)
 

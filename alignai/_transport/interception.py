@@ -9,6 +9,7 @@ has been replaced, it uploads through all of them.
 from __future__ import annotations
 
 import socket
+import sys
 from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -18,6 +19,7 @@ from requests import adapters, sessions
 from urllib3 import connection, connectionpool
 
 from alignai._transport.response import MAX_BODY, Answer, Ending
+from alignai.interruption import interruption_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +119,7 @@ def post(send: Any, url: str, body: bytes, headers: Mapping[str, str], timeout: 
 
 
 def _read(response: requests.Response) -> Answer:
-    body = b""
+    body, before = b"", sys.exception()
     ending = Ending.WHOLE
     try:
         for piece in response.iter_content(MAX_BODY):
@@ -125,7 +127,9 @@ def _read(response: requests.Response) -> Answer:
             if len(body) > MAX_BODY:
                 ending = Ending.TOO_LARGE
                 break
-    except OSError:
+    except OSError as error:
+        if interruption_in(error, before):
+            raise
         ending = Ending.CUT_OFF
     return _answer(response, body[:MAX_BODY], ending)
 

@@ -7,6 +7,8 @@ import socket
 import threading
 from typing import Any, NamedTuple
 
+from alignai.interruption import is_interruption
+
 Address = tuple[Any, ...]
 """What `socket.getaddrinfo` says of an address: family, type, protocol, canonical name, socket address."""
 
@@ -49,7 +51,9 @@ class Resolver:
         try:
             thread.daemon = True
             thread.start()
-        except Exception:  # noqa: BLE001 - the interpreter exits, a limit is reached, or it has no such threads
+        except Exception as error:  # the interpreter exits, a limit is reached, or it has no such threads
+            if is_interruption(error):
+                raise
             self._ask(host, port)
 
     def _ask(self, host: str, port: int) -> None:

@@ -6,7 +6,6 @@ import math
 import re
 import socket
 import struct
-from contextlib import suppress
 from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,7 @@ from urllib3.util.wait import wait_for_socket
 
 from alignai._transport.bounded_response import MAX_RAW, BoundedResponse
 from alignai.clock import monotonic
+from alignai.interruption import AllowingRefusal, is_interruption
 
 if TYPE_CHECKING:
     from alignai._transport.cancel_scope import Line
@@ -78,6 +78,8 @@ class ScopedConnection(HTTPConnection):
             self._is_new = True
             return self._connector.connect(self._dns_host, self.port, options)
         except OSError as error:
+            if is_interruption(error):
+                raise
             raise NewConnectionError(self, f"no connection: {error}") from error
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -118,7 +120,7 @@ class ScopedConnection(HTTPConnection):
         of a line that is slow enough.
         """
         if self._awaits_answer and self._line.ran_out and isinstance(self.sock, socket.socket):
-            with suppress(OSError):
+            with AllowingRefusal():
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._awaits_answer = False
         super().close()
@@ -154,6 +156,8 @@ class ScopedConnection(HTTPConnection):
             self._look_for_answer()
             return 0
         except OSError as error:
+            if is_interruption(error):
+                raise  # urllib3 lets a BrokenPipeError pass
             raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
 
     def _look_for_answer(self) -> None:
@@ -162,6 +166,8 @@ class ScopedConnection(HTTPConnection):
         except _NOT_NOW:
             return
         except OSError as error:
+            if is_interruption(error):
+                raise  # urllib3 lets a BrokenPipeError pass
             raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
         self._early += piece
         if not piece or _has_answer(self._early):

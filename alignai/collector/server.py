@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from alignai.collector.request import Refusal, inflate, read_request, too_large
 from alignai.constants import COLLECT_EVENTS_PATH
+from alignai.interruption import AllowingRefusal
 
 if TYPE_CHECKING:
     from alignai.collector.collector import Collector
@@ -66,10 +67,8 @@ class Server(ThreadingHTTPServer):
 
 
 def _cut(connection: socket.socket) -> None:
-    try:
+    with AllowingRefusal():  # the other side was quicker
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # the other side was quicker
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..interruption import is_interruption
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -84,7 +86,9 @@ class Page:
         begin = self._number(5) or 65536
         try:
             taken = sum(self._cell_size(at) for at in pointers) + self._free_bytes()
-        except (IndexError, ValueError):
+        except (IndexError, ValueError) as error:
+            if is_interruption(error):
+                raise
             return False
         return len(pointers) == self._number(3) and taken == self.usable - begin and begin <= min([begin, *pointers])
 
@@ -174,7 +178,9 @@ def values(record: bytes) -> tuple[Value, ...] | None:
             kind, at = varint(record, at)
             types.append(kind)
         sizes = [_size(kind) for kind in types]
-    except (IndexError, ValueError):
+    except (IndexError, ValueError) as error:
+        if is_interruption(error):
+            raise
         return None
     if at != end or end + sum(sizes) != len(record):
         return None

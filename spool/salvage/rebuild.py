@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..errors import SpoolCorruptError, SpoolError, from_os
+from ..interruption import is_refusal
 from ..ledger import sql
 from ..storage import fork as forks
 from ..storage.files import delete_left, scratch_folder, sync_folder
@@ -114,6 +115,8 @@ def salvage(damaged: Path, new: Path, project_id: str | None = None) -> Salvaged
                 unreadable_pages=image.unreadable_pages,
             )
     except OSError as error:
+        if not is_refusal(error):
+            raise
         raise from_os(error, str(error.filename or damaged)) from error
 
 

@@ -118,9 +118,23 @@ class Findings:
         return says_so or not self._db.execute(sql.STRANGERS).fetchone()[0]
 
     def _conclude(self) -> None:
-        self._db.create_function("explained", 2, self._explained)
-        for believe in (sql.BELIEVE_FOUND, sql.BELIEVE_DAMAGED, sql.FORGET_MISNUMBERED):
-            self._db.execute(believe)
+        interruptions: list[BaseException] = []
+
+        def explained(first: int | None, last: int | None) -> bool:
+            try:
+                return self._explained(first, last)
+            except BaseException as error:
+                interruptions.append(error)
+                raise
+
+        self._db.create_function("explained", 2, explained)
+        try:
+            for believe in (sql.BELIEVE_FOUND, sql.BELIEVE_DAMAGED, sql.FORGET_MISNUMBERED):
+                self._db.execute(believe)
+        except sqlite3.Error:  # which SQLite raises for whatever a function has raised
+            if interruptions:
+                raise interruptions[0] from None
+            raise
         if self._image.unreadable_pages or self._db.execute(sql.FOUND_DAMAGED).fetchone():
             self._db.execute(sql.FIND_REFUSED_BEFORE)
         for conclude in (sql.FORGET_REFUSED, sql.DOUBT_DISPUTED, sql.FORGET_PAST):

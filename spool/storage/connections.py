@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..errors import SpoolBusyError, is_volume_full
+from ..interruption import AllowingRefusal, is_refusal
 from ..ledger import sql
 from .files import size_of, sync_wal
 from .limits import VACUUM_BYTES, VACUUM_BYTES_OF_FULL_VOLUME, page_size, vacuum
@@ -125,7 +126,7 @@ class Links:
     def sync_log(self) -> None:
         """Put the log on stable storage; where it is gone, the next look says so."""
         state = self._log_state()
-        with suppress(FileNotFoundError):
+        with AllowingRefusal(FileNotFoundError):
             sync_wal(self._log)
         self._synced = state
 
@@ -134,8 +135,8 @@ class Links:
         try:
             found = self._log.stat()
         except OSError as error:
-            if error.errno is None:
-                raise  # not the system's: a signal handler's TimeoutError
+            if not is_refusal(error):
+                raise
             return 0, 0
         return found.st_size, found.st_mtime_ns
 
@@ -186,7 +187,7 @@ class Links:
         Who still has this log open notices it by that. Where the index is no longer the spool's, or there is another
         log, others have gone on without us.
         """
-        with suppress(sqlite3.DatabaseError, SpoolBusyError, OSError):
+        with suppress(sqlite3.DatabaseError, SpoolBusyError), AllowingRefusal():
             if self.watch.wal_deleted:
                 with self.alone():
                     if self.watch.wal_deleted:  # nobody has been faster

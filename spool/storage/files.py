@@ -7,11 +7,12 @@ import shutil
 import stat
 import sys
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import SpoolError, from_os
+from ..interruption import AllowingRefusal, is_refusal
 from .ownership import create_unopened, give_to_owner
 
 if sys.platform != "win32":
@@ -57,6 +58,8 @@ def create_private(path: Path) -> None:
         _take_over(path)
         return
     except OSError as error:
+        if not is_refusal(error):
+            raise
         raise from_os(error, str(path)) from error
     sync_folder(path.parent)
 
@@ -81,7 +84,7 @@ def _make_folders(folder: Path) -> None:
         missing.mkdir(mode=0o700, exist_ok=True)
         missing.chmod(0o700)
         give_to_owner(missing, missing.parent)
-        with suppress(PermissionError):  # a folder that may be entered, but not read
+        with AllowingRefusal(PermissionError):  # a folder that may be entered, but not read
             sync_folder(missing.parent)
 
 
@@ -131,7 +134,8 @@ def scratch_folder(beside: Path, prefix: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with AllowingRefusal():
+            shutil.rmtree(folder)
         if held is not None:
             os.close(held)
 
@@ -145,7 +149,7 @@ def delete_left(beside: Path, prefix: str) -> None:
 
 
 def _delete_unless_held(folder: Path) -> None:
-    with suppress(OSError):  # its maker lives, or it is another user's
+    with AllowingRefusal():  # its maker lives, or it is another user's
         held = _hold(folder)
         if held is not None:
             try:
@@ -167,23 +171,13 @@ def _hold(folder: Path) -> int | None:
     return descriptor
 
 
-class AllowingRefusal:
-    """Go on if the system refuses something. What a signal handler raises may be an OSError, too, without a number."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
-        return isinstance(error, OSError) and error.errno is not None
-
-
 def size_of(path: Path | str) -> int:
     """Bytes of the file, 0 where there is none; by `stat`, since opening it could cost SQLite its locks."""
     try:
         return os.stat(path).st_size  # noqa: PTH116 - as below
     except OSError as error:
-        if error.errno is None:
-            raise  # not the system's: a signal handler's TimeoutError
+        if not is_refusal(error):
+            raise
         return 0
 
 
@@ -194,7 +188,7 @@ def identity(path: Path | str | int | None) -> tuple[int, int] | None:
     try:
         stat = os.stat(path)  # noqa: PTH116 - on the way of every append, and half the price of Path.stat
     except OSError as error:
-        if error.errno is None:
-            raise  # as above: else the log would be taken for lost
+        if not is_refusal(error):
+            raise  # or the log would be taken for lost
         return None
     return stat.st_dev, stat.st_ino

@@ -7,6 +7,8 @@ import stat
 import sys
 from pathlib import Path
 
+from ..interruption import is_refusal
+
 
 def create(path: Path, like: Path | None = None) -> int:
     """
@@ -64,5 +66,5 @@ def give_to_owner(new: Path | str | int, like: Path) -> None:
     try:
         os.chown(new, owner.st_uid, owner.st_gid, follow_symlinks=not isinstance(new, Path))
     except OSError as error:  # in a container, root may have no right to, and the owner no number
-        if error.errno is None:
-            raise  # not the system's: a signal handler's TimeoutError
+        if not is_refusal(error):
+            raise

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import SpoolError
+from ..interruption import AllowingRefusal
 
 MOUNTS = Path("/proc/self/mountinfo")
 
@@ -100,7 +100,7 @@ def refuse_second_name(path: Path) -> None:
             f"spool {path}: this file is mounted by itself, so that its write-ahead log would be in another place for "
             "each container, and events would be lost. Mount the folder that the spool is in, not the file."
         )
-    with suppress(OSError):
+    with AllowingRefusal():
         if path.stat().st_nlink > 1:
             raise SpoolError(linked(path))
 
@@ -141,10 +141,9 @@ def _mounts() -> dict[bytes, Mount]:
 
     The names in it are any bytes, with those that would part fields or lines as three octal digits.
     """
-    try:
+    lines: list[bytes] = []
+    with AllowingRefusal():
         lines = MOUNTS.read_bytes().split(b"\n")
-    except OSError:
-        return {}
     mounts = {}
     for line in lines:
         before, _, after = line.partition(b" - ")

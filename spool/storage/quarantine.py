@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ..errors import MISREAD, SpoolCorruptError, from_os, own_error
+from ..interruption import is_refusal
 from ..ledger.integrity import missing
 from .files import alone_in, identity, size_of, sync_folder
 from .limits import PAGE_SIZES
@@ -71,5 +72,7 @@ def set_aside(path: Path, found: tuple[int, int] | None) -> Path | None:
             path.rename(aside)
             sync_folder(path.parent)
     except OSError as error:
+        if not is_refusal(error):
+            raise
         raise from_os(error, str(path)) from error
     return aside

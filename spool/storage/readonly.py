@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from ..errors import SpoolCorruptError, SpoolError, SpoolMismatchError, from_os, translated
+from ..interruption import is_refusal
 from . import fork as forks
 from .format import verify
 from .path_checks import refuse_second_name
@@ -31,6 +32,8 @@ def looking_at(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         there = path.is_file()
     except OSError as error:
+        if not is_refusal(error):
+            raise
         raise from_os(error, str(path)) from error
     if not there:
         raise SpoolError(f"spool {path}: there is no such file - name the spool, or set ALIGNAI_SPOOL_PATH")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..clock import monotonic
 from ..errors import SpoolCorruptError, SpoolError
+from ..interruption import AllowingRefusal
 from ..ledger.integrity import check
 from ..records import Notice
 from .files import size_of
@@ -121,7 +122,7 @@ def _rescue_unseen(path: Path, links: Links, project_id: str, tell: Callable[[No
         if is_cut(path, links):
             return True
         frames: list[Frame] = []
-        with suppress(OSError, sqlite3.OperationalError):  # there is no room for a copy of the log
+        with suppress(sqlite3.OperationalError), AllowingRefusal():  # there is no room for a copy of the log
             frames = unseen(path, links.page_size) if links.share.is_first else []
         damaged = bool(frames and check(links.ledger))
         if frames and not damaged:

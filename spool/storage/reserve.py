@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from ..errors import is_volume_full
-from .files import AllowingRefusal, size_of
+from ..interruption import AllowingRefusal
+from .files import size_of
 from .ownership import create
 
 if TYPE_CHECKING:

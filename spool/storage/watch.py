@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ..interruption import is_refusal
 from .files import identity, size_of
 from .sqlite import shm_of, wal_of
 from .wal.parser import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, header_of
@@ -96,8 +97,8 @@ class Watch:
             finally:
                 os.close(wal)
         except OSError as error:
-            if error.errno is None:
-                raise  # not the system's: a signal handler's TimeoutError
+            if not is_refusal(error):
+                raise
             return self.header, self._has_tail
 
     def restore_index(self) -> bool:
@@ -117,8 +118,8 @@ class Watch:
         try:
             return os.stat(self._path).st_nlink > 1  # noqa: PTH116 - on the way of every look, as in `identity`
         except OSError as error:
-            if error.errno is None:
-                raise  # as above
+            if not is_refusal(error):
+                raise
             return False
 
     @property

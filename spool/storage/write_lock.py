@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..clock import monotonic
 from ..errors import WriteLockTakenError
-from .files import AllowingRefusal, identity
+from ..interruption import AllowingRefusal, is_refusal
+from .files import identity
 from .ownership import create
 from .sqlite import patiently
 
@@ -110,11 +111,11 @@ class WriteLock:
             return False
         try:
             flock(self._descriptor, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            return True
         except OSError as error:
-            if error.errno is None:  # a signal handler's
+            if not is_refusal(error):
                 raise
+            if isinstance(error, BlockingIOError):
+                return True
             self.close()
         return False
 

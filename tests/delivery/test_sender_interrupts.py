@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import gc
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import alignai
+from alignai.spool import Lease
 from tests.delivery.test_sender import threads
 from tests.support.clients import client, record
-from tests.support.interrupts import Interrupter, TimeLimitError
+from tests.support.interrupts import HandlerError, Interrupter, TimeLimitError, guarded_lines
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from alignai import AlignAI
     from tests.support.servers.connect import ConnectServer
 
 DELIVERY = ("sharing", "users", "sender", "flusher", "threads", "maintenance", "background", "exclusive")
 FILES = ("client", "_event_methods", "_recorder", *(f"_delivery/{each}" for each in DELIVERY))
+SDK = str(Path(alignai.__file__).parent)
 SENDER = tuple(str(Path(alignai.__file__).parent / f"{name}.py") for name in FILES)
 EVERY = 6
 """Of so many lines one is interrupted, another in each run of the loop below."""
@@ -63,3 +68,46 @@ def test_an_interrupted_call_leaves_nothing_behind(connect_server: ConnectServer
         if not where:
             return
     pytest.fail("the call has no end")
+
+
+# -- errors that look like those of the network, the system or an argument ---------------------------------------------
+
+CALLS: dict[str, Callable[[AlignAI], object]] = {
+    "event": lambda sdk: sdk.identify_user("u1", email="a@example.com", create_time=datetime.now()),  # noqa: DTZ005
+    "flush": lambda sdk: sdk.flush(20),
+    "stats": lambda sdk: sdk.stats(),
+    "close": lambda sdk: sdk.close(20),
+}
+
+
+@pytest.mark.usefixtures("no_threads")
+@pytest.mark.parametrize("name", CALLS)
+def test_the_exception_of_a_handler_comes_out_of_every_line(
+    connect_server: ConnectServer, spool_path: Path, name: str
+) -> None:
+    """Without threads, since the calling one uploads then."""
+
+    def prepared() -> AlignAI:
+        sdk = client(connect_server.url, spool_path)
+        record(sdk, name == "flush")
+        return sdk
+
+    call = CALLS[name]
+    with prepared() as sdk:
+        lines = guarded_lines(lambda: call(sdk), (SDK,))
+    assert lines
+    for at in lines:
+        with prepared() as sdk:
+            with Interrupter(at, HandlerError, (SDK,)) as interrupter:
+                try:
+                    call(sdk)
+                except HandlerError:
+                    pass
+                else:
+                    assert not interrupter.where, "it was swallowed"
+            lease = Lease(spool_path)
+            assert lease.acquire(), interrupter.where
+            lease.release()
+    with prepared() as sdk:
+        assert sdk.flush()
+        assert sdk.stats().pending == 0

@@ -196,18 +196,6 @@ def test_closing_after_an_interrupted_start_raises_nothing(spool_path: Path, mon
 # -- without threads ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    start = threading.Thread.start
-
-    def refuse(thread: threading.Thread) -> None:
-        if thread.name.startswith("alignai"):
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-
-
 @pytest.mark.usefixtures("no_threads")
 def test_without_threads_flush_and_close_upload_on_the_calling_one(
     connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture

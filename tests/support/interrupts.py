@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import errno
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -20,12 +23,20 @@ class TimeLimitError(Exception):
     """What a soft time limit raises."""
 
 
+class HandlerError(TimeoutError, RuntimeError, ValueError):
+    """An error of many kinds, with a number, such as the system raises."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(errno.ENOENT, where)
+
+
 class Interrupter:
     """
     Raises *error* in the calling thread at the line number *at*, counted over the lines that run in *inside*.
 
     Attributes:
         lines: How many lines have run.
+        first: For each line of a file, at which number it has run first.
         where: The line that was interrupted, empty if there was none.
     """
 
@@ -33,6 +44,7 @@ class Interrupter:
         self, at: int, error: type[BaseException] = TimeLimitError, inside: tuple[str, ...] = (_HERE,)
     ) -> None:
         self.lines = 0
+        self.first: dict[tuple[str, int], int] = {}
         self.where = ""
         self._at = at
         self._error = error
@@ -51,6 +63,7 @@ class Interrupter:
             return None
         if event == "line":
             self.lines += 1
+            self.first.setdefault((frame.f_code.co_filename, frame.f_lineno), self.lines)
             if self.lines == self._at:
                 self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
                 raise self._error(self.where)
@@ -62,6 +75,27 @@ def _in_finaliser(frame: FrameType | None) -> bool:
     while frame and frame.f_code.co_name != "__del__":
         frame = frame.f_back
     return frame is not None
+
+
+def guarded_lines(call: Callable[[], object], inside: tuple[str, ...] = (_HERE,)) -> list[int]:
+    """Run *call*; return the number of each line, when it runs first, in a block that keeps some errors from it."""
+    with Interrupter(0, inside=inside) as interrupter:
+        call()
+    return [number for (file, line), number in interrupter.first.items() if line in _guarded(file)]
+
+
+@cache
+def _guarded(file: str) -> set[int]:
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Try) and node.handlers:
+            guarded = True
+        else:
+            text = " ".join(ast.unparse(item) for item in node.items) if isinstance(node, ast.With) else ""
+            guarded = "suppress(" in text or "AllowingRefusal(" in text
+        for statement in node.body if guarded else []:  # type: ignore[attr-defined] # both kinds have one
+            lines |= set(range(statement.lineno, (statement.end_lineno or 0) + 1))
+    return lines
 
 
 def interrupt(call: Callable[[], object], at: int, error: type[BaseException] = TimeLimitError) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...interruption import AllowingRefusal
 from ..sqlite import shm_of
 
 if TYPE_CHECKING:
@@ -41,11 +42,9 @@ def read_wal_index(path: Path) -> WalIndex | None:
 
     No connection of this process may be open: closing the wal-index drops SQLite's locks on it.
     """
-    try:
-        with shm_of(path).open("rb") as index:
-            stored = index.read(_READ)
-    except OSError:
-        return None
+    stored = b""
+    with AllowingRefusal(), shm_of(path).open("rb") as index:
+        stored = index.read(_READ)
     first, second = stored[:_HEADER_SIZE], stored[_HEADER_SIZE : 2 * _HEADER_SIZE]
     if len(stored) < _READ or first != second or not first[12]:
         return None

@@ -7,12 +7,13 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...clock import monotonic
 from ...errors import SpoolCorruptError, SpoolVersionError
+from ...interruption import AllowingRefusal
 from ..files import size_of, sync_folder
 from ..ownership import create
 from ..sqlite import wal_of
@@ -51,7 +52,8 @@ def seen(log: int, end: int, path: Path, page_size: int) -> int:
     """Return how many frames SQLite sees in a copy: it only tells when it moves them into the file."""
     prefix = f".{path.name}.log-"
     for left in [each for each in path.parent.iterdir() if each.name.startswith(prefix)]:
-        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed in here: the write lock keeps others out
+        with AllowingRefusal():  # of a process that was killed in here: the write lock keeps others out
+            shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=prefix, dir=path.parent) as folder:
         copy = Path(folder) / "copy"
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
@@ -119,7 +121,7 @@ def is_illegible(path: Path) -> bool:
 
     A log of nothing but zeros, as a power cut may leave it, holds nothing.
     """
-    with suppress(FileNotFoundError), wal_of(path).open("rb") as log:
+    with AllowingRefusal(FileNotFoundError), wal_of(path).open("rb") as log:
         if not read_header(log.fileno()).sound:
             return any(any(part) for part in iter(lambda: log.read(COPIED_AT_ONCE), b""))
     return False

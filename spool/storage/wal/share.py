@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from ...interruption import is_refusal
 from ..sqlite import Patience, wal_of
 
 if sys.platform != "win32":
@@ -43,7 +44,7 @@ class WalShare:
                 while not self._lock(LOCK_SH) and patience.wait():
                     pass
         except OSError as error:
-            if error.errno is None:  # not the system's: a signal handler's TimeoutError
+            if not is_refusal(error):
                 raise
         if not keep_others_out:
             self.let_others_in()
@@ -58,7 +59,7 @@ class WalShare:
         try:
             flock(self._descriptor, kind | LOCK_NB)
         except BlockingIOError as error:
-            if error.errno is None:
+            if not is_refusal(error):
                 raise
             return False
         return True
