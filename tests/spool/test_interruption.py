@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.cli.output import inspect
 from alignai.spool import Lease, Spool, is_interruption, is_refusal
+from alignai.spool.inspection import inspect
 from alignai.spool.salvage import salvage
 from tests.faults.orders import in_memory
 from tests.support.interrupts import HandlerError, guarded_lines, interrupt
@@ -146,7 +146,7 @@ ACTS: dict[str, Callable[[Place], Callable[[], object]]] = {
     "acquire": lambda place: place.lease.acquire,
     "held": lambda place: place.held(place.is_held),
     "release": lambda place: place.held(place.lease.release),
-    "inspect": lambda place: place.held(partial(inspect, place.path)),
+    "inspect": lambda place: place.held(partial(inspect, str(place.path))),
     "salvage": lambda place: partial(salvage, place.path, place.path.with_name("new.db")),
 }
 

@@ -56,11 +56,13 @@ def run(run: Run) -> None:
 def full(life: Life) -> None:
     """A real disk is filled up, by the spool itself or by somebody else, and has room again."""
     with small_disk(life.folder / "disk", life.rng.randrange(2, 8) * MIB) as disk, life.worker(disk / NAME) as worker:
-        life.holds_back(yes=life.rng.random() < 0.5)
+        takes_nothing = life.rng.random() < 0.5
+        life.holds_back(yes=takes_nothing)
         life.record(worker, life.rng.randrange(100))
         filler = fill(disk, life.rng.choice([0, 0, 4096, 40_960, 400_000]))
         life.record(worker, 3000, life.rng.choice([1000, 5000]))
-        _expect_refusals(life, {"SpoolFullError"})
+        if takes_nothing or life.refused:  # otherwise sent events may make room for all of them
+            _expect_refusals(life, {"SpoolFullError"})
         filler.unlink()
         life.holds_back(yes=False)
         life.ends(worker)
