@@ -1,14 +1,15 @@
 """
-Nothing is lost: a campaign that tries to break the promises.
+The fault-injection suite: it tries to break the promise that nothing acknowledged is lost.
 
-`python -m tests.faults --minutes N --seed S` runs every point for its share of the time and prints what was tried.
-Each point is a module here with a function `run(run: Run) -> None` that raises AssertionError where a promise breaks.
+`python -m tests.faults --minutes N --seed S` runs every scenario for its share of the time and prints figures of it.
+Each scenario is a folder whose `scenario.py` has a function `run(run: Run) -> None`. It raises AssertionError if a
+promise breaks.
 """
 
-POINTS = (
+SCENARIOS = (
     "kill", "power", "disk", "foreign", "damage", "network", "outage", "processes", "clocks", "input", "interrupt",
     "soak",
 )  # fmt: skip
 
 SLOW = {"soak": 30}
-"""Points that need time: without being named they are run from so many minutes on."""
+"""Scenarios that need time, and the minutes from which they run without being named."""

@@ -23,7 +23,7 @@ PATIENCE = 60
 
 
 def in_memory() -> Path | None:
-    """A folder whose syncs cost nothing, where there is one."""
+    """Return a folder in memory, whose syncs cost nothing, or None if there is none."""
     folder = Path("/dev/shm")
     return folder if os.access(folder, os.W_OK) else None
 
@@ -38,12 +38,12 @@ class Worker:
     @contextmanager
     def started(cls, module: str, before: tuple[str, ...] = (), **options: Any) -> Iterator[Worker]:
         """
-        Run a module of the campaign until the block is left; then it is killed.
+        Run a module of the fault suite, and kill it when the block is left.
 
         Args:
-            module: Its name.
-            before: A command that starts it.
-            options: As of `subprocess.Popen`.
+            module: Its name, below `tests.faults`.
+            before: The beginning of a command that starts it.
+            options: Options of `subprocess.Popen`.
         """
         command = [*before, sys.executable, "-m", f"tests.faults.{module}"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -54,18 +54,18 @@ class Worker:
                 popen.kill()
 
     def does(self, trial: Trial, order: str, **arguments: object) -> dict[str, Any]:
-        """What it answers; a failure where it dies, hangs, or raises what it should not."""
+        """Give an order and return the answer. Fail if the worker dies, hangs or raises an unexpected error."""
         self.begins(order, **arguments)
         return self.ends(trial, order)
 
     def begins(self, order: str, **arguments: object) -> None:
-        """Let it begin; meanwhile something else may be done."""
+        """Give an order without waiting for its answer."""
         assert self.popen.stdin
         self.popen.stdin.write(json.dumps({"order": order, **arguments}).encode() + b"\n")
         self.popen.stdin.flush()
 
     def ends(self, trial: Trial, order: str) -> dict[str, Any]:
-        """What it answers to the order that it was given."""
+        """Return the answer to the order given before."""
         assert self.popen.stdout
         heard = select.select([self.popen.stdout], [], [], PATIENCE)[0]
         trial.check(f"{order} is over within {PATIENCE} s", holds=bool(heard))

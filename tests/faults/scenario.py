@@ -1,4 +1,4 @@
-"""What every point of the campaign has in common: a budget to spend, a seed to replay, and figures to report."""
+"""The parts that every scenario has: a time limit, a seed to run a trial again, and figures to report."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trial:
-    """One try at breaking something; all that is random in it comes from its seed."""
+    """One attempt to break a promise. All randomness in it comes from its seed."""
 
     seed: str
     rng: random.Random
 
     def check(self, what: str, *, holds: bool) -> None:
-        """Say that a promise was broken, unless *what* was promised *holds*."""
+        """Fail with *what* was promised unless it *holds*."""
         if not holds:
             self.fail(f"broken: {what}")
 
     def fail(self, what: str) -> NoReturn:
-        """Say what went wrong, with the seed that makes it happen again."""
+        """Raise AssertionError with the reason and the seed that repeats the trial."""
         raise AssertionError(f"{what} (python -m tests.faults --replay {self.seed})")
 
 
 @dataclass
 class Run:
     """
-    The run of one point.
+    The run of one scenario.
 
     Attributes:
-        point: Its name.
-        seed: Of the whole campaign; each trial's own follows from it, the point and the trial's number.
-        seconds: How long to go on; at least one trial is always made.
-        most: How many trials at most.
-        only: The one trial to replay.
-        figures: What was tried and seen, counted.
+        scenario: The name of the scenario.
+        seed: The seed of the whole run. The seed of a trial is made of it, the scenario and the trial's number.
+        seconds: How long to go on. At least one trial is always made.
+        most: The maximum number of trials.
+        only: The number of the one trial to run again.
+        figures: Counts of attempts and observations.
     """
 
-    point: str
+    scenario: str
     seed: int
     seconds: float
     most: int = 1_000_000
@@ -51,12 +51,12 @@ class Run:
     figures: Counter[str] = field(default_factory=Counter)
 
     def trials(self) -> Iterator[Trial]:
-        """Trials, until the time or the number is used up."""
+        """Yield trials until the time or the number is used up."""
         over_at = time.monotonic() + self.seconds
         for number in range(self.most) if self.only is None else [self.only]:
             if self.figures["trials"] and time.monotonic() >= over_at:
                 return
-            seed = f"{self.seed}/{self.point}/{number}"
+            seed = f"{self.seed}/{self.scenario}/{number}"
             self.figures["trials"] += 1
             yield Trial(seed, random.Random(seed))
 

@@ -1,7 +1,7 @@
 """
-A worker that records through the SDK when it is told to, and says what came of each call.
+A worker that records through the SDK on request and reports the result of each call.
 
-Orders come on standard input, a JSON object a line, and each is answered with one.
+Orders come on standard input as one JSON object per line. Each is answered with one.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 class Worker:
     """
-    What the orders are carried out by.
+    The client that carries out the orders.
 
     Attributes:
-        name: What the ids of its events begin with.
+        name: The beginning of the ids of its events.
     """
 
     def __init__(self) -> None:
@@ -42,19 +42,19 @@ class Worker:
         self.name = uuid.uuid4().hex[:12]  # process ids repeat, in containers
 
     def open(self, **config: Any) -> dict[str, Any]:
-        """Make the client."""
+        """Create the client."""
         self.sdk = AlignAI(config=Config(flush_interval_ms=20, **config))
         return {}
 
     def record(self, count: int, size: int, stray: int = 0, *, copies: bool = False) -> dict[str, Any]:
         """
-        Record so many messages; which were acknowledged, and what the others raised.
+        Record *count* messages. Return the ids of the acknowledged ones and the errors of the others.
 
         Args:
-            count: How many.
-            size: Characters of each.
-            stray: After how many of them to open the spool's file and close it, 0 for never.
-            copies: Whether another thread copies the spool's folder meanwhile, again and again.
+            count: The number of messages.
+            size: The characters of each.
+            stray: The number of messages after which the spool's file is opened and closed, 0 for never.
+            copies: If true, another thread copies the spool's folder all the time.
         """
         with _copying() if copies else nullcontext():
             return self._record(count, size, stray)
@@ -77,13 +77,13 @@ class Worker:
         return {"done": done, "refused": refused}
 
     def limit(self, size: int | None) -> dict[str, Any]:
-        """Let no file grow beyond so many bytes: what a full disk looks like where none can be mounted."""
+        """Let no file grow beyond *size* bytes. It stands for a full disk if none can be mounted."""
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (size or resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         return {}
 
     def become(self, user: int) -> dict[str, Any]:
-        """Go on as a user without rights, who may not read where Python's modules are."""
+        """Go on as a user without rights, not even to read Python's modules."""
         load_filelock()
         os.setgroups([])
         os.setgid(user)
@@ -91,7 +91,7 @@ class Worker:
         return {}
 
     def flush(self, seconds: float) -> dict[str, Any]:
-        """Upload what there is."""
+        """Upload all pending events."""
         assert self.sdk
         try:
             result = self.sdk.flush(seconds)
@@ -100,7 +100,7 @@ class Worker:
         return {"remaining": result.remaining, "rejected": result.rejected}
 
     def close(self) -> dict[str, Any]:
-        """The end of the client."""
+        """Close the client."""
         assert self.sdk
         self.sdk.close(10)
         return {}
@@ -108,7 +108,7 @@ class Worker:
 
 @contextmanager
 def _copying() -> Iterator[None]:
-    """Copy the spool's folder, which opens and closes each file in it, on a thread and all the time."""
+    """Copy the spool's folder on a thread all the time. Each copy opens and closes every file in it."""
     over = threading.Event()
 
     def copy() -> None:
@@ -135,7 +135,7 @@ def main() -> None:
             answer = getattr(worker, order.pop("order"))(**order)
         except SpoolError as error:
             answer = {"error": type(error).__name__, "message": str(error)}
-        except Exception:  # noqa: BLE001 - whatever it is, it is what we look for
+        except Exception:  # noqa: BLE001 - any other exception is a finding
             answer = {"crash": traceback.format_exc()}
         print(json.dumps(answer), flush=True)
 

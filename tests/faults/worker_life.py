@@ -1,4 +1,4 @@
-"""The life of a worker whose disk fails: what it was told, compared with what a server has received."""
+"""The life of a worker whose disk fails. Its acknowledged events are compared with those that a server received."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NAME = "spool.db"
 
 
 class Life:
-    """A worker, its disk, and what it was told."""
+    """A worker, its disk, and the results of its calls."""
 
     def __init__(self, trial: Trial, folder: Path, server: ConnectServer) -> None:
         self.trial = trial
@@ -42,15 +42,15 @@ class Life:
         self.refused_and_sent = 0
 
     def environment(self, spool: Path) -> dict[str, str]:
-        """All that the SDK wants to know."""
-        ours = {"PROJECT_ID": PROJECT, "API_KEY": KEY, "HOST": self.server.url, "SPOOL_PATH": str(spool)}
-        return {**os.environ, **{f"ALIGNAI_{name}": value for name, value in ours.items()}}
+        """Return the environment that configures the SDK."""
+        settings = {"PROJECT_ID": PROJECT, "API_KEY": KEY, "HOST": self.server.url, "SPOOL_PATH": str(spool)}
+        return {**os.environ, **{f"ALIGNAI_{name}": value for name, value in settings.items()}}
 
     @contextmanager
     def worker(
         self, spool: Path, environment: dict[str, str] | None = None, before: tuple[str, ...] = (), **config: Any
     ) -> Iterator[Worker]:
-        """One that records into this spool."""
+        """Start a worker that records into *spool*."""
         config = {"synchronous": self.rng.choice(["normal", "full"]), **config}
         with (self.folder / "log").open("ab") as log:
             env = {**self.environment(spool), **(environment or {})}
@@ -62,11 +62,11 @@ class Life:
         self.trial.check(what, holds=holds)
 
     def record(self, worker: Worker, count: int, size: int = 500) -> int:
-        """Record so many events; how many were acknowledged."""
+        """Record *count* events and return the number of acknowledged ones."""
         return self.recorded(worker.does(self.trial, "record", count=count, size=size))
 
     def recorded(self, said: dict[str, Any]) -> int:
-        """Take down what the calls returned; how many events were acknowledged."""
+        """Store the results of the calls and return the number of acknowledged events."""
         self.done += said["done"]
         self.refused += said["refused"]
         for kind, message in said["refused"]:
@@ -74,36 +74,36 @@ class Life:
         return len(said["done"])
 
     def works(self, worker: Worker) -> None:
-        """See that all is well again: what is recorded is taken, and uploaded."""
+        """Check that events are recorded and uploaded again."""
         self.check("once the disk works, events are recorded", self.record(worker, 20) == 20)
         self.uploads(worker)
 
     def uploads(self, worker: Worker) -> None:
-        """See that everything is uploaded."""
+        """Check that everything is uploaded."""
         said = worker.does(self.trial, "flush", seconds=30)
         self.check(f"everything is uploaded: {said}", said == {"remaining": 0, "rejected": 0})
 
     def ends(self, worker: Worker) -> None:
-        """See that it works, then close."""
+        """Check that the worker works, then close it."""
         self.works(worker)
         worker.does(self.trial, "close")
 
     def judge(self, way: str) -> None:
-        """Compare what was promised with what was received."""
+        """Compare the acknowledged events with the received ones."""
         received = set(self.server.ids())
         lost = set(self.done) - received - self.given_up
         for aside in (self.folder / "disk").glob("*.corrupt-*"):
             if aside.suffix[-4:] not in ("-wal", "nal") and lost:
-                self.check("what is set aside is logged", aside.name in self.in_log())
+                self.check("a quarantined file is logged", aside.name in self.in_log())
                 lost -= self.salvaged(aside)
         self.check(f"{way}: {len(lost)} of {len(self.done)} acknowledged events are lost", not lost)
         made_up = received - set(self.done)
-        # What a failing sync has written may come to light when the log is read again.
+        # A commit whose sync failed may be found when the WAL is read again.
         self.check(f"{way}: {len(made_up)} events were refused and sent all the same", way == "errors" or not made_up)
         self.refused_and_sent = len(made_up)
 
     def salvaged(self, aside: Path) -> set[str]:
-        """What can be read out of a file that was set aside."""
+        """Return the ids of the events that can be salvaged from a quarantined file."""
         new = self.folder / f"new-{aside.name}"
         try:
             salvage(aside, new, PROJECT)
@@ -112,7 +112,7 @@ class Life:
         return {json.loads(each)["id"] for each in payloads(new) if each}
 
     def holds_back(self, *, yes: bool) -> None:
-        """Let the server take nothing, so that the spool fills up; or everything again."""
+        """Let the server refuse everything, so that the spool fills up, or accept everything again."""
 
         def refuse(_: object) -> None:
             raise ConnectError(Code.UNAVAILABLE, "not now")
@@ -120,5 +120,5 @@ class Life:
         self.server.respond = refuse if yes else None
 
     def in_log(self) -> str:
-        """What the worker has logged."""
+        """Return the log of the worker."""
         return (self.folder / "log").read_text()

@@ -1,8 +1,8 @@
 """
 Clocks that jump: the wall clock back and forth by years, the monotonic one on by an hour in an outage.
 
-Nothing is lost and nothing leaves its order, whatever the clock says. Events wait no longer than the flush interval in
-real time, bear the time that the clock showed when they were recorded, and give their room back; ages are never
+Nothing is lost and nothing leaves its order under any clock. Events wait no longer than the flush interval in real
+time. They have the time that the clock showed when they were recorded, and they give their room back. Ages are never
 negative.
 """
 
@@ -38,12 +38,12 @@ _PATIENCE = 60.0
 _SHORTLY = 15.0
 _HOUR = 3600.0
 _LONGEST_WAIT = 700.0
-"""Seconds after which everything is tried again: Retry-After counts up to 600, and a backoff of 60 may follow."""
+"""Seconds after which everything is tried again. Retry-After counts up to 600, and a backoff of 60 may follow."""
 
 
 def run(run: Run) -> None:
-    """Jump, record, flush, restart and be without a server, in any order."""
-    logging.getLogger("alignai").addHandler(logging.NullHandler())  # an outage is no news here
+    """Jump, record, flush, restart and take the server away, in any order."""
+    logging.getLogger("alignai").addHandler(logging.NullHandler())  # outages are expected here
     for trial in run.trials():
         with tempfile.TemporaryDirectory() as folder, ConnectServer() as server, movable() as clock:
             _Life(run, trial, Path(folder) / "spool.db", server, clock).live(STEPS)
@@ -64,11 +64,11 @@ class _Life:
         return client(self._server.url, self._path, sent_retention_seconds=self._retention)
 
     def live(self, steps: int) -> None:
-        """Do so many things, then see that all is there."""
-        doings = [self._jump, self._record, self._flush, self._wait, self._look, self._restart, self._outage]
+        """Take *steps* random steps, then check that every event arrived."""
+        actions = [self._jump, self._record, self._flush, self._wait, self._look, self._restart, self._outage]
         try:
             for _ in range(steps):
-                self._trial.rng.choices(doings, weights=[10, 14, 3, 3, 4, 2, 1])[0]()
+                self._trial.rng.choices(actions, weights=[10, 14, 3, 3, 4, 2, 1])[0]()
             self._flush()
             self._judge()
             self._gives_room_back()
@@ -89,7 +89,7 @@ class _Life:
         self._trial.check("a flush sends everything", holds=bool(self._sdk.flush(_PATIENCE)))
 
     def _wait(self) -> None:
-        """Without a flush: by the interval alone."""
+        """Check that events arrive by the flush interval alone."""
         self._record()
         self._arrives()
 
@@ -105,7 +105,7 @@ class _Life:
         self._sdk = self._open()
 
     def _outage(self) -> None:
-        """An hour without a server, or with one that names a date to come back at."""
+        """Spend an hour without a server, or with one that answers with a Retry-After date."""
         if self._trial.rng.random() < 0.5:
             self._server.stop()
         else:
@@ -121,7 +121,7 @@ class _Life:
         self._run.count(outages=1, refused=len(self._server.requests) - refused)
 
     def _comes_back(self) -> None:
-        """Within the longest wait; or the second, where an upload was under way when the clock was moved."""
+        """Wait for the longest wait, or twice if an upload was in progress when the clock was moved."""
         self._clock.ahead += _LONGEST_WAIT
         with suppress(AssertionError):
             wait_until(self._all_arrived, _SHORTLY)
@@ -146,7 +146,7 @@ class _Life:
         self._run.count(events=len(arrived))
 
     def _gives_room_back(self) -> None:
-        """Sent events are kept for as long as is asked for, and not for the years that the clock was ahead."""
+        """Check that sent events are kept for the retention time and not for the years that the clock was ahead."""
         self._clock.wall += self._trial.rng.choice([-30, 30]) * YEAR
         self._sdk._spool.upkeep()
         (kept,) = ask(self._path, "SELECT count(*) FROM events WHERE payload <> x''")[0]
@@ -155,7 +155,7 @@ class _Life:
 
 
 def _come_back_at(offset: float) -> Callable[[Request], None]:
-    """A server whose own clock is wrong by so much, and which is unavailable for ten minutes."""
+    """Answer as a server that is unavailable for ten minutes and whose own clock is wrong by *offset*."""
 
     def respond(request: Request) -> None:
         date = time.time() + offset + 600

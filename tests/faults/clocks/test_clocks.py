@@ -1,4 +1,4 @@
-"""Clocks that jump: the short form, and the special cases."""
+"""The short form of the scenario "clocks", and its special cases."""
 
 from __future__ import annotations
 

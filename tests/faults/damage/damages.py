@@ -1,4 +1,4 @@
-"""What can befall the files of a spool."""
+"""Kinds of damage to the files of a spool."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Damage = Callable[[Path, Path, random.Random], None]
-    """Damages the first spool, the second being another one at hand."""
+    """Damages the first spool. The second is another one, to take parts from."""
 
 PAGE = 4096
 
 
 def damage_one(spool: Path, rng: random.Random, harm: Callable[[bytearray], None]) -> None:
-    """Harm the contents of one of the files, whichever it is."""
+    """Change the contents of one of the files, chosen at random."""
     files = [each for each in (spool, spool, wal(spool), wal(spool), shm(spool)) if each.exists()]
     file = rng.choice([each for each in files if each.stat().st_size] or [spool])
     content = bytearray(file.read_bytes())
@@ -32,7 +32,7 @@ def damage_one(spool: Path, rng: random.Random, harm: Callable[[bytearray], None
 
 
 def _somewhere(content: bytearray, rng: random.Random) -> int:
-    """Half of all damage is where files are most sensitive: at the head of a page."""
+    """Return an offset. Half of all offsets are in the most sensitive part of a file, the header of a page."""
     at = rng.randrange(len(content))
     return at - at % PAGE + rng.randrange(min(120, len(content) - (at - at % PAGE))) if rng.random() < 0.5 else at
 
@@ -47,7 +47,7 @@ def flip(spool: Path, _: Path, rng: random.Random) -> None:
 
 
 def overwrite(spool: Path, _: Path, rng: random.Random) -> None:
-    """A stretch of it becomes something else, as it does to sectors of a disk."""
+    """Overwrite a range, as happens to sectors of a disk."""
 
     def harm(content: bytearray) -> None:
         size = rng.choice([8, 100, 512, 512, PAGE, 3 * PAGE])
@@ -60,7 +60,7 @@ def overwrite(spool: Path, _: Path, rng: random.Random) -> None:
 
 
 def move_page(spool: Path, _: Path, rng: random.Random) -> None:
-    """A write that went astray: one page has the contents of another, or both each other's."""
+    """Write a page to a wrong place, or swap two pages."""
 
     def harm(content: bytearray) -> None:
         one, two = (rng.randrange(max(1, len(content) // PAGE)) * PAGE for _ in range(2))
@@ -88,7 +88,7 @@ def remove(spool: Path, _: Path, rng: random.Random) -> None:
 
 
 def swap(spool: Path, other: Path, rng: random.Random) -> None:
-    """One of the files is that of another spool."""
+    """Replace one of the files by that of another spool."""
     of = rng.choice([lambda path: path, wal, shm])
     if of(other).exists():
         shutil.copy(of(other), of(spool))
@@ -118,7 +118,7 @@ def newer(spool: Path, _: Path, rng: random.Random) -> None:
 
 
 def nothing(spool: Path, _: Path, rng: random.Random) -> None:
-    """The control: what is not damaged is found whole."""
+    """Change nothing. This is the control: an undamaged spool is found complete."""
 
 
 def _forget(spool: Path) -> None:
@@ -140,16 +140,16 @@ DAMAGES: dict[str, tuple[Damage, int]] = {
     "newer": (newer, 2),
     "undamaged": (nothing, 2),
 }
-"""What it is called, and how often it is tried, in a hundred."""
+"""Each kind of damage by its name, with its share in percent."""
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder."""
+    """Return the contents of every file of a folder."""
     return {each.name: each.read_bytes() for each in sorted(folder.iterdir()) if each.is_file()}
 
 
 def copied(spool: Path, folder: Path) -> Path:
-    """A copy of a spool that no process has open, with all that is beside it."""
+    """Return a copy of a spool that no process has open, with the files beside it."""
     folder.mkdir()
     for each in (spool, wal(spool), shm(spool)):
         if each.is_dir():

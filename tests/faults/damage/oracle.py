@@ -1,4 +1,4 @@
-"""What must still be there after damage: found by comparing files with what they were, page by page."""
+"""The events that must survive damage, found by comparing files with their undamaged versions page by page."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_HEAD_OF_LOG, _HEAD_OF_FRAME = 32, 24
-_FRAME = _HEAD_OF_FRAME + PAGE
+_WAL_HEADER_SIZE, _FRAME_HEADER_SIZE = 32, 24
+_FRAME = _FRAME_HEADER_SIZE + PAGE
 
-Where = tuple[str, int]
+PageAt = tuple[str, int]
 """A file, and the offset of a page in it."""
 
 
 @dataclass
 class Base:
-    """A spool that is damaged in many ways, and what is known of it."""
+    """A spool whose copies are damaged, and the facts about its events."""
 
     path: Path
     unsent: list[str]
@@ -38,23 +38,23 @@ class Base:
         self.files = contents(self.path.parent)
 
     def content(self, event_id: str) -> bytes:
-        """The event."""
+        """Return the payload of an event."""
         return payload(event_id, self.sizes[event_id])
 
     @cached_property
     def known(self) -> set[str]:
-        """Every event that was ever recorded."""
+        """Return the payload of every event that was ever recorded."""
         return {self.content(event_id).decode() for event_id in self.sizes}
 
     @cached_property
-    def homes(self) -> dict[str, list[set[Where]]]:
-        """For each event the sets of pages of which any, if it is intact, holds all of it."""
+    def homes(self) -> dict[str, list[set[PageAt]]]:
+        """Return the sets of pages of each event. Any one of the sets, if intact, holds the whole event."""
         file, log = self.path.open("rb"), wal(self.path).open("rb") if wal(self.path).exists() else None
         with file:
             places = list(_rows(Image(file, log)))
             if log:
                 log.close()
-        homes: dict[str, list[set[Where]]] = {each: [] for each in [*self.unsent, *self.rejected]}
+        homes: dict[str, list[set[PageAt]]] = {each: [] for each in [*self.unsent, *self.rejected]}
         for event_id, place in places:
             if event_id in homes:
                 home = (self.path.name, place) if place >= 0 else (wal(self.path).name, -place)
@@ -64,52 +64,53 @@ class Base:
     def _fits(self, event_id: str) -> bool:
         return len(self.content(event_id)) < 4000
 
-    def _all_pages_of(self, event_id: str) -> set[Where]:
+    def _all_pages_of(self, event_id: str) -> set[PageAt]:
         name = event_id.encode()
-        return {where for where in self._pages() if name in self._page(where, self.files)}
+        return {page for page in self._pages() if name in self._page(page, self.files)}
 
-    def _pages(self) -> Iterator[Where]:
+    def _pages(self) -> Iterator[PageAt]:
         yield from ((self.path.name, at) for at in range(0, len(self.files[self.path.name]), PAGE))
         log = self.files.get(wal(self.path).name, b"")
         yield from (
-            (wal(self.path).name, at + _HEAD_OF_FRAME) for at in range(_HEAD_OF_LOG, len(log) - _FRAME + 1, _FRAME)
+            (wal(self.path).name, at + _FRAME_HEADER_SIZE)
+            for at in range(_WAL_HEADER_SIZE, len(log) - _FRAME + 1, _FRAME)
         )
 
     @staticmethod
-    def _page(where: Where, files: dict[str, bytes]) -> bytes:
-        name, at = where
+    def _page(page: PageAt, files: dict[str, bytes]) -> bytes:
+        name, at = page
         return files.get(name, b"")[at : at + PAGE]
 
     def intact(self, files: dict[str, bytes]) -> set[str]:
-        """The events that can be read, with or without the rest of the files."""
+        """Return the events that can be read, with or without the rest of the files."""
         last = self._last_commit(files)
         return {
             event_id
             for event_id, homes in self.homes.items()
-            if any(all(self._is_intact(where, files, last) for where in home) for home in homes)
+            if any(all(self._is_intact(page, files, last) for page in home) for home in homes)
         }
 
     def has_its_last_commit(self, files: dict[str, bytes]) -> bool:
-        """Whether the log still says how far it went."""
+        """Return True if the last commit of the WAL is intact."""
         return self._last_commit(files) == self._last_commit(self.files)
 
-    def _is_intact(self, where: Where, files: dict[str, bytes], last: int) -> bool:
-        in_log = where[0] != self.path.name
-        if in_log and where[1] > last:
+    def _is_intact(self, page: PageAt, files: dict[str, bytes], last: int) -> bool:
+        in_wal = page[0] != self.path.name
+        if in_wal and page[1] > last:
             return False
-        return self._page(where, self.files) == self._page(where, files)
+        return self._page(page, self.files) == self._page(page, files)
 
     def _last_commit(self, files: dict[str, bytes]) -> int:
-        """Where the last frame begins that says of itself that it ends a commit; the log is not read beyond it."""
+        """Return the offset of the last frame that ends a commit. The WAL is not read beyond it."""
         before, now = self.files.get(wal(self.path).name, b""), files.get(wal(self.path).name, b"")
-        salts, last, ours = before[16:24], 0, 0
-        for at in range(_HEAD_OF_LOG, len(now) - _FRAME + 1, _FRAME):
-            head = now[at : at + _HEAD_OF_FRAME]
-            ours += head[8:16] == salts
-            if head[8:16] == salts and any(head[4:8]) and head == before[at : at + _HEAD_OF_FRAME]:
-                last = at + _HEAD_OF_FRAME
-        told = ours + (now[16:24] == salts)
-        return last if told > 1 else 0
+        salts, last, matching = before[16:24], 0, 0
+        for at in range(_WAL_HEADER_SIZE, len(now) - _FRAME + 1, _FRAME):
+            head = now[at : at + _FRAME_HEADER_SIZE]
+            matching += head[8:16] == salts
+            if head[8:16] == salts and any(head[4:8]) and head == before[at : at + _FRAME_HEADER_SIZE]:
+                last = at + _FRAME_HEADER_SIZE
+        matching += now[16:24] == salts
+        return last if matching > 1 else 0
 
 
 def _rows(image: Image) -> Iterator[tuple[str, int]]:
@@ -122,6 +123,6 @@ def _rows(image: Image) -> Iterator[tuple[str, int]]:
 
 
 def damaged_copy(base: Base, folder: Path) -> Path:
-    """Another copy of the same files."""
+    """Return another copy of the same files."""
     shutil.rmtree(folder, ignore_errors=True)
     return copied(base.path, folder)

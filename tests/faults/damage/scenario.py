@@ -1,17 +1,17 @@
 """
-Files are damaged: whatever has become of a spool, a worker starts or says why not, and nothing is lost in silence.
+Files are damaged. With any damage a worker starts or raises a clear error, and nothing is lost silently.
 
-Spools with events of every kind are made, and left by `kill -9` or closed. Copies of them are damaged at random; a
-worker opens each, appends and sends, and `salvage` reads what there is. The oracle knows the intact pages of a file by
-comparing it with the undamaged one, and finds events in them by looking for their bytes.
+Spools with events of every kind are made, and left by `kill -9` or closed. Copies of them are damaged at random. A
+worker opens each copy, appends and sends, and `salvage` reads another copy. The oracle finds the intact pages of a file
+by comparing it with the undamaged one, and finds events in them by looking for their bytes.
 
-- The worker neither hangs nor dies, and raises nothing but the spool's own errors, which name the file.
-- What it refuses to open, it leaves as it was. What it opens is sound, keeps what is appended, and sends nothing that
-  was never recorded.
-- An event that was not sent is sent by the worker, or by the salvaged spool, or counted as rejected or dropped, or a
-  notice says that there was damage, where any trace of it is left.
-- `salvage` changes no byte of what it reads, makes a sound spool, and brings out every event whose pages are intact;
-  its exit code is 0 only where nothing is missing.
+- The worker neither hangs nor dies. It raises only the spool's own errors, which name the file.
+- A file that it refuses to open is left unchanged. A file that it opens is sound and keeps appended events. Nothing is
+  sent that was never recorded.
+- An unsent event is sent by the worker or by the salvaged spool, or it is counted as rejected or dropped, or a notice
+  reports the damage if there is any trace of it.
+- `salvage` changes no byte of its source, makes a sound spool, and recovers every event whose pages are intact. Its
+  exit code is 0 only if nothing is missing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NAME = "spool.db"
 
 
 def run(run: Run) -> None:
-    """Damage copies of a few spools, and see what becomes of each."""
+    """Damage copies of a few spools and check each of them."""
     with ExitStack() as stack:
         worker = stack.enter_context(Worker.started("damage.worker"))
         for trial in run.trials():
@@ -48,13 +48,13 @@ def run(run: Run) -> None:
 
 
 def kinds(trial: Trial) -> list[str]:
-    """Each kind of damage, and more of those that have more to them."""
+    """Return each kind of damage once, and more of the kinds with more variants."""
     weights = [weight for _, weight in DAMAGES.values()]
     return [*DAMAGES, *trial.rng.choices(list(DAMAGES), weights, k=FILES_A_TRIAL - len(DAMAGES))]
 
 
 def made(trial: Trial, folder: Path, number: int) -> Base:
-    """A spool, left as a killed process leaves it, or closed."""
+    """Make a spool that is closed, or left as a killed process leaves it."""
     folder.mkdir()
     with Worker.started("damage.worker") as maker:
         facts = maker.does(
@@ -65,7 +65,7 @@ def made(trial: Trial, folder: Path, number: int) -> Base:
 
 
 class Victim:
-    """One damaged copy of a spool, and what becomes of it."""
+    """One damaged copy of a spool, as a worker and as `salvage` find it."""
 
     def __init__(self, trial: Trial, worker: Worker, kind: str, bases: tuple[Base, Base], folder: Path) -> None:
         self.trial = trial
@@ -91,12 +91,12 @@ class Victim:
     # -- salvage -------------------------------------------------------------------------------------------------------
 
     def salvage(self, damaged: Path, already: frozenset[str] = frozenset()) -> tuple[set[str], str]:
-        """Which events are brought out; everything that can be, without a change to what is read."""
+        """Return the recovered events. Check that they are complete and that the source is unchanged."""
         before = contents(damaged.parent)
         files = {NAME: before.get(damaged.name, b""), wal(Path(NAME)).name: before.get(wal(damaged).name, b"")}
         new = damaged.parent.parent / f"new-{damaged.name}"
         said = self.worker.does(self.trial, "salvage", damaged=str(damaged), new=str(new))
-        self.check("what is salvaged from is as it was", holds=contents(damaged.parent) == before)
+        self.check("the source of a salvage is unchanged", holds=contents(damaged.parent) == before)
         intact = self.base.intact(files)
         if "sent" not in said:
             self.check(f"a refusal says what to do: {said}", holds=" - " in said["message"] and said["code"] == 2)
@@ -109,30 +109,32 @@ class Victim:
         self.check("nothing is made up", holds=set(said["sent"]) <= self.known | NEW_EVENTS)
         taken = {each[7:39] for each in said["sent"]}
         missing = intact - taken - already - set(said["rejected_ids"])
-        self.check(f"every intact event is brought out, {len(missing)} are missing: {summary(said)}", holds=not missing)
+        self.check(f"every intact event is recovered, {len(missing)} are missing: {summary(said)}", holds=not missing)
         whole = set(self.base.unsent) <= taken | already and set(self.base.rejected) <= set(said["rejected_ids"])
         self.check(f"exit code {said['code']}, complete: {whole}", holds=said["code"] == 1 or whole or self.traceless)
         if self.kind == "undamaged":
             self.check("an undamaged spool is salvaged as it was", holds=taken == set(self.base.unsent))
-            self.check("nothing is unreadable where nothing is damaged", holds=said["code"] == 0)
+            self.check("nothing is unreadable if nothing is damaged", holds=said["code"] == 0)
         return taken, "complete" if whole else "in_part"
 
     @property
     def traceless(self) -> bool:
-        """Whether what is missing may have left no trace: the end of the log is gone, and so perhaps never was."""
+        """Return True if missing events may have left no trace, since the end of the WAL is gone."""
         return self.kind == "swapped" or not self.base.has_its_last_commit(self.files)
 
     # -- a worker ------------------------------------------------------------------------------------------------------
 
     def visit(self) -> str:
-        """What a worker makes of it."""
+        """Let a worker open the copy and return the outcome."""
         said = self.worker.does(self.trial, "visit", path=str(self.path))
         if "error" in said:
             self.check(f"an error says what to do: {said}", holds=" - " in said["message"] and NAME in said["message"])
             refusals = ("SpoolVersionError", "SpoolMismatchError") if self.kind != "folder" else ("SpoolError",)
             self.check(f"damage refuses no worker: {said}", holds=said["error"] in refusals)
             name = self.path.name
-            self.check("what is refused is left", holds=contents(self.path.parent).get(name) == self.files.get(name))
+            self.check(
+                "a refused file is unchanged", holds=contents(self.path.parent).get(name) == self.files.get(name)
+            )
             return "refused"
         self.check(f"all is sent: {summary(said)}", holds=not said["unsent"])
         self.check("nothing is made up", holds=set(said["sent"]) <= self.known | NEW_EVENTS)
@@ -143,16 +145,16 @@ class Victim:
         for aside in self.path.parent.glob("*.corrupt-*"):
             if not aside.name.endswith(("-wal", "-journal")):
                 sent |= self.salvage(aside, frozenset(sent))[0]
-        self.check(f"what is appended is not lost: {summary(said)}", holds=set(NEW) <= sent)
+        self.check(f"appended events are not lost: {summary(said)}", holds=set(NEW) <= sent)
         lost = set(self.base.unsent) - sent
         counted = said["rejected"] + said["dropped"] - len(self.base.rejected)
-        told = bool(said["notices"]) or len(lost) <= counted
-        self.check(f"{len(lost)} are not lost in silence: {summary(said)}", holds=not lost or told or self.traceless)
-        return "told" if said["notices"] else "sent_all" if not lost else "counted" if told else "traceless"
+        reported = bool(said["notices"]) or len(lost) <= counted
+        self.check(f"{len(lost)} are not lost silently: {summary(said)}", holds=not lost or reported or self.traceless)
+        return "reported" if said["notices"] else "sent_all" if not lost else "counted" if reported else "traceless"
 
 
 def summary(said: dict[str, Any]) -> dict[str, Any]:
-    """Without the contents."""
+    """Return the answer without the contents of events."""
     return {name: value for name, value in said.items() if name not in ("sent", "rejected_ids")} | {
         "sent": len(said["sent"])
     }

@@ -1,8 +1,8 @@
 """
-The processes of the point "damage": one makes spools, one opens what has become of them.
+The processes of the scenario "damage": one makes spools, one opens damaged copies of them.
 
-Each reads orders from its standard input, a JSON object a line, and answers each with one; so it is seen when it dies
-or hangs.
+Each reads orders from its standard input, one JSON object per line, and answers each with one. So a process that dies
+or hangs is noticed.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ T = TypeVar("T")
 PROJECT = "project"
 MUCH = 1 << 20
 NEW = tuple(f"{number:032x}" for number in range(3))
-"""Events that are appended to whatever is opened."""
+"""Events that are appended to every spool that opens."""
 
 _spools: list[Spool] = []
 
 
 def payload(event_id: str, size: int) -> bytes:
-    """An event whose every page shows whose it is."""
+    """Return an event that repeats its id on every page."""
     begin = f'{{"id":"{event_id}","text":"'
     return (begin + event_id * (max(0, size - len(begin)) // len(event_id)) + '"}').encode()
 
 
 def make(path: str, seed: str, *, closed: bool) -> dict[str, Any]:
     """
-    A spool with events of every kind: waiting, in open batches, sent, rejected, pruned.
+    Make a spool with events of every kind: pending, in flight, sent, rejected, pruned.
 
     Returns:
-        The ids, by what became of them, those without an outcome in order; and how large each event is.
+        The ids by state (the unsent ones in order) and the size of each event.
     """
     rng = random.Random(seed)
     spool = Spool(Path(path), project_id=PROJECT, retention=rng.choice([0, 3600]))
@@ -90,12 +90,12 @@ def _settle_one(spool: Spool, rng: random.Random, unsent: list[str], ended: dict
 
 
 def event_id_of(content: bytes) -> str:
-    """The id, or what stands in its place."""
+    """Return the id, or the bytes in its place."""
     return content[7:39].decode(errors="replace")
 
 
 def visit(path: str) -> dict[str, Any]:
-    """What a worker does: open, append, send, look after the spool."""
+    """Do the work of a worker: open, append, send, maintain the spool."""
     try:
         spool = Spool(Path(path), project_id=PROJECT)
     except SpoolError as error:
@@ -121,17 +121,17 @@ def visit(path: str) -> dict[str, Any]:
 
 
 def drain(spool: Spool, errors: list[str]) -> list[str]:
-    """Send everything; the payloads that were sent."""
+    """Send everything and return the sent payloads."""
     sent: list[str] = []
     while batch := again(lambda: spool.next_batch(20, MUCH), errors):
         sent += [each.decode(errors="replace") for each in batch.payloads]
-        with contextlib.suppress(SpoolCorruptError):  # it is aside then; nobody will ask again
+        with contextlib.suppress(SpoolCorruptError):  # it is quarantined then, and no further call is made
             spool.mark_sent(batch)
     return sent
 
 
 def again(call: Callable[[], T], errors: list[str]) -> T:
-    """Call once more where the first call has found the file damaged and set it aside, as a sender does."""
+    """Call once more if the first call found the file corrupt and quarantined it, as a sender does."""
     try:
         return call()
     except SpoolCorruptError as error:
@@ -140,7 +140,7 @@ def again(call: Callable[[], T], errors: list[str]) -> T:
 
 
 def salvage(damaged: str, new: str) -> dict[str, Any]:
-    """What the command says, and what is in the new spool then."""
+    """Run the command and return its output and the contents of the new spool."""
     said, complained = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
         code = command_line(["salvage", damaged, new, "--project-id", PROJECT, "--json"])
@@ -162,7 +162,7 @@ def main() -> None:
         order = json.loads(line)
         try:
             answer = orders[order.pop("order")](**order)
-        except Exception:  # noqa: BLE001 - whatever it is, it is what we look for
+        except Exception:  # noqa: BLE001 - any other exception is a finding
             answer = {"crash": traceback.format_exc()}
         print(json.dumps(answer), flush=True)
 

@@ -1,13 +1,13 @@
 """
 The disk fails: it is full, read-only, gone, replaced, or returns errors, now and then or for a while.
 
-A worker records and uploads through the SDK while its disk fails and works again, in every way that this machine lets
-us try. What the calls returned is compared with what a real server has received.
+A worker records and uploads through the SDK while its disk fails and works again, in every way that this machine
+allows. The results of the calls are compared with the events that a real server received.
 
-- A call returns an id or raises `SpoolFullError` or `SpoolError` with what to do; a full disk is told as a full disk.
-- What was acknowledged arrives, and nothing that was refused does. Of what was acknowledged before somebody deleted
-  the folder or put another file in the spool's place, only what had been uploaded by then is expected.
-- Once the disk works, so does the worker, by itself: it records, and everything is uploaded.
+- A call returns an id or raises `SpoolFullError` or `SpoolError` with advice. A full disk is reported as a full disk.
+- Acknowledged events arrive, and refused ones do not. If another program deleted the folder or replaced the file, only
+  the events are expected that had been uploaded before.
+- Once the disk works, so does the worker without a restart: it records, and everything is uploaded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NOBODY = 65534
 
 
 def run(run: Run) -> None:
-    """Go through all the ways in which a disk fails, again and again, with other figures each time."""
+    """Try every kind of failure in turn, with other figures each time."""
     ways = list(FAILURES.items())
     for number, trial in enumerate(run.trials()):
         way, (fails, cannot) = ways[number % len(ways)] if run.only is None else ways[run.only % len(ways)]
@@ -54,7 +54,7 @@ def run(run: Run) -> None:
 
 
 def full(life: Life) -> None:
-    """A real disk is filled up, by the spool itself or by somebody else, and has room again."""
+    """Fill a real disk up, by the spool itself or by another program, and make room again."""
     with small_disk(life.folder / "disk", life.rng.randrange(2, 8) * MIB) as disk, life.worker(disk / NAME) as worker:
         takes_nothing = life.rng.random() < 0.5
         life.holds_back(yes=takes_nothing)
@@ -69,7 +69,7 @@ def full(life: Life) -> None:
 
 
 def full_and_uploading(life: Life) -> None:
-    """A real disk fills up while the server is away; the server comes back, and the disk stays full."""
+    """Fill a real disk up while the server is away. The server comes back while the disk is still full."""
     with small_disk(life.folder / "disk", life.rng.randrange(2, 8) * MIB) as disk, life.worker(disk / NAME) as worker:
         life.holds_back(yes=True)
         life.record(worker, life.rng.randrange(1, 100))
@@ -83,7 +83,7 @@ def full_and_uploading(life: Life) -> None:
 
 
 def limited(life: Life) -> None:
-    """No file may grow, which is how a quota looks, and then they may."""
+    """Let no file grow, as a quota does, and then allow it again."""
     (life.folder / "disk").mkdir()
     with life.worker(life.folder / "disk" / NAME) as worker:
         life.record(worker, life.rng.randrange(1, 100))
@@ -101,7 +101,7 @@ def _expect_refusals(life: Life, expected: set[str]) -> None:
 
 
 def read_only(life: Life) -> None:
-    """A disk is read-only before the worker starts: it says so, and starts once that has been mended."""
+    """Start a worker on a read-only disk, which is an error, and again once the disk is writable."""
     with small_disk(life.folder / "disk", 8 * MIB) as disk:
         if life.rng.random() < 0.5:
             with life.worker(disk / NAME) as worker:
@@ -114,7 +114,7 @@ def read_only(life: Life) -> None:
 
 
 def forbidden(life: Life) -> None:
-    """Folder or file may not be used by whom the worker runs as."""
+    """Run a worker as a user without access to the folder or the file."""
     disk = life.folder / "disk"
     disk.mkdir()
     life.folder.chmod(0o755)
@@ -129,12 +129,12 @@ def _refuses_to_open(life: Life, spool: Path, user: int | None = None) -> None:
         if user is not None:
             worker.does(life.trial, "become", user=user)
         said = worker.does(life.trial, "open")
-    life.check(f"what cannot be written is refused: {said}", said.get("error") == "SpoolError")
+    life.check(f"a file that cannot be written is refused: {said}", said.get("error") == "SpoolError")
     life.check(f"the error says what to do: {said}", " - " in said["message"] and "check" in said["message"])
 
 
 def errors(life: Life) -> None:
-    """Calls of the system fail, some or all of them, for a while."""
+    """Let some or all system calls fail for a while."""
     (life.folder / "disk").mkdir()
     faults = Faults(life.folder)
     with life.worker(life.folder / "disk" / NAME, faults.environment) as worker:
@@ -154,14 +154,14 @@ def errors(life: Life) -> None:
 
 
 def gone(life: Life) -> None:
-    """The folder, the file, or one beside it is deleted, or another put in its place, under a running worker."""
+    """Delete or replace the folder, the file or one beside it under a running worker."""
     disk = life.folder / "disk"
     disk.mkdir()
     other = disk / "other.db"
     with life.worker(other, sender=False) as worker:
         life.record(worker, 30)
         worker.does(life.trial, "close")
-    theirs = set(life.done)
+    in_other = set(life.done)
     with life.worker(disk / NAME) as worker:
         for _ in range(life.rng.randrange(1, 4)):
             life.works(worker)
@@ -173,7 +173,7 @@ def gone(life: Life) -> None:
             life.record(worker, life.rng.randrange(200))
             life.holds_back(yes=False)
         life.ends(worker)
-    life.given_up |= theirs
+    life.given_up |= in_other
     life.check("the loss is logged", "was deleted or replaced" in life.in_log() or "was damaged" in life.in_log())
 
 
@@ -196,7 +196,7 @@ def _put_text(disk: Path) -> None:
 
 
 def _put_other(disk: Path) -> None:
-    if not (disk / "other.db").exists():  # it went with the folder
+    if not (disk / "other.db").exists():  # it was deleted with the folder
         _delete_file(disk)
         return
     wal(disk / NAME).unlink()
@@ -205,7 +205,7 @@ def _put_other(disk: Path) -> None:
 
 
 def nothing() -> str:
-    """It can be tried everywhere."""
+    """Return no reason: this can be tried everywhere."""
     return ""
 
 
@@ -218,4 +218,4 @@ FAILURES: dict[str, tuple[Callable[[Life], None], Callable[[], str]]] = {
     "errors": (errors, cannot_shim),
     "gone": (gone, nothing),
 }
-"""What it is called, and why it cannot be tried here, if so."""
+"""Each kind of failure by its name, with a function that says why it cannot be tried here, if so."""

@@ -1,4 +1,4 @@
-"""The short form of the campaign's point "disk": every way of failing that this machine lets us try, once."""
+"""The short form of the scenario "disk": every kind of failure that this machine allows, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other programs that open a spool's file through SQLite: they look at it, copy it, or change what it is like."""
+"""Other programs that open a spool's file through SQLite to read, copy or change it."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ db.close()
 
 
 def by_another_program(script: str, *arguments: object) -> bool:
-    """Run a little program; whether it got its way: in the moment in which a log is deleted it may not."""
+    """Run a small program. Return False if it failed, as it may at the moment in which a WAL is deleted."""
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0

@@ -1,17 +1,17 @@
 """
-Foreign hands: what other programs, other code of the worker and other containers do to the spool's files.
+External interference: other programs, other code of the worker and other containers use the spool's files.
 
-Several workers record into one spool while their own code opens and closes its file or copies the whole folder, other
-programs look at it, back it up and move its log about, and somebody deletes the log, cuts it short, or deletes files
-that only hold locks. The workers may live in containers of their own. Before they start, the file may have been taken
+Several workers record into one spool. Their own code opens and closes its file or copies the whole folder. Other
+programs read the spool, back it up and checkpoint its WAL. Other programs delete the WAL, truncate it, or delete files
+that only hold locks. The workers may run in containers of their own. Before they start, the file may have been taken
 out of WAL mode or given another page size, and it may have a second name for a while.
 
-- What was acknowledged arrives; and again only under the same request id, where the log is left alone.
-- Where somebody deletes the log, what was only in there is gone. Nothing acknowledged after that is lost, and it is
-  logged. The same holds for a log that is cut short, and nothing is refused then.
-- A lock that is deleted costs nothing but a batch that comes twice, under one request id.
-- A backup made through SQLite is sound, and holds everything that was unsent when it began. One made by copying the
-  files opens, or is told to be damaged.
+- Acknowledged events arrive. Unless the WAL was changed, they arrive again only under the same request id.
+- If the WAL is deleted, the events that were only in it are lost. Nothing acknowledged after that is lost, and the loss
+  is logged. The same holds for a truncated WAL, and no call is refused then.
+- A deleted lock file costs nothing but a batch that comes twice under one request id.
+- A backup made through SQLite is sound and holds every event that was unsent when it began. A backup made by copying
+  the files opens, or its damage is reported.
 """
 
 from __future__ import annotations
@@ -59,47 +59,49 @@ CONTAINER = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 def run(run: Run) -> None:
-    """Let many hands at a spool while workers record into it."""
+    """Interfere with a spool while workers record into it."""
     for trial in run.trials():
         with tempfile.TemporaryDirectory(dir=in_memory()) as folder, ConnectServer() as server:
             (Path(folder) / "disk").mkdir()
-            hands = Hands(run, trial, Path(folder), server)
-            hands.meddle()
-            hands.judge("foreign hands")
+            life = Interference(run, trial, Path(folder), server)
+            life.interfere()
+            life.judge("interference")
             twice = repeated_under_another_id(server)
-            # A request id is in the log, too, when that is deleted; the ids of the events stay what they are.
-            harmed = hands.deleted or hands.cut or hands.unnoticed
-            hands.check(f"{len(twice)} events came again under another request id", bool(harmed) or not twice)
+            # A deleted WAL takes request ids with it. The ids of the events do not change.
+            harmed = life.deleted or life.truncated or life.unnoticed
+            life.check(f"{len(twice)} events came again under another request id", bool(harmed) or not twice)
             doubles = len(server.ids()) - len(set(server.ids()))
-            hands.check(f"{doubles} events came twice", bool(harmed) or doubles <= hands.unlocked * MOST_AT_ONCE)
-        run.count(acknowledged=len(hands.done), repeated_under_another_id=len(twice))
-        run.count(lost_with_the_log=len(hands.given_up - set(server.ids())))
+            life.check(f"{doubles} events came twice", bool(harmed) or doubles <= life.unlocked * MOST_AT_ONCE)
+        run.count(acknowledged=len(life.done), repeated_under_another_id=len(twice))
+        run.count(lost_with_the_wal=len(life.given_up - set(server.ids())))
 
 
 @cache
 def has_containers() -> bool:
-    """Whether a process may be started that sees no other processes."""
+    """Return True if a process can be started that sees no other processes."""
     return shutil.which("unshare") is not None and not subprocess.run([*CONTAINER, "true"], check=False).returncode
 
 
-class Hands(Life):
-    """Workers on one spool, and who else is at it."""
+class Interference(Life):
+    """Workers on one spool, and the programs that interfere with it."""
 
     def __init__(self, run: Run, trial: Trial, folder: Path, server: ConnectServer) -> None:
         super().__init__(trial, folder, server)
         self.run = run
         self.spool = folder / "disk" / NAME
         self.deleted = False
-        self.cut = False
+        self.truncated = False
         self.unlocked = 0
         self.unnoticed = 0
 
-    def meddle(self) -> None:
-        """Record, and let something be done to the files meanwhile, a few times; then see that all is well."""
+    def interfere(self) -> None:
+        """Record and interfere with the files at the same time, a few times, and check the results."""
         if self.rng.random() < 0.5:
             self.change_file()
         with ExitStack() as stack:
-            workers = [stack.enter_context(self.worker(self.spool, before=self.home())) for _ in range(self.several())]
+            workers = [
+                stack.enter_context(self.worker(self.spool, before=self.container())) for _ in range(self.several())
+            ]
             for _ in range(ROUNDS):
                 self.holds_back(yes=self.rng.random() < 0.3)
                 strays = [self.rng.choice([0, 0, 7, 50]) for _ in workers]
@@ -115,27 +117,24 @@ class Hands(Life):
                 for worker in workers:
                     self.recorded(worker.ends(self.trial, "record"))
                 if self.rng.random() < 0.4:
-                    self.rng.choice([self.delete_log, self.cut_log])(workers)
+                    self.rng.choice([self.delete_wal, self.truncate_wal])(workers)
             self.holds_back(yes=False)
             for worker in workers:
                 self.works(worker)
             for worker in workers:
                 worker.does(self.trial, "close")
-        self.check("nothing is refused where the log is left alone", self.deleted or not self.refused)
-        self.check("the loss of the log is logged", not self.deleted or "was deleted or replaced" in self.in_log())
+        self.check("nothing is refused unless the WAL was deleted", self.deleted or not self.refused)
+        self.check("the loss of the WAL is logged", not self.deleted or "was deleted or replaced" in self.in_log())
         self.sound(self.spool)
 
-    def several(self) -> int:
-        return self.rng.randrange(1, 4)
-
-    def home(self) -> tuple[str, ...]:
-        """What starts a worker in a container of its own, now and then."""
+    def container(self) -> tuple[str, ...]:
+        """Return a command that starts a worker in a container of its own, or none, at random."""
         if self.rng.random() < 0.5 or not has_containers():
             return ()
         self.run.count(containers=1)
         return CONTAINER
 
-    # -- what is done to the files -------------------------------------------------------------------------------------
+    # -- interference --------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
         by_another_program(LOOK, self.spool)
@@ -153,7 +152,7 @@ class Hands(Life):
             self.holds_all(copy, expected)
 
     def copy(self) -> None:
-        """What backup programs do that know nothing of SQLite: one file after the other."""
+        """Copy one file after the other, as backup programs do that do not know SQLite."""
         copy = self.new("copy")
         pairs = [(each(self.spool), each(copy)) for each in (lambda path: path, wal, shm)]
         self.rng.shuffle(pairs)
@@ -161,50 +160,50 @@ class Hands(Life):
             subprocess.run(["cp", source, target], check=False, stderr=subprocess.DEVNULL)
         spool = Spool(copy, project_id=PROJECT)
         spool.append(b"it works")
-        told = list(spool.notices())
+        reported = list(spool.notices())
         found = spool.check()
         spool.close()
-        self.check(f"a torn copy is sound, or told to be damaged: {found}", not found or bool(told))
+        self.check(f"a torn copy is sound, or its damage is reported: {found}", not found or bool(reported))
 
-    def delete_log(self, workers: list[Worker]) -> None:
-        """What is in the log only is gone; from then on, nothing may be."""
+    def delete_wal(self, workers: list[Worker]) -> None:
+        """Delete the WAL. The events that were only in it are lost, and no later ones may be."""
         self.deleted = True
         self.given_up |= set(self.done) - set(self.server.ids())
         wal(self.spool).unlink(missing_ok=True)
-        self.run.count(logs_deleted=1)
+        self.run.count(wals_deleted=1)
         for worker in workers:
             self.record(worker, 100)
 
-    def cut_log(self, workers: list[Worker]) -> None:
-        """Cut the log short in its place, as programs do that empty log files."""
-        log = wal(self.spool)
-        if not log.exists():  # a program that took itself for the last has deleted it
+    def truncate_wal(self, workers: list[Worker]) -> None:
+        """Truncate the WAL in its place, as programs do that empty log files."""
+        path = wal(self.spool)
+        if not path.exists():  # a program has deleted it that SQLite took for the last one
             return
-        self.cut = True
+        self.truncated = True
         self.given_up |= set(self.done) - set(self.server.ids())
-        os.truncate(log, int(log.stat().st_size * self.rng.choice([0, 0.5, 0.99])))
-        self.run.count(logs_cut_short=1)
+        os.truncate(path, int(path.stat().st_size * self.rng.choice([0, 0.5, 0.99])))
+        self.run.count(wals_truncated=1)
         for worker in workers:
             self.record(worker, 100)
 
     def clean_up(self) -> None:
-        """Delete the files that only hold locks, as programs do that clean up what is old and empty."""
+        """Delete the files that only hold locks, as programs do that remove old and empty files."""
         self.unlocked += 1
         for name in self.rng.sample((".lease", ".lock"), self.rng.randint(1, 2)):
             self.spool.with_name(NAME + name).unlink(missing_ok=True)
 
     def change_file(self) -> None:
-        """Let other programs change the file between two workers, each of which is killed with its log not moved."""
+        """Let other programs change the file between two workers, each of which is killed before a checkpoint."""
         for program, *arguments in ((DELETE_MODE,), (PAGE_SIZE, self.rng.choice([1024, 8192, 65536]))):
             with self.worker(self.spool, sender=False) as worker:
                 self.record(worker, self.rng.randrange(1, 100))
             self.refused_by_its_second_name()
             changed = by_another_program(program, self.spool, *arguments)
-            self.check("nobody else is at the file", changed)
+            self.check("no other process has the file open", changed)
             self.run.count(changed_files=1)
 
     def refused_by_its_second_name(self) -> None:
-        """See that a worker refuses a file that has two names, each of which would have a log of its own."""
+        """Check that a worker refuses a file with two names, since each would have a WAL of its own."""
         second = self.new("second")
         second.hardlink_to(self.spool)
         with Worker.started("sdk_worker", env=self.environment(second)) as worker:
@@ -212,7 +211,7 @@ class Hands(Life):
         self.check(f"a second name is refused: {said}", "second name" in said.get("message", ""))
         second.unlink()
 
-    # -- what must hold ------------------------------------------------------------------------------------------------
+    # -- checks --------------------------------------------------------------------------------------------------------
 
     def new(self, name: str) -> Path:
         folder = self.folder / f"{name}{len(list(self.folder.iterdir()))}"
@@ -220,14 +219,14 @@ class Hands(Life):
         return folder / NAME
 
     def unsent(self) -> set[str]:
-        """The acknowledged events that no server has."""
+        """Return the acknowledged events that the server has not received."""
         return set(self.done) - set(self.server.ids()) - self.given_up
 
     def holds_all(self, copy: Path, expected: set[str]) -> None:
         self.sound(copy)
         stored = {json.loads(payload)["id"] for payload in payloads(copy) if payload}
         missing = expected - stored - set(self.server.ids())
-        # What a worker has not yet noticed to be lost with its log is not in the file either.
+        # Events of a lost WAL are not in the file until the worker notices the loss.
         self.check(f"{len(missing)} events are not in a backup", len(missing) <= self.unnoticed)
 
     def sound(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The short form of the campaign's point "foreign", and what a random trial is the wrong form for."""
+"""The short form of the scenario "foreign" (external interference), and cases that random trials do not suit."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def test_acknowledged_events_arrive_despite_external_interference() -> None:
     assert run.figures["acknowledged"] > 400
 
 
-@pytest.mark.parametrize("deleted", ["the log", "its index", "both"])
+@pytest.mark.parametrize("deleted", ["wal", "wal-index", "both"])
 def test_a_single_worker_loses_nothing_if_its_wal_is_deleted(
     tmp_path: Path, connect_server: ConnectServer, deleted: str
 ) -> None:
-    """Nothing is on the server yet, so all that there is is in the log."""
+    """Nothing is on the server yet, so every event is in the WAL only."""
     life = Life(Trial("none", random.Random(1)), tmp_path, connect_server)
     spool = tmp_path / NAME
     life.holds_back(yes=True)
     with life.worker(spool) as worker:
         life.record(worker, 300)
-        for name, path in (("the log", wal(spool)), ("its index", shm(spool))):
+        for name, path in (("wal", wal(spool)), ("wal-index", shm(spool))):
             if deleted in (name, "both"):
                 path.unlink()
         life.record(worker, 300)
         life.holds_back(yes=False)
         life.ends(worker)
 
-    if deleted == "both":  # then nobody can tell whether someone else has gone on
+    if deleted == "both":  # then the worker cannot know whether another process has recovered already
         life.given_up = set(life.done[:300])
     assert len(life.done) == 620
     assert "was deleted or replaced" in life.in_log()
@@ -51,7 +51,7 @@ def test_a_single_worker_loses_nothing_if_its_wal_is_deleted(
 
 def test_two_containers_share_one_spool(tmp_path: Path, connect_server: ConnectServer) -> None:
     if not foreign.has_containers():
-        pytest.skip("no process may be started here that sees no other processes")
+        pytest.skip("no container can be started here")
     life = Life(Trial("none", random.Random(1)), tmp_path, connect_server)
     one, two = (life.worker(tmp_path / NAME, before=foreign.CONTAINER) for _ in range(2))
     with one as first, two as second:

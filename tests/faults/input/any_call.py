@@ -1,4 +1,4 @@
-"""Hypothesis strategies: a public method, called with anything at all, and what the server must make of it."""
+"""Hypothesis strategies: calls of public methods with any arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.strategies import ANYTHING, EVENT_IDS, METHODS, NAIVE_TIMES, 
 
 
 class Call(NamedTuple):
-    """A method, and what it is called with."""
+    """A method and its arguments."""
 
     method: str
     positional: tuple[Any, ...]
@@ -22,7 +22,7 @@ class Call(NamedTuple):
 
 
 class Hostile:
-    """Lies about its type, and fails wherever it is looked at."""
+    """An object that lies about its type and raises on every operation."""
 
     def _fail(self, *_: object) -> Any:
         raise RuntimeError("do not look at me")
@@ -32,7 +32,7 @@ class Hostile:
 
 
 class OddStr(str):
-    """A text with other words for itself."""
+    """A text whose methods return other texts."""
 
     __slots__ = ()
 
@@ -49,7 +49,7 @@ class OddStr(str):
 
 
 class OddInt(int):
-    """A number with another value."""
+    """A number that converts to another one."""
 
     def __int__(self) -> int:
         return -5
@@ -62,7 +62,7 @@ class OddInt(int):
 
 
 class OddDict(dict):  # type: ignore[type-arg]
-    """A dict with other contents."""
+    """A dict that lists other contents."""
 
     def items(self) -> Any:
         return [("other", 1)]
@@ -77,7 +77,7 @@ class Nowhere(tzinfo):
         raise ValueError("lost")
 
 
-class Word(str, Enum):  # noqa: UP042 - it writes itself otherwise than a StrEnum
+class Word(str, Enum):  # noqa: UP042 - its text is not that of a StrEnum
     USER = "user"
     THUMBS_UP = "thumbs_up"
     OTHER = "other"
@@ -119,7 +119,7 @@ _KEYS = st.sampled_from(_NAMES)
 
 @st.composite
 def any_calls(draw: st.DrawFn) -> list[Call]:
-    """A call that is right, nearly right, or not at all; or the same wrong value for each of the arguments in turn."""
+    """Draw a call that is valid, nearly valid or invalid, or calls with one wrong value for each argument in turn."""
     method, named = draw(calls())
     named = {**named, **draw(st.fixed_dictionaries({}, optional={"event_id": EVENT_IDS | st.none()}))}
     if "content" in named and draw(st.integers(0, 50)) == 0:
@@ -146,15 +146,15 @@ _OPTIONS = [field.name for field in fields(Config)]
 
 
 def any_options() -> st.SearchStrategy[dict[str, Any]]:
-    """Arguments of `Config`, some of them."""
+    """Return arguments of `Config`, some of them."""
     return st.dictionaries(st.sampled_from(_OPTIONS), _VALUES, max_size=4)
 
 
 def any_names() -> st.SearchStrategy[tuple[Any, Any, Any]]:
-    """A project id, an API key and a host."""
+    """Return a project id, an API key and a host."""
     return st.tuples(_VALUES | st.just("project"), _VALUES | st.just("key"), _VALUES | st.just("http://localhost"))
 
 
 def any_timeouts() -> st.SearchStrategy[Any]:
-    """What may be given to `flush`."""
+    """Return timeouts of `flush`."""
     return _VALUES | st.floats(0, 5)

@@ -1,4 +1,4 @@
-"""What an event must be once a server has decoded it, written down a second time, by hand, from the arguments."""
+"""The event that a server must decode, derived from the arguments a second time and by hand."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _TIMES = {
 }
 
 
-def meant(method: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The type and the properties that a server must see; times as datetimes, nothing where there is nothing."""
+def expected(method: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the type and the properties that a server must decode, with datetimes and without missing members."""
     given = {name: _plain(value) for name, value in arguments.items() if value is not None}
     members = {_NAMES[name]: value for name, value in given.items() if name in _NAMES}
     if "country_code" in given:
@@ -58,7 +58,7 @@ def meant(method: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def decoded(event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The same of an event as the server has it."""
+    """Return the type and the properties of an event that a server decoded."""
     properties = event["properties"]
     (group,) = properties.keys() - {"customProperties"}
     members = {
@@ -69,7 +69,7 @@ def decoded(event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _without_empty(members: dict[str, Any]) -> dict[str, Any]:
-    """Without texts of no characters: to protobuf, they are no different from none."""
+    """Leave out empty texts, which protobuf does not distinguish from missing ones."""
     return {name: value for name, value in members.items() if value != ""}
 
 

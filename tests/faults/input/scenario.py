@@ -1,8 +1,8 @@
 """
-Bad input: every public method, called with anything at all.
+Bad input: every public method is called with any arguments.
 
-Either the call raises `ValidationError` (or `TypeError`, where the signature does not allow the call) and nothing of it
-is spooled, or the event is recorded and a real Connect server decodes it to what was given.
+Either the call raises `ValidationError` (or `TypeError` if the signature does not allow the call) and nothing of it is
+spooled, or the event is recorded and a real Connect server decodes the arguments from it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from alignai import AlignAI, Config
 from alignai.exception import ConfigError
 from alignai.validate import ValidationError
 from tests.faults.input.any_call import Call, any_calls, any_names, any_options, any_timeouts
-from tests.faults.input.expected_event import decoded, meant
+from tests.faults.input.expected_event import decoded, expected
 from tests.support.clients import PROJECT, client
 from tests.support.servers.connect import ConnectServer
 
@@ -43,24 +43,24 @@ def run(run: Run) -> None:
 
 
 def call_often(run: Run, trial: Trial, examples: int) -> None:
-    """So many calls of event methods on a new client, and some of everything else that is public."""
+    """Make *examples* calls of event methods on a new client, and some of every other public method."""
     with tempfile.TemporaryDirectory() as folder, ConnectServer() as server:
         path = Path(folder) / "spool.db"
         sdk = client(server.url, path)
         try:
-            judge = _Judge(trial, sdk)
-            judge.drive(any_calls(), examples, judge.calls)
-            judge.drive(any_timeouts(), round(examples * _FLUSHES), judge.flush)
-            judge.drive(any_options(), round(examples * _SETTINGS), judge.configure)
-            judge.drive(any_names(), round(examples * _SETTINGS), judge.construct)
-            judge.compare(server)
+            caller = _Caller(trial, sdk)
+            caller.drive(any_calls(), examples, caller.calls)
+            caller.drive(any_timeouts(), round(examples * _FLUSHES), caller.flush)
+            caller.drive(any_options(), round(examples * _SETTINGS), caller.configure)
+            caller.drive(any_names(), round(examples * _SETTINGS), caller.construct)
+            caller.compare(server)
         finally:
             sdk.close(_PATIENCE)
-    run.count(**judge.seen)
+    run.count(**caller.seen)
 
 
-class _Judge:
-    """What is called, and whether it does what was promised."""
+class _Caller:
+    """Calls methods and checks the promises of each."""
 
     def __init__(self, trial: Trial, sdk: AlignAI) -> None:
         self.seen: Counter[str] = Counter()
@@ -70,7 +70,7 @@ class _Judge:
         self._began = datetime.now(UTC)
 
     def drive(self, values: st.SearchStrategy[Any], examples: int, judge: Any) -> None:
-        """Try so many values; the smallest that breaks a promise is the one that is told."""
+        """Try *examples* values. The smallest that breaks a promise is reported."""
         test = settings(
             max_examples=max(1, examples),
             deadline=None,
@@ -97,14 +97,14 @@ class _Judge:
         except TypeError:
             self.seen["misspelt"] += 1
             self._check("only a wrong signature is a TypeError", call, holds=not _fits(method, call))
-        except Exception as error:  # noqa: BLE001 - any other is what is looked for
+        except Exception as error:  # noqa: BLE001 - any other exception is a finding
             self._trial.fail(f"{type(error).__name__} raised by {call}")
         else:
             bound = inspect.signature(method).bind(*call.positional, **call.named)
             bound.apply_defaults()
             self._recorded.append((call.method, bound.arguments, event_id))
         spooled = self._sdk._spool.last_seq()
-        self._check("what is refused is not spooled", call, holds=spooled == len(self._recorded))
+        self._check("a refused event is not spooled", call, holds=spooled == len(self._recorded))
 
     def flush(self, timeout: object) -> None:
         self.seen["flushes"] += 1
@@ -129,13 +129,15 @@ class _Judge:
             AlignAI(*names, Config(disabled=True)).close()
 
     def compare(self, server: ConnectServer) -> None:
-        """What was recorded is what the server has, in order."""
+        """Check that the server has the recorded events, in order."""
         self._trial.check("everything is sent", holds=bool(self._sdk.flush(_PATIENCE)))
         events = server.events()
         self._trial.check("nothing is missing and nothing is twice", holds=len(events) == len(self._recorded))
         for event, (method, arguments, event_id) in zip(events, self._recorded, strict=True):
             given = {name: value for name, value in arguments.items() if name != "event_id"}
-            self._check("it is what was given", (method, arguments), holds=decoded(event) == meant(method, given))
+            self._check(
+                "it has the arguments of the call", (method, arguments), holds=decoded(event) == expected(method, given)
+            )
             wanted = arguments["event_id"] or event_id
             ids = (event["id"], event_id, event["projectId"])
             self._check("it has its ids", (method, arguments), holds=ids == (wanted, wanted, PROJECT))

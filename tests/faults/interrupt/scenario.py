@@ -1,10 +1,11 @@
 """
-Exceptions out of any line: what signal handlers raise, or other threads throw in.
+Exceptions from any line, as signal handlers raise them or other threads inject them.
 
-One thread's calls are interrupted at line after line of the spool, while other threads record, look and keep up.
+The calls of one thread are interrupted at line after line of the spool. Other threads record, read and maintain the
+spool at the same time.
 
-- No other call is refused or held up, and the calls that come after the interrupted one work.
-- What was acknowledged is there once. What an interrupted call recorded may be there, once.
+- No other call is refused or delayed, and the calls after the interrupted one work.
+- Each acknowledged event is there once. An event of an interrupted call may be there, once.
 - No transaction is left open.
 """
 
@@ -35,7 +36,7 @@ ERRORS = (TimeLimitError, TimeoutError, ValueError, KeyboardInterrupt)
 
 
 def run(run: Run) -> None:
-    """Interrupt one kind of call at each of its lines, with others at work."""
+    """Interrupt one kind of call at each of its lines while other threads work."""
     for trial in run.trials():
         with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
             Interruptions(run, trial, Path(folder) / "spool.db").go()
@@ -52,7 +53,7 @@ class Interruptions:
         self.stop = threading.Event()
 
     def go(self) -> None:
-        """Interrupt a call at line after line until it has no more lines, then judge."""
+        """Interrupt a call at line after line until it has no more lines, then check the spool."""
         with closing(self.open()) as self.spool:
             threads = [
                 threading.Thread(target=self.work, args=[number], daemon=True)
@@ -104,25 +105,25 @@ class Interruptions:
                     self.spool.stats()
                 if not turn % 30:
                     self.spool.upkeep()
-        except BaseException as error:  # noqa: BLE001 - whatever it is
+        except BaseException as error:  # noqa: BLE001 - any exception is a finding
             self.refused.append(error)
 
     def goes_on(self) -> None:
-        """See that the others get on, and that the interrupted thread is shown the newest row."""
+        """Check that the other threads continue and that the interrupted thread reads the newest row."""
         target = len(self.acknowledged) + 2
         over_at = time.monotonic() + DEADLINE
         while len(self.acknowledged) < target and not self.refused:
             self.trial.check("other threads go on", holds=time.monotonic() < over_at)
             time.sleep(0.001)
         seq = self.spool.append(b"after")
-        self.trial.check("the newest row is shown", holds=self.spool.last_seq() >= seq)
+        self.trial.check("the newest row is read", holds=self.spool.last_seq() >= seq)
 
     def judge(self) -> None:
         stored = Counter(payloads(self.path))
         doubled = [payload for payload, number in stored.items() if number > 1 and payload != b"after"]
         self.run.count(acknowledged=len(self.acknowledged))
         self.trial.check(f"other calls are not refused: {self.refused}", holds=not self.refused)
-        self.trial.check("what was acknowledged is there", holds=all(stored[each] for each in self.acknowledged))
+        self.trial.check("acknowledged events are there", holds=all(stored[each] for each in self.acknowledged))
         self.trial.check(f"nothing is there twice: {doubled[:3]}", holds=not doubled)
         found = [*self.spool.check(), *self.spool.notices()]
         self.trial.check(f"the spool is sound: {found}", holds=not found)

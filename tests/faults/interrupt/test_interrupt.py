@@ -1,4 +1,4 @@
-"""The short form of the campaign's point "interrupt"."""
+"""The short form of the scenario "interrupt"."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.faults.interrupt import scenario as interrupt
 from tests.faults.scenario import Run
 
 
-def test_calls_that_are_interrupted_at_any_line_concern_no_other() -> None:
+def test_calls_interrupted_at_any_line_affect_no_other_call() -> None:
     run = Run("interrupt", seed=1, seconds=0, most=1)
     interrupt.run(run)
 

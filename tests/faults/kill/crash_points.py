@@ -1,8 +1,8 @@
 """
 Crash points: a worker dies, as by `kill -9`, at a named step of the spool's or the sender's work.
 
-Nothing in the SDK knows of them: in its own process, the worker puts connections under the spool that count what is
-executed, and wraps the functions of which a step is made.
+The SDK contains no code for them. In its own process, the worker replaces the spool's connections by ones that watch
+the statements, and wraps the functions that are a step.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ STATEMENTS = {
     "noting the lease": (sql.TAKE_LEASE, IN_A_TRANSACTION),
     "giving the lease back": (sql.GIVE_LEASE, IN_A_TRANSACTION),
 }
-"""What the SDK executes at each step, by its beginning; and when, around it, a worker may die."""
+"""The beginning of the statement that the SDK executes at each step, and the moments around it to die at."""
 
 CALLS = {
     "making the file": "alignai.spool.storage.format:create_private",
@@ -60,8 +60,8 @@ CALLS = {
 SALVAGE_STATEMENTS = {"keeping what was rejected": (sql.KEEP_REJECTED, BY_ITSELF)}
 SALVAGE_CALLS = {"naming what was salvaged": "os:link", "tidying up": "shutil:rmtree"}
 
-POINTS = [f"{when} {what}" for what, (_, moments) in STATEMENTS.items() for when in moments] + [
-    f"{when} {what}" for what in CALLS for when in BY_ITSELF
+POINTS = [f"{when} {step}" for step, (_, moments) in STATEMENTS.items() for when in moments] + [
+    f"{when} {step}" for step in CALLS for when in BY_ITSELF
 ]
 
 SALVAGING = [
@@ -74,7 +74,7 @@ SALVAGING = [
     *(f"{when} naming what was salvaged" for when in BY_ITSELF),
     *(f"{when} tidying up" for when in BY_ITSELF),
 ]
-"""Where `salvage` may die."""
+"""The crash points of `salvage`."""
 
 CREATING = ("making the file", "switching to WAL", "the first table", "the version")
 KEEPING = ("requeueing", "counting what is requeued", "purging rejected events", "counting what is purged")
@@ -86,12 +86,12 @@ _CALLS = CALLS | SALVAGE_CALLS
 
 
 def step_of(point: str) -> str:
-    """What is done at a point, without the moment."""
-    return next(what for what in (*_STATEMENTS, *_CALLS) if point.endswith(f" {what}"))
+    """Return the step of a crash point, without the moment."""
+    return next(step for step in (*_STATEMENTS, *_CALLS) if point.endswith(f" {step}"))
 
 
 def install(point: str, times: int, last_words: Callable[[str], None]) -> None:
-    """Make this process die the so-manieth time that it comes to *point*, after its *last_words*."""
+    """Kill this process when it reaches *point* for the *times*-th time, after a call of *last_words*."""
     left = [times]
 
     def reach(here: str) -> None:
@@ -101,20 +101,20 @@ def install(point: str, times: int, last_words: Callable[[str], None]) -> None:
                 last_words(f"died {point}")
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    for what, (beginning, _) in _STATEMENTS.items():
-        if point.endswith(f" {what}"):
-            _watch_statements(what, beginning, reach)
-    for what, target in _CALLS.items():
-        if point.endswith(f" {what}"):
-            _watch_calls(what, target, reach)
+    for step, (beginning, _) in _STATEMENTS.items():
+        if point.endswith(f" {step}"):
+            _watch_statements(step, beginning, reach)
+    for step, target in _CALLS.items():
+        if point.endswith(f" {step}"):
+            _watch_calls(step, target, reach)
 
 
-def _watch_statements(what: str, beginning: str, reach: Callable[[str], None]) -> None:
-    """Give the spool connections that say where they are."""
+def _watch_statements(step: str, beginning: str, reach: Callable[[str], None]) -> None:
+    """Give the spool connections that call *reach* around the statements of a step."""
 
     class Watched(sqlite3.Connection):
         committing = False
-        """Whether the statement is part of the transaction under way."""
+        """True if the statement is part of the open transaction."""
 
         def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
             return self._run(super().execute, statement, *values)
@@ -126,10 +126,10 @@ def _watch_statements(what: str, beginning: str, reach: Callable[[str], None]) -
             here = statement.strip().startswith(beginning.strip())
             ends = statement == "COMMIT" and self.committing
             if here or ends:
-                reach(f"before {what}" if here else f"before commit of {what}")
+                reach(f"before {step}" if here else f"before commit of {step}")
             done = run(statement, *values)
             if here or ends:
-                reach(f"after {what}" if here else f"after commit of {what}")
+                reach(f"after {step}" if here else f"after commit of {step}")
             self.committing = self.in_transaction and (here or self.committing)
             return done
 
@@ -137,8 +137,8 @@ def _watch_statements(what: str, beginning: str, reach: Callable[[str], None]) -
     sqlite3.connect = lambda *args, **options: connect(*args, factory=Watched, **options)  # type: ignore[assignment]
 
 
-def _watch_calls(what: str, target: str, reach: Callable[[str], None]) -> None:
-    """Wrap a function; one that returns False has done nothing."""
+def _watch_calls(step: str, target: str, reach: Callable[[str], None]) -> None:
+    """Wrap a function to call *reach* around it. A function that returns False has done nothing."""
     module, _, path = target.partition(":")
     *holders, name = path.split(".")
     holder: Any = import_module(module)
@@ -148,10 +148,10 @@ def _watch_calls(what: str, target: str, reach: Callable[[str], None]) -> None:
 
     @wraps(function)
     def watched(*args: Any, **options: Any) -> Any:
-        reach(f"before {what}")
+        reach(f"before {step}")
         done = function(*args, **options)
         if done is not False:
-            reach(f"after {what}")
+            reach(f"after {step}")
         return done
 
     setattr(holder, name, watched)

@@ -1,8 +1,9 @@
 """
-The oracle: what workers acknowledged, what the server received and what the spool holds must be one story.
+The oracle: the acknowledged events, the received ones and the contents of the spool must be consistent.
 
-acknowledged ⊆ received or rejected or dropped ⊆ recorded; payloads equal; in order; repeats only under the same request
-id; and what was rejected arrives, requeued, once the server takes it.
+- acknowledged ⊆ received or rejected or dropped ⊆ recorded.
+- Payloads are equal, and events arrive in order. Repeats come only under the same request id.
+- Rejected events arrive if they are requeued once the server accepts them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Story:
-    """What the workers say that they did."""
+    """The reports of the workers."""
 
     begun: dict[str, Orders] = field(default_factory=dict)
     done: list[str] = field(default_factory=list)
@@ -35,28 +36,28 @@ class Story:
     died: list[str] = field(default_factory=list)
     commands: set[str] = field(default_factory=set)
 
-    def tell(self, orders: Orders, lines: Iterable[str]) -> None:
-        """Add what one worker has written down."""
+    def add(self, orders: Orders, lines: Iterable[str]) -> None:
+        """Add the journal of one worker."""
         self.commands.update(command.split()[0] for command in orders.commands)
         for line in lines:
-            what, _, rest = line.strip().partition(" ")
-            if what == "begun":
+            kind, _, rest = line.strip().partition(" ")
+            if kind == "begun":
                 self.begun[rest] = orders
             else:
-                {"done": self.done, "refused": self.refused, "died": self.died}[what].append(rest)
+                {"done": self.done, "refused": self.refused, "died": self.died}[kind].append(rest)
 
 
 def conserved(trial: Trial, story: Story, server: ConnectServer, spool_path: Path, **config: Any) -> int:
     """
-    See, now that all is calm, that the pipeline moves again and that nothing was lost, made up, changed or mixed up.
+    Check that events are uploaded again and that none was lost, made up, changed or reordered.
 
     Returns:
-        How many events there were.
+        The number of events.
     """
     with client(server.url, spool_path, **config) as sdk:
-        trial.check("the pipeline moves again", holds=bool(sdk.flush(60)))
+        trial.check("everything is uploaded once the faults have stopped", holds=bool(sdk.flush(60)))
         (last,) = record(sdk, 1)
-        trial.check("the pipeline goes on moving", holds=bool(sdk.flush(60)))
+        trial.check("a later event is uploaded", holds=bool(sdk.flush(60)))
         stats = sdk.stats()
         trial.check("the spool is sound", holds=sdk._spool.check() == [])
         newest = sdk._spool.last_seq()
@@ -75,12 +76,14 @@ def conserved(trial: Trial, story: Story, server: ConnectServer, spool_path: Pat
     kinds = arrived + len(rejected) + stats.dropped
     holds = kinds <= newest if "requeue" in story.commands else kinds == newest
     trial.check(f"each of {newest} rows is an event of its own, or requeued, not {kinds}", holds=holds)
-    _cured(trial, server, spool_path, [event["id"] for event in rejected], config)
+    _arrive_requeued(trial, server, spool_path, [event["id"] for event in rejected], config)
     return newest
 
 
-def _cured(trial: Trial, server: ConnectServer, spool_path: Path, rejected: list[str], config: dict[str, Any]) -> None:
-    """What was rejected arrives after all, once and in its order."""
+def _arrive_requeued(
+    trial: Trial, server: ConnectServer, spool_path: Path, rejected: list[str], config: dict[str, Any]
+) -> None:
+    """Check that rejected events arrive after a requeue, once and in order."""
     server.respond = None
     before = len(server.ids())
     with client(server.url, spool_path, **config) as sdk:
@@ -88,15 +91,15 @@ def _cured(trial: Trial, server: ConnectServer, spool_path: Path, rejected: list
         trial.check(
             f"all {len(rejected)} are requeued, not {done}", holds=(done.requeued, done.damaged) == (len(rejected), 0)
         )
-        trial.check("what is requeued is sent", holds=bool(sdk.flush(60)))
+        trial.check("requeued events are sent", holds=bool(sdk.flush(60)))
         stats = sdk.stats()
         trial.check("the spool is sound after requeueing", holds=sdk._spool.check() == [])
-    trial.check("what is requeued arrives in its order", holds=server.ids()[before:] == rejected)
+    trial.check("requeued events arrive in order", holds=server.ids()[before:] == rejected)
     trial.check("nothing is rejected any more", holds=(stats.rejected, stats.pending) == (0, 0))
 
 
 def _once(trial: Trial, server: ConnectServer) -> None:
-    """What was taken once comes again under the same request id, or the server could not know it."""
+    """Check that accepted events come again only under the same request id, by which a server recognises them."""
     first: dict[str, str] = {}
     for request in server.requests:
         for event_id in request.ids if request.taken else ():
@@ -107,18 +110,18 @@ def _once(trial: Trial, server: ConnectServer) -> None:
 def _nothing_lost(
     trial: Trial, story: Story, received: list[dict[str, Any]], rejected: list[dict[str, Any]], dropped: int
 ) -> None:
-    """What does not arrive has been purged, and is counted: that and no more."""
+    """Check that only purged events do not arrive, and that exactly those are counted."""
     arrived = {event["id"] for event in received}
     kept = {event["id"] for event in rejected}
     lost = [each for each in story.done if each not in arrived and each not in kept]
     most = dropped if "purge" in story.commands else 0
-    trial.check(f"what is acknowledged arrives or is purged, {len(lost)} lost: {lost[:3]}", holds=len(lost) <= most)
+    trial.check(f"acknowledged events arrive or are purged, {len(lost)} lost: {lost[:3]}", holds=len(lost) <= most)
     unsaid = story.begun.keys() - {*story.done, *story.refused} - arrived - kept
     trial.check(f"{dropped} were dropped of {len(lost)} lost", holds=dropped <= len(lost) + len(unsaid))
     made_up = (arrived | kept) - story.begun.keys()
-    trial.check(f"what arrives was recorded, not made up: {sorted(made_up)[:3]}", holds=not made_up)
+    trial.check(f"received events were recorded, not made up: {sorted(made_up)[:3]}", holds=not made_up)
     undead = (arrived | kept) & set(story.refused)
-    trial.check(f"what raised is not there: {sorted(undead)[:3]}", holds=not undead)
+    trial.check(f"an event whose call raised is not there: {sorted(undead)[:3]}", holds=not undead)
     trial.check("an event is either received or rejected", holds=not arrived & kept)
 
 
@@ -145,7 +148,7 @@ def _nothing_changed(
 
 
 def _in_order(trial: Trial, story: Story, received: list[dict[str, Any]]) -> None:
-    """Each thread's events come in the order in which it recorded them, the first time that they come."""
+    """Check that the events of each thread first arrive in the order in which it recorded them."""
     newest: dict[str, int] = {}
     for event_id in dict.fromkeys(event["id"] for event in received):
         thread, _, number = event_id.rpartition("-")
@@ -154,7 +157,7 @@ def _in_order(trial: Trial, story: Story, received: list[dict[str, Any]]) -> Non
 
 
 def _as_stored(trial: Trial, received: list[dict[str, Any]], rows: list[tuple[bytes]]) -> None:
-    """What is still in the spool is, byte for byte and in its order, what was received."""
+    """Check that the events still in the spool are equal to the received ones, and in the same order."""
     stored = {event["id"]: event for (payload,) in rows for event in [json.loads(payload)]}
     first: dict[str, dict[str, Any]] = {}
     for event in received:
@@ -168,5 +171,5 @@ def _as_stored(trial: Trial, received: list[dict[str, Any]], rows: list[tuple[by
 
 
 def _timed(event: dict[str, Any]) -> dict[str, Any]:
-    """The event with its time as a time: a server may write the same one shorter."""
+    """Return the event with a datetime, since a server may write the same time in a shorter way."""
     return event | {"createTime": datetime.fromisoformat(event["createTime"])}

@@ -1,4 +1,4 @@
-"""What is to happen in a trial of kills: drawn beforehand, so that a seed tells all of it."""
+"""The plan of a trial of kills. It is drawn in advance, so that a seed determines all of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GENERATIONS = ((1, 5), (2, 4), (3, 3), (4, 2), (2, 2))
-"""How many, and of how many workers."""
+"""The number of generations, and of workers in each."""
 
 HELPFUL: dict[str, dict[str, Any]] = {
     "splitting a batch": {"flush_batch_size": 50},
@@ -23,7 +23,7 @@ HELPFUL: dict[str, dict[str, Any]] = {
     "vacuuming": {"flush_batch_size": 50, "sent_retention_seconds": 0, "max_spool_bytes": 64 << 20},
     "a checkpoint": {"max_spool_bytes": 4 << 20},
 }
-"""How to configure a client that is to come to a step."""
+"""The settings with which a client reaches a step."""
 
 COMMANDS = {
     "requeueing": ("requeue",),
@@ -31,13 +31,13 @@ COMMANDS = {
     "purging rejected events": ("purge --state rejected --yes",),
     "counting what is purged": ("purge --state pending --yes", "purge --state rejected --yes", "requeue"),
 }
-"""What somebody at a command line does who comes to a step."""
+"""The commands that reach a step."""
 
 REACHING, REACHING_SLOWLY = 2.0, 10.0
-"""Seconds that a worker has to come to its crash point, also to one far away; then it is killed wherever it is."""
+"""Seconds in which a worker reaches its crash point, or a distant one. It is killed after that."""
 
 LARGE = {"a checkpoint": 60_000, "vacuuming": 200_000}
-"""Characters of the longest events of who is to come to a step; 1000 of others."""
+"""Characters of the longest events with which a worker reaches a step. The default is 1000."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Fate:
     How a worker ends.
 
     Attributes:
-        orders: What it is to do until then.
-        kind: "killed", at its "point", "told" to end, or "let" end by itself.
-        instant: Seconds after it began, for who is killed or told, and at the latest for who is to come to a point.
-        together: All who meet here are killed at one instant.
+        orders: Its work until then.
+        kind: "killed", at its crash "point", "terminated", or "ending" by itself.
+        instant: Seconds after its begin until it is killed or terminated. The limit if it dies at a crash point.
+        together: All workers that meet here are killed at one instant.
     """
 
     orders: Orders
@@ -64,14 +64,14 @@ class Plan:
     A trial.
 
     Attributes:
-        aim: The crash point that most of those who die at one die at.
-        config: Of all clients.
-        failing: Which part of the requests fails.
-        away: Which part of the time the server cannot be reached.
-        most: Events that it takes at once.
-        generations: How many, one after the other.
-        workers: How many in each, at the same time.
-        keeping: Whether somebody requeues and purges beside them.
+        aim: The crash point of most workers that die at one.
+        config: The settings of all clients.
+        failing: The fraction of requests that fail.
+        away: The fraction of the time in which the server cannot be reached.
+        most: The maximum number of events in a request that the server accepts.
+        generations: The number of generations, one after the other.
+        workers: The number of workers in each generation, at the same time.
+        keeping: If true, commands requeue and purge beside the workers.
     """
 
     aim: str
@@ -85,7 +85,7 @@ class Plan:
 
     @classmethod
     def drawn(cls, rng: random.Random, aim: str) -> Self:
-        """Draw all that is common to the workers."""
+        """Draw everything that the workers share."""
         config = {
             "synchronous": rng.choice(["normal", "normal", "full"]),
             "sent_retention_seconds": rng.choice([0, 3600]),
@@ -98,12 +98,12 @@ class Plan:
         config |= HELPFUL.get(step_of(aim), {})
         most = 4 if step_of(aim) == "splitting a batch" else rng.choice([4, 50])
         generations, workers = rng.choice(GENERATIONS)
-        weather = (0, 0.1) if step_of(aim) in KEEPING else (rng.choice([0, 0.2, 0.5]), rng.random() * 0.8)
+        faults = (0, 0.1) if step_of(aim) in KEEPING else (rng.choice([0, 0.2, 0.5]), rng.random() * 0.8)
         keeping = step_of(aim) in KEEPING or rng.random() < 0.2
-        return cls(aim, config, *weather, most, generations, workers, keeping)
+        return cls(aim, config, *faults, most, generations, workers, keeping)
 
     def generation(self, rng: random.Random, number: int, folder: Path) -> list[Fate]:
-        """Draw the workers of one generation; who is to die while the file is made comes alone, and first."""
+        """Draw the workers of one generation. A worker that dies while it creates the file comes alone, and first."""
         if number == 0 and step_of(self.aim) in CREATING:
             return [self.at_point(rng, folder / "first", self.aim)]
         workers = self._workers(rng, number, folder)
@@ -114,31 +114,31 @@ class Plan:
         return workers
 
     def _workers(self, rng: random.Random, number: int, folder: Path) -> list[Fate]:
-        logs = [folder / f"g{number}w{worker}" for worker in range(self.workers)]
+        journals = [folder / f"g{number}w{worker}" for worker in range(self.workers)]
         if rng.random() < 0.3:
-            together, instant = threading.Barrier(len(logs)), _instant(rng)
-            return [Fate(self._orders(rng, log), "killed", instant, together) for log in logs]
-        return [self._fate(rng, log) for log in logs]
+            together, instant = threading.Barrier(len(journals)), _instant(rng)
+            return [Fate(self._orders(rng, each), "killed", instant, together) for each in journals]
+        return [self._fate(rng, each) for each in journals]
 
-    def _keeper(self, rng: random.Random, log: Path) -> Fate:
-        """Somebody at a command line, beside the workers."""
+    def _keeper(self, rng: random.Random, journal: Path) -> Fate:
+        """Return commands that run beside the workers."""
         if step_of(self.aim) in KEEPING:
-            return self.at_point(rng, log, self.aim)
+            return self.at_point(rng, journal, self.aim)
         commands = rng.choice(list(COMMANDS.values()))
-        return Fate(_keeping(log, commands), rng.choice(["killed", "killed", "told"]), _instant(rng))
+        return Fate(_keeping(journal, commands), rng.choice(["killed", "killed", "terminated"]), _instant(rng))
 
-    def _fate(self, rng: random.Random, log: Path) -> Fate:
-        kind = rng.choice(["killed"] * 6 + ["point"] * 3 + ["told", "let"])
+    def _fate(self, rng: random.Random, journal: Path) -> Fate:
+        kind = rng.choice(["killed"] * 6 + ["point"] * 3 + ["terminated", "ending"])
         if kind == "point":
-            return self.at_point(rng, log, self.aim if rng.random() < 0.6 else rng.choice(POINTS))
-        orders = self._orders(rng, log)
-        return Fate(orders, kind if orders.threads else "told" if kind == "let" else kind, _instant(rng))
+            return self.at_point(rng, journal, self.aim if rng.random() < 0.6 else rng.choice(POINTS))
+        orders = self._orders(rng, journal)
+        return Fate(orders, kind if orders.threads else "terminated" if kind == "ending" else kind, _instant(rng))
 
-    def _orders(self, rng: random.Random, log: Path) -> Orders:
+    def _orders(self, rng: random.Random, journal: Path) -> Orders:
         role = rng.choice(["writer", "uploader", "both", "both"])
         return Orders(
-            name=log.name,
-            log=str(log),
+            name=journal.name,
+            journal=str(journal),
             threads=0 if role == "uploader" else rng.choice([1, 3]),
             events=rng.choice([5, 60, 200]),
             pause=rng.choice([0, 0.001, 0.003]),
@@ -148,20 +148,22 @@ class Plan:
             patience=rng.choice([0, 0.2, 1]),
         )
 
-    def provider(self, log: Path) -> Fate:
-        """A worker that lives long enough for some of its events to be refused."""
-        orders = Orders(log.name, str(log), events=100, pause=0.01, largest=1000, poison=0.3, config=self.config)
-        return Fate(replace(orders, patience=1.0), "let", 0)
+    def provider(self, journal: Path) -> Fate:
+        """Return a worker that lives long enough for some of its events to be refused."""
+        orders = Orders(
+            journal.name, str(journal), events=100, pause=0.01, largest=1000, poison=0.3, config=self.config
+        )
+        return Fate(replace(orders, patience=1.0), "ending", 0)
 
-    def at_point(self, rng: random.Random, log: Path, point: str, times: int | None = None) -> Fate:
-        """A worker that is likely to come to *point*."""
+    def at_point(self, rng: random.Random, journal: Path, point: str, times: int | None = None) -> Fate:
+        """Return a worker that is likely to reach *point*."""
         step = step_of(point)
         if step in KEEPING:
-            orders = _keeping(log, COMMANDS[step])
+            orders = _keeping(journal, COMMANDS[step])
             return Fate(replace(orders, point=point, times=times or rng.choice([1, 1, 3])), "point", REACHING)
         orders = Orders(
-            name=log.name,
-            log=str(log),
+            name=journal.name,
+            journal=str(journal),
             threads=3,
             events=5 if step in ENDING else 150,
             largest=LARGE.get(step, 1000),
@@ -174,10 +176,10 @@ class Plan:
         return Fate(orders, "point", REACHING_SLOWLY if step == "vacuuming" else REACHING)
 
 
-def _keeping(log: Path, commands: tuple[str, ...]) -> Orders:
-    return Orders(name=log.name, log=str(log), events=1000, pause=0.02, commands=commands)
+def _keeping(journal: Path, commands: tuple[str, ...]) -> Orders:
+    return Orders(name=journal.name, journal=str(journal), events=1000, pause=0.02, commands=commands)
 
 
 def _instant(rng: random.Random) -> float:
-    """From a tenth of a millisecond to most of a second, the early ones as likely as the late."""
+    """Return a time from 0.1 ms to 0.8 s, with equal chances for each order of magnitude."""
     return float(10 ** rng.uniform(-4, -0.1))

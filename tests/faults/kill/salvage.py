@@ -1,7 +1,8 @@
 """
-Salvage: whoever salvages a damaged spool dies in the midst of it, again and again, and nothing is harmed.
+Salvage: a process that salvages a damaged spool is killed during it, again and again, and nothing is harmed.
 
-The damaged file stays as it is, the new spool is there whole or not at all, and the next salvage brings out the same.
+The damaged file stays unchanged. The new spool is complete or does not exist. The next salvage recovers the same
+events.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ ROOT = Path(__file__).parents[3]
 PROJECT = "salvaged"
 MUCH = 1 << 30
 DEATHS = 4
-"""In a row, in one trial."""
+"""The number of killed salvages in one trial."""
 
 
 def one_trial(run: Run, trial: Trial, folder: Path) -> list[str]:
-    """Have some salvages of one damaged spool die, and let one live; where they died."""
+    """Kill some salvages of one damaged spool, let one complete, and return the crash points."""
     case = Case.made(trial, folder, flips=trial.rng.randrange(5))
     ends = [case.death(trial.rng.choice([*SALVAGING, None])) for _ in range(DEATHS)]
     case.life()
@@ -44,7 +45,7 @@ def one_trial(run: Run, trial: Trial, folder: Path) -> list[str]:
 
 
 def one_death(trial: Trial, point: str, folder: Path) -> str | None:
-    """Have one salvage die at *point*, and let one live; where it died."""
+    """Let one salvage die at *point*, let one complete, and return the crash point."""
     case = Case.made(trial, folder, flips=0)
     _, died = case.death(point)
     case.life()
@@ -53,7 +54,7 @@ def one_death(trial: Trial, point: str, folder: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Case:
-    """A damaged spool, and what can be salvaged of it."""
+    """A damaged spool and the events that can be salvaged from it."""
 
     trial: Trial
     damaged: Path
@@ -63,26 +64,26 @@ class Case:
 
     @classmethod
     def made(cls, trial: Trial, folder: Path, flips: int) -> Self:
-        """Damage a spool: flip so many bits of it."""
+        """Make a spool and flip *flips* bits of it."""
         damaged, whole = folder / "damaged" / "spool.db", folder / "expected.db"
         _make(damaged, trial.rng, flips)
         salvage(damaged, whole)
-        return cls(trial, damaged, folder / "new" / "spool.db", _contents(damaged.parent), _told(whole))
+        return cls(trial, damaged, folder / "new" / "spool.db", _contents(damaged.parent), _contents_of(whole))
 
     def death(self, point: str | None) -> tuple[bool, str | None]:
         """
-        Have a salvage die, at *point* or a random instant, and see that it harms nothing.
+        Let a salvage die at *point* or at a random instant, and check that it harms nothing.
 
         Returns:
-            Whether it was killed before it was done, and at which point it died.
+            True if it was killed before it was done, and the crash point at which it died.
         """
-        says = self.damaged.parent.parent / "says"
-        killed = dies(self.trial, point, says, self.damaged, self.new)
-        died = point if says.exists() else None
-        says.unlink(missing_ok=True)
-        self._check(f"{point}: the damaged file is as it was", holds=_contents(self.damaged.parent) == self.before)
+        note = self.damaged.parent.parent / "died"
+        killed = dies(self.trial, point, note, self.damaged, self.new)
+        died = point if note.exists() else None
+        note.unlink(missing_ok=True)
+        self._check(f"{point}: the damaged file is unchanged", holds=_contents(self.damaged.parent) == self.before)
         if self.new.exists():
-            self._check(f"{point}: the new spool is whole", holds=_told(self.new) == self.expected)
+            self._check(f"{point}: the new spool is whole", holds=_contents_of(self.new) == self.expected)
             for name in _names(self.new):
                 self.new.with_name(name).unlink(missing_ok=True)
         return killed, died
@@ -90,20 +91,20 @@ class Case:
     def life(self) -> None:
         """Salvage once more."""
         salvage(self.damaged, self.new)
-        self._check("in the end all is brought out", holds=_told(self.new) == self.expected)
-        self._check("the damaged file is as it was", holds=_contents(self.damaged.parent) == self.before)
+        self._check("a complete salvage recovers everything", holds=_contents_of(self.new) == self.expected)
+        self._check("the damaged file is unchanged", holds=_contents(self.damaged.parent) == self.before)
         left = sorted({each.name for each in self.new.parent.iterdir()} - _names(self.new))
-        self._check(f"nothing is left lying about: {left}", holds=not left)
+        self._check(f"no scratch file is left: {left}", holds=not left)
         _goes_on(self.trial, self.new)
 
     def _check(self, what: str, *, holds: bool) -> None:
         self.trial.check(what, holds=holds)
 
 
-def dies(trial: Trial, point: str | None, says: Path, damaged: Path, new: Path) -> bool:
-    """Let a process salvage and die, at *point* or at a random instant; whether it did."""
+def dies(trial: Trial, point: str | None, note: Path, damaged: Path, new: Path) -> bool:
+    """Let a process salvage and die at *point* or at a random instant. Return True if it was killed."""
     script = "from tests.faults.kill.salvage import main; main()"
-    command = [sys.executable, "-c", script, point or "", str(says), str(damaged), str(new)]
+    command = [sys.executable, "-c", script, point or "", str(note), str(damaged), str(new)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         process.stdout.readline()
@@ -118,16 +119,16 @@ def dies(trial: Trial, point: str | None, says: Path, damaged: Path, new: Path) 
 
 
 def main() -> None:
-    """Salvage, and die where the command line says."""
-    point, says, damaged, new = sys.argv[1:]
+    """Salvage and die at the crash point of the command line."""
+    point, note, damaged, new = sys.argv[1:]
     if point:
-        install(point, 1, lambda words: os.close(os.open(says, os.O_CREAT, 0o600)))
+        install(point, 1, lambda words: os.close(os.open(note, os.O_CREAT, 0o600)))
     os.write(1, b"up\n")
     spool_command(["salvage", damaged, new])
 
 
 def _make(path: Path, rng: random.Random, flips: int) -> None:
-    """A spool with events in every state, more of them than salvage writes at once."""
+    """Make a spool with events in every state, and more of them than salvage writes at once."""
     spool = Spool(path, project_id=PROJECT, max_bytes=64 << 20)
     for number in range(300):
         spool.append(b"%06d" % number + rng.randbytes(rng.choice([10, 1000, 60_000])))
@@ -138,7 +139,7 @@ def _make(path: Path, rng: random.Random, flips: int) -> None:
     spool.next_batch(rng.randrange(1, 40), MUCH)
     if rng.random() < 0.5:
         spool.upkeep()
-    spool._access.close()  # as a process that dies leaves it, with its log
+    spool._access.close()  # as a process that dies leaves it, with its WAL
     content = bytearray(path.read_bytes())
     for _ in range(flips):
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
@@ -149,8 +150,8 @@ def _contents(folder: Path) -> dict[str, bytes]:
     return {each.name: each.read_bytes() for each in folder.iterdir() if not each.name.endswith("-shm")}
 
 
-def _told(path: Path) -> list[object]:
-    """What a salvaged spool says, but for when it was made."""
+def _contents_of(path: Path) -> list[object]:
+    """Return the contents of a salvaged spool without its times."""
     return [
         ask(path, "SELECT seq, crc, payload FROM events ORDER BY seq"),
         ask(path, "SELECT seq, crc, payload, reason FROM rejected ORDER BY seq"),
@@ -164,7 +165,7 @@ def _names(path: Path) -> set[str]:
 
 
 def _goes_on(trial: Trial, path: Path) -> None:
-    """The new spool is one like any other."""
+    """Check that the new spool works as any other."""
     ((project,),) = ask(path, "SELECT project_id FROM spool")
     spool = Spool(path, project_id=project)
     trial.check(f"the new spool is sound: {spool.check()}", holds=spool.check() == [])

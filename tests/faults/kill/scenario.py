@@ -1,9 +1,9 @@
 """
 Kill: workers die at random instants and at named steps, under a server that fails, and no event is lost.
 
-A trial has one spool, generations of workers on it (writers, uploaders, both at once), and a server in bad weather.
-Each worker is killed at a random instant, dies at a crash point, is told to end, or ends by itself. Then all is calm,
-and the oracle of `oracle.py` has the last word. Some trials are of salvage instead.
+A trial has one spool, generations of workers on it (writers, uploaders, both at once), and a server that fails. Each
+worker is killed at a random instant, dies at a crash point, is terminated, or ends by itself. Then the faults stop and
+`oracle.py` compares the results. Some trials are of salvage instead.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.faults.kill import salvage as kill_salvage
 from tests.faults.kill.crash_points import POINTS
 from tests.faults.kill.oracle import Story, conserved
 from tests.faults.kill.plan import Fate, Plan
-from tests.faults.kill.server import BadDay
+from tests.faults.kill.server import FaultyServer
 from tests.support.clients import worker
 from tests.support.servers.connect import ConnectServer
 from tests.support.waiting import PATIENCE
@@ -31,7 +31,7 @@ SCRIPT = "from tests.faults.kill.worker import main; main()"
 
 
 SALVAGES = 10
-"""One trial of so many is one of salvage."""
+"""One of this many trials is of salvage."""
 
 
 def run(run: Run) -> None:
@@ -47,21 +47,23 @@ def run(run: Run) -> None:
 
 
 def one_trial(run: Run, trial: Trial, folder: Path, server: ConnectServer) -> list[str]:
-    """Some generations of workers on one spool; at which crash points they died."""
+    """Run some generations of workers on one spool and return the crash points at which they died."""
     rng = trial.rng
     spool_path = folder / "spool.db"
     story = Story()
     plan = Plan.drawn(rng, aim=POINTS[_number(trial) % len(POINTS)])
-    with BadDay(server, trial.seed, failing=plan.failing, away=plan.away, most=plan.most) as day:
+    with FaultyServer(server, trial.seed, failing=plan.failing, away=plan.away, most=plan.most) as faulty:
         for generation in range(plan.generations):
             fates = plan.generation(rng, generation, folder)
-            with ThreadPoolExecutor(len(fates)) as nursery:
-                ends = list(nursery.map(lambda fate: live(fate, server.url, spool_path), fates))
+            with ThreadPoolExecutor(len(fates)) as threads:
+                ends = list(threads.map(lambda fate: live(fate, server.url, spool_path), fates))
             for fate, end in zip(fates, ends, strict=True):
-                _tell(run, trial, story, fate, end)
+                _record_end(run, trial, story, fate, end)
     events = conserved(trial, story, server, spool_path, **plan.config)
-    run.count(leftovers=sum(each.name.startswith(".") for each in folder.iterdir()))  # half-made files of the dead
-    run.count(events=events, uploads=len(server.requests), downtimes=day.downtimes)
+    run.count(
+        leftovers=sum(each.name.startswith(".") for each in folder.iterdir())
+    )  # unfinished files of killed processes
+    run.count(events=events, uploads=len(server.requests), downtimes=faulty.downtimes)
     run.count(repeats=len(server.ids()) - len(set(server.ids())))
     return story.died
 
@@ -71,13 +73,13 @@ def _number(trial: Trial) -> int:
 
 
 def live(fate: Fate, url: str, spool_path: Path) -> tuple[int, str]:
-    """Run a worker to its end; its exit code, and what it logged."""
+    """Run a worker to its end and return its exit code and its log."""
     with worker(SCRIPT, url, spool_path, fate.orders.encoded(), stderr=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         if fate.together:
             fate.together.wait(PATIENCE)
-        if fate.kind in {"killed", "told"}:
+        if fate.kind in {"killed", "terminated"}:
             time.sleep(fate.instant)
             process.kill() if fate.kind == "killed" else process.terminate()
         try:
@@ -88,12 +90,12 @@ def live(fate: Fate, url: str, spool_path: Path) -> tuple[int, str]:
     return process.returncode, logged
 
 
-def _tell(run: Run, trial: Trial, story: Story, fate: Fate, end: tuple[int, str]) -> None:
-    """Add a worker's life to the story, and see that it ended as it should, without an error logged."""
+def _record_end(run: Run, trial: Trial, story: Story, fate: Fate, end: tuple[int, str]) -> None:
+    """Add a worker's life to the story and check that it ended as planned, without an error in its log."""
     returncode, logged = end
-    log = Path(fate.orders.log)
-    story.tell(fate.orders, log.read_text().splitlines() if log.exists() else [])
-    allowed = {"killed": (-9, 0), "point": (-9, 0), "told": (0, -15), "let": (0,)}[fate.kind]
+    journal = Path(fate.orders.journal)
+    story.add(fate.orders, journal.read_text().splitlines() if journal.exists() else [])
+    allowed = {"killed": (-9, 0), "point": (-9, 0), "terminated": (0, -15), "ending": (0,)}[fate.kind]
     trial.check(f"{fate} ends well, not with {end}", holds=returncode in allowed)
     trial.check(f"{fate} logs no error: {logged}", holds="ERROR" not in logged and "Traceback" not in logged)
     run.count(workers=1, kills=returncode == -9, ends=returncode != -9)

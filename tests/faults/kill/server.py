@@ -1,4 +1,4 @@
-"""A server as it may be on a bad day: slow, failing before or after it has taken the events, and away for a while."""
+"""A server that is slow, fails before or after it accepts events, and is away for a while."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 FAILURES = (Code.UNAVAILABLE, Code.ABORTED, Code.DEADLINE_EXCEEDED, Code.RESOURCE_EXHAUSTED, Code.INTERNAL)
 
 
-class BadDay:
+class FaultyServer:
     """
-    How a server behaves, until `calm`.
+    The behaviour of a server until `calm`.
 
-    What it refuses for good it always refuses: poison, and requests of more than *most* events.
+    It always refuses poison and requests of more than *most* events.
 
     Args:
         server: The server.
-        seed: What its behaviour follows from.
-        failing: Which part of the requests fail, one half of them after the events were taken.
-        away: Which part of the time it cannot be reached.
-        most: Events that it takes at once.
+        seed: The source of its random behaviour.
+        failing: The fraction of requests that fail, half of them after the events were accepted.
+        away: The fraction of the time in which it cannot be reached.
+        most: The maximum number of events in a request.
     """
 
     def __init__(self, server: ConnectServer, seed: str, *, failing: float, away: float, most: int) -> None:
@@ -41,7 +41,7 @@ class BadDay:
         self._most = most
         self._lock = threading.Lock()
         self._calm = threading.Event()
-        self._hours = threading.Thread(target=self._come_and_go, name="bad-day", daemon=True)
+        self._hours = threading.Thread(target=self._come_and_go, name="faulty-server", daemon=True)
         self.downtimes = 0
         server.respond = self._respond
 
@@ -53,7 +53,7 @@ class BadDay:
         self.calm()
 
     def calm(self) -> None:
-        """From now on the server is there, and refuses only what it always refuses."""
+        """Keep the server up from now on, with no failures but the permanent refusals."""
         self._calm.set()
         self._hours.join()
         wait_until(self._back)
@@ -81,7 +81,7 @@ class BadDay:
     def _come_and_go(self) -> None:
         rng = random.Random(self._rng.random())
         while not self._calm.wait(rng.expovariate(4) * (1 - self._away)):
-            with suppress(OSError):  # a connection of someone else may have taken the port for a moment
+            with suppress(OSError):  # a connection of another process may have taken the port for a moment
                 self._server.stop()
             self.downtimes += 1
             self._calm.wait(rng.expovariate(4) * self._away)

@@ -1,4 +1,4 @@
-"""The short form of the kills, and the crash points at which most could go wrong, one by one."""
+"""The short form of the scenario "kill", and the most critical crash points one by one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.faults.kill import scenario as kill
 from tests.faults.kill.crash_points import CREATING, ENDING, KEEPING, POINTS, step_of
 from tests.faults.kill.oracle import Story, conserved
 from tests.faults.kill.plan import Plan
-from tests.faults.kill.server import BadDay
+from tests.faults.kill.server import FaultyServer
 from tests.faults.scenario import Run, Trial
 from tests.support.clients import PROJECT
 from tests.support.waiting import PATIENCE
@@ -50,14 +50,16 @@ def test_workers_that_die_at_any_instant_lose_nothing() -> None:
         "after a checkpoint",
     ],
 )
-def test_a_worker_that_dies_there_loses_nothing(point: str, connect_server: ConnectServer, tmp_path: Path) -> None:
+def test_a_worker_that_dies_at_a_crash_point_loses_nothing(
+    point: str, connect_server: ConnectServer, tmp_path: Path
+) -> None:
     trial = Trial(point, random.Random(point))
     plan = Plan.drawn(trial.rng, point)
-    fate = replace(plan.at_point(trial.rng, tmp_path / "log", point, times=1), instant=PATIENCE)
-    with BadDay(connect_server, point, failing=0, away=0, most=plan.most):
+    fate = replace(plan.at_point(trial.rng, tmp_path / "journal", point, times=1), instant=PATIENCE)
+    with FaultyServer(connect_server, point, failing=0, away=0, most=plan.most):
         returncode, _ = kill.live(fate, connect_server.url, tmp_path / "spool.db")
     story = Story()
-    story.tell(fate.orders, (tmp_path / "log").read_text().splitlines())
+    story.add(fate.orders, (tmp_path / "journal").read_text().splitlines())
     assert (story.died, returncode) == ([point], -9)
     assert conserved(trial, story, connect_server, tmp_path / "spool.db", **plan.config) > 0
 
@@ -71,11 +73,11 @@ def test_a_process_that_dies_at_a_step_beside_workers_loses_nothing(
     fates = [plan.provider(tmp_path / "worker"), plan.at_point(trial.rng, tmp_path / "keeper", point, times=2)]
     fates[1] = replace(fates[1], instant=PATIENCE)
     story = Story()
-    with BadDay(connect_server, point, failing=0, away=0, most=plan.most):
-        with ThreadPoolExecutor(2) as nursery:
-            ends = list(nursery.map(lambda fate: kill.live(fate, connect_server.url, tmp_path / "spool.db"), fates))
+    with FaultyServer(connect_server, point, failing=0, away=0, most=plan.most):
+        with ThreadPoolExecutor(2) as threads:
+            ends = list(threads.map(lambda fate: kill.live(fate, connect_server.url, tmp_path / "spool.db"), fates))
         for fate in fates:
-            story.tell(fate.orders, Path(fate.orders.log).read_text().splitlines())
+            story.add(fate.orders, Path(fate.orders.journal).read_text().splitlines())
     assert (story.died, [returncode for returncode, _ in ends]) == ([point], [0, -9])
     assert conserved(trial, story, connect_server, tmp_path / "spool.db", **plan.config) > 0
 
@@ -97,7 +99,7 @@ def test_salvages_that_die_at_any_instant_harm_nothing(tmp_path: Path) -> None:
         "after naming what was salvaged",
     ],
 )
-def test_a_salvage_that_dies_there_harms_nothing(point: str, tmp_path: Path) -> None:
+def test_a_salvage_that_dies_at_a_crash_point_harms_nothing(point: str, tmp_path: Path) -> None:
     trial = Trial(point, random.Random(point))
     assert kill_salvage.one_death(trial, point, tmp_path) == point
 
@@ -130,5 +132,5 @@ def test_a_process_that_dies_creating_the_file_does_not_stop_another(
     assert dead == [-9]
 
 
-def test_each_point_names_a_step() -> None:
+def test_each_crash_point_names_a_step() -> None:
     assert {*CREATING, *ENDING, *KEEPING} < {step_of(point) for point in POINTS}

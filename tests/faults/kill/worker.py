@@ -1,7 +1,7 @@
 """
-A worker of the campaign: records, uploads, or looks after the spool, as its orders say, and may die in the midst of it.
+A worker that records, uploads or maintains the spool by its orders, and may die at any moment.
 
-What it begins and what is acknowledged goes, a line each, into a file that outlives it.
+It writes each call and each acknowledgement as a line into a journal, a file that outlives it.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from alignai.spool import SpoolFullError
 from tests.faults.kill.crash_points import install
 
 POISON = "poison: "
-"""What the content of an event begins with that the server refuses."""
+"""The beginning of the content of each event that the server refuses."""
 
 
 @dataclass(frozen=True)
 class Orders:
     """
-    What a worker is to do.
+    The work of a worker.
 
     Attributes:
-        name: Its own, part of the ids of its events.
-        log: The file that it writes to.
-        threads: How many of its threads record; 0 for a worker that only uploads.
-        events: How many events each records.
-        pause: Seconds between two of them.
+        name: Its name, which is part of the ids of its events.
+        journal: The file that it writes to.
+        threads: The number of threads that record, 0 for a worker that only uploads.
+        events: The number of events that each thread records.
+        pause: Seconds between two events.
         largest: Characters of the longest contents.
-        poison: Which part of the events the server will refuse.
-        config: Of its client.
+        poison: The fraction of events that the server will refuse.
+        config: The settings of its client.
         patience: Seconds that closing may take.
-        point: Where it dies by itself; None for nowhere.
-        times: How many times it comes there alive, and one.
-        commands: Of a worker that is none, but somebody at a command line: what he does to the spool, over and over.
+        point: The crash point at which it dies, or None.
+        times: It dies when it reaches the crash point for this many times.
+        commands: If not empty, no client is made: these commands are run on the spool over and over.
     """
 
     name: str
-    log: str
+    journal: str
     threads: int = 1
     events: int = 100
     pause: float = 0.0
@@ -64,14 +64,14 @@ class Orders:
 
 
 def content(event_id: str, largest: int, poison: float) -> str:
-    """What an event says follows from its id, so that whoever receives it can tell."""
+    """Return the content of an event. It follows from its id, so that the oracle can compare it."""
     chance = random.Random(event_id)
     text = f"{event_id} \N{SNOWMAN} " + chance.randbytes(chance.choice([4, 100, largest // 2])).hex()
     return POISON + text if chance.random() < poison else text
 
 
 def record(sdk: AlignAI, orders: Orders, thread: int, note: Note) -> None:
-    """Record what one thread is to record."""
+    """Record the events of one thread."""
     for number in range(1, orders.events + 1):
         event_id = f"{orders.name}-{thread}-{number}"
         note(f"begun {event_id}")
@@ -86,7 +86,7 @@ def record(sdk: AlignAI, orders: Orders, thread: int, note: Note) -> None:
 
 
 class Note:
-    """Lines that survive the process: each is one write to the end of a file."""
+    """A journal that survives the process. Each line is one write to the end of a file."""
 
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -96,12 +96,12 @@ class Note:
 
 
 def keep(orders: Orders) -> None:
-    """Give the commands, again and again."""
+    """Run the commands again and again."""
     for _ in range(orders.events):
         for command in orders.commands:
-            given = [*command.split(), "--json"]
-            if spool_command(given) not in {0, 1, 2}:
-                raise AssertionError(given)
+            arguments = [*command.split(), "--json"]
+            if spool_command(arguments) not in {0, 1, 2}:
+                raise AssertionError(arguments)
             time.sleep(orders.pause)
 
 
@@ -110,7 +110,7 @@ def main() -> None:
     orders = Orders(**json.loads(sys.argv[1]))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    note = Note(orders.log)
+    note = Note(orders.journal)
     if orders.point:
         install(orders.point, orders.times, note)
     os.write(1, b"up\n")
@@ -126,7 +126,7 @@ def main() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    while not threads:  # it only uploads, until it is told to end
+    while not threads:  # it only uploads, until it is terminated
         sdk.flush(0.2)
         time.sleep(0.01)
     sdk.close(orders.patience)

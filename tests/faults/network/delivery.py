@@ -1,4 +1,4 @@
-"""What a request delivers, as a server reads it."""
+"""The contents of a request, as a server reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.servers.raw import body, header
 
 
 class Delivery(NamedTuple):
-    """A request that was stored: its id, of each event the id and the checksum of what it says, and its key."""
+    """A stored request: its id, the id and the checksum of the content of each event, and its key."""
 
     request_id: str
     events: tuple[tuple[str, int], ...]
@@ -19,7 +19,7 @@ class Delivery(NamedTuple):
 
 
 def parsed(request: bytes) -> Delivery:
-    """What a request as received delivers."""
+    """Parse a received request."""
     content = body(request)
     if header(request, "content-encoding") == "gzip":
         content = gzip.decompress(content)
@@ -31,5 +31,5 @@ def parsed(request: bytes) -> Delivery:
 
 
 def checksum(text: str) -> int:
-    """What a message is known by."""
+    """Return the checksum of a content."""
     return zlib.crc32(text.encode())

@@ -1,11 +1,11 @@
 """
-Network: whatever the way to the server does, what was acknowledged arrives, in order, and the key goes nowhere else.
+Network: acknowledged events arrive in order through any fault, and the key goes to no other server.
 
-A trial is one worker process with a real `AlignAI`, and a socket server that meets it with every fault of
-`Weather` drawn at random: plain or over TLS, directly or through a proxy, with a resolver that works or fails at
-times, by two addresses the first of which is mute, past something that objects to compressed bodies or to kept
-connections. The worker records and flushes through some spells of bad weather and some of no server at all. Then the
-weather is good, and what the server has stored is held against what the worker has acknowledged.
+A trial is one worker process with a real `AlignAI`, and a socket server that draws faults of `NetworkFaults` at random.
+The connection is plain or uses TLS, directly or through a proxy. The resolver may fail at times, the first of two
+addresses may be silent, and a middlebox may refuse compressed bodies or kept connections. The worker records and
+flushes through phases of faults and phases without a server. Then the faults stop, and the events that the server
+stored are compared with those that the worker acknowledged.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from alignai.spool import Spool
 from tests.faults.network.delivery import checksum
-from tests.faults.network.habits import MUTE_ADDRESS, Objection, mute_port
-from tests.faults.network.weather import Weather
-from tests.faults.network.worker import SCRIPT, Told, content, recording
+from tests.faults.network.faults import NetworkFaults
+from tests.faults.network.obstacles import SILENT_ADDRESS, Middlebox, silent_port
+from tests.faults.network.worker import SCRIPT, RemoteWorker, content, recording
 from tests.support.clients import PROJECT
 from tests.support.servers.raw import OK, RawServer, answer
 from tests.support.uploads import KEY, SOON
@@ -45,31 +45,31 @@ def resolve(*args, **kwargs):
     return real(*args, **kwargs)
 socket.getaddrinfo = resolve
 """
-"""No test can make the machine's own resolver fail."""
+"""A script in which the resolver fails at times, since no test can make the machine's own fail."""
 
 
-WAYS = ("plain", "plain", "proxy", "resolver", "mute address", *(["tls"] if shutil.which("openssl") else []))
+WAYS = ("plain", "plain", "proxy", "resolver", "silent address", *(["tls"] if shutil.which("openssl") else []))
 
 
 def run(run: Run) -> None:
-    """Send through bad weather until the time is used up."""
+    """Send through faults until the time is used up."""
     for trial in run.trials():
         with tempfile.TemporaryDirectory() as folder, RawServer(answer(OK)) as elsewhere:
             way = trial.rng.choice(WAYS)
             tls = certificates(folder) if way == "tls" else None
-            objection = Objection.drawn(trial.rng)
-            weather = Weather(trial.seed, elsewhere.url + "/stolen", tls, objection)
-            with RawServer(weather.serve, reads=False) as server:
-                one_trial(run, trial, Path(folder), weather, server, way)
+            middlebox = Middlebox.drawn(trial.rng)
+            faults = NetworkFaults(trial.seed, elsewhere.url + "/stolen", tls, middlebox)
+            with RawServer(faults.serve, reads=False) as server:
+                one_trial(run, trial, Path(folder), faults, server, way)
             trial.check("the key goes to no other server", holds=elsewhere.connections == 0)
-            run.count(**{way: 1}, faults=sum(weather.met.values()))
+            run.count(**{way: 1}, faults=sum(faults.met.values()))
 
 
-def one_trial(run: Run, trial: Trial, folder: Path, weather: Weather, server: RawServer, way: str) -> None:
-    """Some spells of bad weather for one worker, a good one, and the reckoning."""
+def one_trial(run: Run, trial: Trial, folder: Path, faults: NetworkFaults, server: RawServer, way: str) -> None:
+    """Run one worker through phases of faults and one without, and compare the events."""
     log, spool_path = folder / "log", folder / "spool.db"
     config = _config(trial.rng, way)
-    if weather.objection:  # each second request may have to wait for its turn
+    if faults.middlebox:  # every second request may be refused at first
         config |= {"flush_batch_size": 50, "max_batch_bytes": 1 << 20}
     with contextlib.ExitStack() as stack:
         url, script, env = _way(way, server, folder, stack)
@@ -77,53 +77,53 @@ def one_trial(run: Run, trial: Trial, folder: Path, weather: Weather, server: Ra
         worker = stack.enter_context(recording(url, spool_path, sink, script=script, env=env, **config))
         acknowledged: list[str] = []
         for _ in range(trial.rng.randint(1, 3)):
-            acknowledged += spell(trial, worker, weather, server, first=len(acknowledged) + 1)
-        weather.roughness, weather.too_large = 0.0, False
+            acknowledged += faulty_phase(trial, worker, faults, server, first=len(acknowledged) + 1)
+        faults.fault_rate, faults.too_large = 0.0, False
         arrived(trial, worker)
-        figures = worker.tell("stats")
+        figures = worker.call("stats")
         expected = {"pending": 0, "in_flight": 0, "sent": len(acknowledged), "rejected": 0, "dropped": 0}
-        trial.check(f"the worker says so: {figures}", holds=figures == expected)
+        trial.check(f"the worker's figures agree: {figures}", holds=figures == expected)
         trial.check("the worker ends well", holds=worker.end() == 0)
-    delivered(trial, acknowledged, weather.taken)
+    delivered(trial, acknowledged, faults.taken)
     said = log.read_text()
     trial.check(f"no error is logged, and no key: {said}", holds="ERROR" not in said and KEY not in said)
     sound(trial, spool_path)
-    run.count(events=len(acknowledged), requests=len(weather.taken))
-    run.count(repeats=len(weather.taken) - len({delivery.request_id for delivery in weather.taken}))
+    run.count(events=len(acknowledged), requests=len(faults.taken))
+    run.count(repeats=len(faults.taken) - len({delivery.request_id for delivery in faults.taken}))
 
 
-def spell(trial: Trial, worker: Told, weather: Weather, server: RawServer, first: int) -> list[str]:
-    """Bad weather, or no server, while the worker records and flushes; what it has recorded."""
+def faulty_phase(trial: Trial, worker: RemoteWorker, faults: NetworkFaults, server: RawServer, first: int) -> list[str]:
+    """Let the worker record and flush through faults or without a server. Return the recorded ids."""
     rng = trial.rng
-    weather.roughness = rng.choice([0.2, 0.6, 1.0])
-    weather.too_large = rng.random() < 0.15
+    faults.fault_rate = rng.choice([0.2, 0.6, 1.0])
+    faults.too_large = rng.random() < 0.15
     ids: list[str] = []
     with contextlib.ExitStack() as absence:
         if rng.random() < 0.2:
             server.stop()
             absence.callback(server.start)
         for _ in range(rng.randint(2, 8)):
-            ids += worker.tell("record", first + len(ids), rng.choice([0, 1, 10, 60]))
+            ids += worker.call("record", first + len(ids), rng.choice([0, 1, 10, 60]))
             patience = rng.choice([0, 0.02, 0.1, 0.5])
-            _, took = worker.tell("flush", patience)
+            _, took = worker.call("flush", patience)
             trial.check(f"flush({patience}) keeps its deadline, not {took:.1f} s", holds=took < patience + SOON)
     return ids
 
 
-def arrived(trial: Trial, worker: Told) -> None:
-    """See that in good weather all arrives."""
+def arrived(trial: Trial, worker: RemoteWorker) -> None:
+    """Check that everything arrives once the faults have stopped."""
     end = time.monotonic() + 3 * PATIENCE
-    while remaining := worker.tell("flush", 1)[0]:
-        trial.check(f"in good weather all arrives, not all but {remaining}", holds=time.monotonic() < end)
+    while remaining := worker.call("flush", 1)[0]:
+        trial.check(f"everything arrives without faults, {remaining} events remain", holds=time.monotonic() < end)
 
 
 def delivered(trial: Trial, acknowledged: list[str], taken: list[Delivery]) -> None:
-    """Hold what was stored against what was acknowledged."""
+    """Compare the stored events with the acknowledged ones."""
     first: dict[str, Delivery] = {}
     batches: dict[str, Delivery] = {}
     arrivals: list[str] = []
     for delivery in taken:
-        trial.check("the key is what the worker was given", holds=delivery.key == f"Bearer {KEY}")
+        trial.check("the key is that of the worker", holds=delivery.key == f"Bearer {KEY}")
         same = batches.setdefault(delivery.request_id, delivery)
         trial.check("a request that comes again is the same request", holds=same == delivery)
         for event_id, said in delivery.events:
@@ -131,14 +131,14 @@ def delivered(trial: Trial, acknowledged: list[str], taken: list[Delivery]) -> N
             trial.check(f"event {event_id} comes under one request id", holds=known.request_id == delivery.request_id)
             if known is delivery:
                 arrivals.append(event_id)
-                trial.check(f"event {event_id} says what was recorded", holds=said == _said(event_id))
+                trial.check(f"event {event_id} has the recorded content", holds=said == _said(event_id))
     missing = [event_id for event_id in acknowledged if event_id not in first]
-    trial.check(f"all that was acknowledged arrives, not without {missing}", holds=not missing)
-    trial.check("it arrives in order, and nothing else does", holds=arrivals == acknowledged)
+    trial.check(f"every acknowledged event arrives, {missing} do not", holds=not missing)
+    trial.check("events arrive in order, and no others", holds=arrivals == acknowledged)
 
 
 def sound(trial: Trial, spool_path: Path) -> None:
-    """See that the spool is in order."""
+    """Check that the spool is sound."""
     spool = Spool(spool_path, project_id=PROJECT)
     found = spool.check()
     spool.close()
@@ -155,31 +155,31 @@ def _config(rng: random.Random, way: str) -> dict[str, Any]:
         "flush_interval_ms": rng.choice([1, 50, 500]),
         "flush_batch_size": rng.choice([1, 10, 50]),
         "max_batch_bytes": rng.choice([2000, 1 << 20]),
-        # Time for the second of two addresses, whose turn comes after a quarter of a second.
-        "request_timeout_seconds": 1 if way == "mute address" else rng.choice([0.2, 0.5]),
+        # This leaves time for the second address, which is tried after a quarter of a second.
+        "request_timeout_seconds": 1 if way == "silent address" else rng.choice([0.2, 0.5]),
         "synchronous": rng.choice(["normal", "full"]),
         "sent_retention_seconds": rng.choice([0, 3600]),
     }
 
 
 def _way(way: str, server: RawServer, folder: Path, stack: contextlib.ExitStack) -> tuple[str, str, dict[str, str]]:
-    """The address that the worker is given, its script and what more is in its environment."""
+    """Return the address for the worker, its script, and additions to its environment."""
     direct = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
     if way == "tls":
         return server.url.replace("http:", "https:"), SCRIPT, direct | {"REQUESTS_CA_BUNDLE": str(folder / "one.pem")}
     if way == "proxy":
         proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY"), server.url)
         return "http://ingestion.invalid", SCRIPT, {"NO_PROXY": "", "no_proxy": "", **proxy}
-    if way == "mute address":
-        mute = {"MUTE_PORT": str(stack.enter_context(mute_port()))}
-        return f"http://localhost:{server.port}", MUTE_ADDRESS + SCRIPT, direct | mute
+    if way == "silent address":
+        silent = {"SILENT_PORT": str(stack.enter_context(silent_port()))}
+        return f"http://localhost:{server.port}", SILENT_ADDRESS + SCRIPT, direct | silent
     if way == "resolver":
         return f"http://localhost:{server.port}", FAILING_RESOLVER + SCRIPT, direct
     return server.url, SCRIPT, direct
 
 
 def certificates(folder: str) -> tuple[ssl.SSLContext, ssl.SSLContext] | None:
-    """A server's certificate that the worker trusts and one that it does not; None without a program to make them."""
+    """Return a certificate that the worker trusts and one that it does not, or None without openssl."""
     openssl = shutil.which("openssl")
     return (_certified(openssl, folder, "one"), _certified(openssl, folder, "other")) if openssl else None
 

@@ -1,4 +1,4 @@
-"""The short form of the campaign's point "network"."""
+"""The short form of the scenario "network"."""
 
 from __future__ import annotations
 

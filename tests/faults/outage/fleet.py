@@ -1,5 +1,5 @@
 """
-A fleet after an outage: when a thousand clients come back, by the waits that `Backoff` draws for them.
+A fleet after an outage: the times at which a thousand clients come back, by the waits that `Backoff` draws.
 
 `python -m tests.faults.outage.fleet` prints the curve.
 """
@@ -21,9 +21,9 @@ _UPLOAD_SECONDS = 0.05
 
 def arrivals(seed: int, clients: int = CLIENTS, outage: float = OUTAGE_SECONDS) -> list[float]:
     """
-    Seconds from the end of the outage to each client's first attempt that gets through, in order.
+    Return the seconds from the end of the outage to the first successful attempt of each client, sorted.
 
-    All notice the outage within the same second, which is the worst case.
+    All clients notice the outage within the same second, which is the worst case.
     """
     rng = random.Random(seed)
     with patch("alignai._delivery.backoff.random", rng):
@@ -39,7 +39,7 @@ def _comes_back(noticed: float, outage: float) -> float:
 
 
 def busiest(times: list[float], seconds: float = 1.0) -> int:
-    """The most arrivals in any span of so many seconds."""
+    """Return the maximum number of arrivals in any span of *seconds*."""
     most = first = 0
     for last, at in enumerate(times):
         while at - times[first] > seconds:
@@ -49,7 +49,7 @@ def busiest(times: list[float], seconds: float = 1.0) -> int:
 
 
 def curve(times: list[float]) -> str:
-    """The arrivals, a bar for every few seconds."""
+    """Format the arrivals as one bar for every few seconds."""
     bars = Counter(int(at // _BAR_SECONDS) for at in times)
     lines = [
         f"{bar * _BAR_SECONDS:4}-{(bar + 1) * _BAR_SECONDS:<3} s {bars[bar]:5} {'#' * (bars[bar] // _BAR_CLIENTS)}"

@@ -1,10 +1,10 @@
 """
 Outage: an hour without a server, by a clock that is moved, with a million events pending.
 
-A spool is filled, and what it costs to open it, to append, to look and to make a batch is compared with an empty one's.
-A worker on it then lives through the hour: it tries again and again, but does not hammer, and its memory does not
-grow. When the server is back, all arrives, in order and once, without anyone asking for it, and the worker's memory
-never rises far above that of a worker whose spool was as good as empty.
+A spool is filled. The costs of opening, appending, reading and making a batch are compared with those of a nearly empty
+one. A worker on it then spends the hour: it tries again and again, but not too often, and its memory does not grow.
+When the server is back, everything arrives in order and once, without a flush. The worker's memory never rises far
+above that of a worker with a nearly empty spool.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from tests.faults.network.worker import Told
+    from tests.faults.network.worker import RemoteWorker
     from tests.faults.scenario import Run, Trial
 
 ROWS = 1_000_000
 FEW = 5_000
 STEPS = 60
 HOUR = 3600
-MOST_SLOWER = 5.0
-"""How many times longer anything may take; it should take as long, but the machine may be busy."""
+MAX_SLOWDOWN = 5.0
+"""The maximum factor between the costs. They should be equal, but the machine may be busy."""
 
 NOISE = 0.002
-"""Seconds that no comparison is made of."""
+"""Seconds below which costs are not compared."""
 
-MOST_MEMORY = 24 << 20
-"""Bytes that the worker may need more than one with next to nothing to send."""
+MAX_MEMORY = 24 << 20
+"""Bytes that the worker may need more than one with very few events."""
 
 MOVED_CLOCK = """
 import time
@@ -65,7 +65,7 @@ network_worker.Recorder.forward = forward
 
 
 class Counting:
-    """A server that resets connections until it is `up`, and then counts what arrives in order."""
+    """A server that resets connections until it is `up`, and then counts events that arrive in order."""
 
     def __init__(self) -> None:
         self.up = False
@@ -86,13 +86,13 @@ class Counting:
 
 
 def run(run: Run) -> None:
-    """An outage after the other, until the time is used up."""
+    """Run one outage after the other until the time is used up."""
     for trial in run.trials():
         one_trial(run, trial, ROWS, STEPS)
 
 
 def one_trial(run: Run, trial: Trial, rows: int, steps: int) -> None:
-    """Fill a spool with so many rows; an hour in so many steps; then drain it."""
+    """Fill a spool with *rows* events, spend an hour in *steps* steps, and drain it."""
     with tempfile.TemporaryDirectory() as folder:
         full, few = Path(folder, "full.db"), Path(folder, "few.db")
         fill(full, rows)
@@ -102,12 +102,12 @@ def one_trial(run: Run, trial: Trial, rows: int, steps: int) -> None:
         peak = outage(run, trial, full, steps)
         run.count(rows=rows)
         print(f"  most memory {usual >> 10:8,} KiB with few events, {peak >> 10:8,} KiB with all", flush=True)
-        trial.check(f"the memory is that of a batch, not {peak - usual:,} bytes more", holds=peak - usual < MOST_MEMORY)
+        trial.check(f"the memory is that of a batch, not {peak - usual:,} bytes more", holds=peak - usual < MAX_MEMORY)
         sound(trial, full)
 
 
 def outage(run: Run, trial: Trial, path: Path, steps: int) -> int:
-    """Live through the hour and drain; the most memory that the worker ever used."""
+    """Spend the hour, drain, and return the maximum memory of the worker."""
     server = Counting()
     config = {"flush_batch_size": 500, "sent_retention_seconds": 0, "max_spool_bytes": 8 << 30}
     log = path.with_suffix(".log")
@@ -116,57 +116,57 @@ def outage(run: Run, trial: Trial, path: Path, steps: int) -> int:
         log.open("w") as sink,
         recording(raw.url, path, sink, script=MOVED_CLOCK + SCRIPT, **config) as worker,
     ):
-        rows = sum(worker.tell("stats")[state] for state in ("pending", "in_flight"))
+        rows = sum(worker.call("stats")[state] for state in ("pending", "in_flight"))
         rows += endured(run, trial, worker, raw, rows, steps)
         server.up = True
         began = time.monotonic()
-        worker.tell("forward", 60)
+        worker.call("forward", 60)
         wait_until(lambda: server.arrived == rows or server.astray, 60 + rows / 500)
         run.count(milliseconds_of_draining=round((time.monotonic() - began) * 1000))
         trial.check(f"all arrives in order and once, not {server.astray[:5]}", holds=not server.astray)
-        peak: int = worker.tell("resources")["peak_memory"]
+        peak: int = worker.call("resources")["peak_memory"]
         trial.check("the worker ends well", holds=worker.end() == 0)
     trial.check(f"no error is logged: {log.read_text()}", holds="ERROR" not in log.read_text())
     return peak
 
 
-def endured(run: Run, trial: Trial, worker: Told, raw: RawServer, rows: int, steps: int) -> int:
-    """An hour without a server; how many events were recorded in it."""
+def endured(run: Run, trial: Trial, worker: RemoteWorker, raw: RawServer, rows: int, steps: int) -> int:
+    """Spend an hour without a server and return the number of events recorded in it."""
     recorded = 0
-    memory = worker.tell("resources")["memory"]
+    memory = worker.call("resources")["memory"]
     for _ in range(steps):
         tried = raw.connections
-        recorded += len(worker.tell("record", rows + recorded + 1, 10))
-        worker.tell("forward", HOUR / steps)
-        # In vain where the attempt before was still under way when the clock was moved: its wait begins only now.
+        recorded += len(worker.call("record", rows + recorded + 1, 10))
+        worker.call("forward", HOUR / steps)
+        # It does not happen if the last attempt was in progress when the clock moved: its wait begins only now.
         _soon(lambda tried=tried: raw.connections > tried)  # type: ignore[misc]
-    more = worker.tell("resources")["memory"] - memory
-    trial.check(f"memory does not grow in an outage, by {more:,} bytes", holds=more < MOST_MEMORY)
-    trial.check("it is tried again and again", holds=raw.connections >= steps // 2)
-    trial.check(f"no hammering: {raw.connections} attempts", holds=raw.connections <= 4 * steps + 10)
+    more = worker.call("resources")["memory"] - memory
+    trial.check(f"memory does not grow in an outage, by {more:,} bytes", holds=more < MAX_MEMORY)
+    trial.check("the worker tries again and again", holds=raw.connections >= steps // 2)
+    trial.check(f"it is not tried too often: {raw.connections} times", holds=raw.connections <= 4 * steps + 10)
     run.count(attempts=raw.connections)
     return recorded
 
 
 def _soon(happened: Callable[[], bool]) -> None:
-    """Wait until it has happened, though not for long."""
+    """Wait until it has happened, but at most a second."""
     end = time.monotonic() + 1
     while not happened() and time.monotonic() < end:
         time.sleep(0.005)
 
 
 def compared(trial: Trial, few: Path, full: Path) -> None:
-    """Hold what a full spool costs against what one with few events costs."""
+    """Compare the costs of a full spool with those of one with few events."""
     costs = [_costs(path) for path in (few, full)]
     for name, cost in costs[1].items():
         before = costs[0][name]
         print(f"  {name:10} {before * 1e6:8,.0f} µs with few events, {cost * 1e6:8,.0f} µs with all")
-        what = f"{name} takes as long as ever, not {cost * 1e6:.0f} µs instead of {before * 1e6:.0f}"
-        trial.check(what, holds=cost <= max(NOISE, MOST_SLOWER * before))
+        promise = f"{name} takes as long as ever, not {cost * 1e6:.0f} µs instead of {before * 1e6:.0f}"
+        trial.check(promise, holds=cost <= max(NOISE, MAX_SLOWDOWN * before))
 
 
 def _costs(path: Path) -> dict[str, float]:
-    """Seconds that each thing takes, at the median."""
+    """Return the median seconds of each operation."""
 
     def opened() -> None:
         Spool(path, project_id=PROJECT).close()
@@ -188,18 +188,18 @@ def _costs(path: Path) -> dict[str, float]:
     return costs
 
 
-def _median(what: Callable[[], object], times: int) -> float:
-    return statistics.median(_seconds(what) for _ in range(times))
+def _median(operation: Callable[[], object], times: int) -> float:
+    return statistics.median(_seconds(operation) for _ in range(times))
 
 
-def _seconds(what: Callable[[], object]) -> float:
+def _seconds(operation: Callable[[], object]) -> float:
     began = time.perf_counter()
-    what()
+    operation()
     return time.perf_counter() - began
 
 
 def payload(number: int) -> bytes:
-    """An event whose id is its number."""
+    """Return an event whose id is its number."""
     return _PATTERN.replace(b"NUMBER", str(number).encode())
 
 
@@ -215,7 +215,7 @@ _PATTERN = events.encode(
 
 
 def fill(path: Path, rows: int) -> None:
-    """A spool with so many events, by a short way round `append`."""
+    """Fill a spool with *rows* events faster than `append` can."""
     Spool(path, project_id=PROJECT).close()
     now = time.time()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:

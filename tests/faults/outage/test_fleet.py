@@ -1,4 +1,4 @@
-"""After an outage, a fleet does not come back at once."""
+"""The clients of a fleet do not all come back at once after an outage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_thousand_clients_come_back_spread_over_a_minute(seed: int) -> None:
 
 
 @pytest.mark.parametrize("outage", [2.0, 10.0])
-def test_a_short_outage_is_over_soon_for_all(outage: float) -> None:
+def test_all_clients_come_back_soon_after_a_short_outage(outage: float) -> None:
     times = arrivals(1, outage=outage)
     assert times[-1] < 4 * outage
     assert times[CLIENTS // 2] < outage

@@ -1,4 +1,4 @@
-"""The short form of the campaign's point "outage"."""
+"""The short form of the scenario "outage"."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """
-A disk whose power is cut: what it may hold of what was written and not yet synced.
+A disk whose power is cut, and the possible states of writes that were not synced.
 
-A sync puts a file on the medium; syncing a folder does so with the names in it. Of anything else each 512-byte sector
-may be there or not, in any order: the disk and the kernel write when they like. A sector is written whole or not at
-all, and the rest of it is not harmed, as SQLite expects too (https://sqlite.org/psow.html).
+A sync puts a file on the medium. A sync of a folder does so with the names in it. Any other 512-byte sector may be on
+the medium or not, in any order, since the disk and the kernel write at any time. A sector is written whole or not at
+all, and no neighbouring byte is harmed, as SQLite expects too (https://sqlite.org/psow.html).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _File:
 
 
 class Disk:
-    """What is on the medium, and what is on its way there."""
+    """The contents of the medium, and the writes on their way to it."""
 
     def __init__(self) -> None:
         self._names: dict[str, _File] = {}
@@ -49,7 +49,7 @@ class Disk:
         self._syncing: dict[int, tuple[_File | None, list[object]]] = {}
 
     def take(self, step: Step) -> None:
-        """Go on by a step of the recording."""
+        """Apply one step of the recording."""
         if step.name in ("write", "truncate"):
             self._change(step)
         elif step.name == "sync":
@@ -66,7 +66,7 @@ class Disk:
             change.over |= change.step.call == step.call
 
     def _sync(self, step: Step) -> None:
-        """Only what was over when the sync began is on the medium when it ends."""
+        """Settle the writes that were complete when the sync began."""
         if step.begins is not False:
             file = self._names.get(step.path)
             under_way: list[object] = [each for each in file.unsynced if each.over] if file else [*self._renamings]
@@ -87,11 +87,11 @@ class Disk:
         self._renamings.append((step, file))
 
     def now(self) -> dict[str, bytes]:
-        """The files as every process sees them while the power is on."""
+        """Return the files as every process sees them while the power is on."""
         return {Path(path).name: _all(file) for path, file in self._names.items()}
 
     def cut(self, rng: random.Random) -> dict[str, bytes]:
-        """The files as they may be found after the power was cut at this moment."""
+        """Return a possible state of the files after a power cut at this moment."""
         names = dict(self._names_on_medium)
         likely = rng.choice([0.0, 0.1, 0.5, 0.9, 1.0])
         for step, file in self._renamings:
@@ -103,7 +103,7 @@ class Disk:
 
 def _settle(unsynced: list, synced: list[object], settle: Callable) -> None:  # type: ignore[type-arg]
     for each in synced:
-        if each in unsynced:  # another sync may have been quicker
+        if each in unsynced:  # another sync may have settled it already
             settle(each)
             unsynced.remove(each)
 
@@ -135,7 +135,7 @@ def _nothing(file: _File, rng: random.Random) -> bytes:
 
 
 def _the_first(file: _File, rng: random.Random | None) -> bytes:
-    """Everything, or what came first; with nothing more."""
+    """Apply all changes, or only the first ones."""
     content = bytearray(file.medium)
     for change in file.unsynced[: rng.randint(0, len(file.unsynced)) if rng else None]:
         _apply(content, change.step)
@@ -143,7 +143,7 @@ def _the_first(file: _File, rng: random.Random | None) -> bytes:
 
 
 def _some(file: _File, rng: random.Random) -> bytes:
-    """Some of the writes and truncations."""
+    """Apply some of the writes and truncations."""
     content = bytearray(file.medium)
     likely = rng.random()
     for change in file.unsynced:
@@ -153,7 +153,7 @@ def _some(file: _File, rng: random.Random) -> bytes:
 
 
 def _torn(file: _File, rng: random.Random) -> bytes:
-    """Some sectors of them; where the file had grown, its new length may be there without its new bytes."""
+    """Apply some sectors of them. The new length of a grown file may be there without its new bytes."""
     content = bytearray(file.medium)
     likely = rng.choice([0.1, 0.5, 0.9, 0.99])
     for change in file.unsynced:
@@ -171,7 +171,7 @@ def _torn(file: _File, rng: random.Random) -> bytes:
 
 
 def _sectors(step: Step) -> list[tuple[int, bytes]]:
-    """The write in pieces that end where sectors do."""
+    """Split a write at the boundaries of sectors."""
     end = step.offset + len(step.data)
     edges = [step.offset, *range(step.offset // SECTOR * SECTOR + SECTOR, end, SECTOR), end]
     return [(a, step.data[a - step.offset : b - step.offset]) for a, b in pairwise(edges) if a < b]

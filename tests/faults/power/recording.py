@@ -1,4 +1,4 @@
-"""What a process writes to its files and when it syncs them, recorded by strace, which sees every system call."""
+"""A recording of the writes and syncs of a process, made by strace, which sees every system call."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Step:
     A system call on a file, as it begins or as it ends.
 
     Attributes:
-        call: The one it belongs to: both have the same number.
+        call: The number of the call, the same for its beginning and its end.
         name: "write", "truncate", "sync", "make", "unlink" or "rename".
         path: The file, or the folder that is synced.
-        begins: Whether this is its beginning, its end, or (None) both: nothing else happened in between.
-        offset: Where a write begins, or how long a truncated file is; -1 for a write at the end of the file.
-        data: What is written.
+        begins: True for the beginning of a call, False for its end, None for both with nothing in between.
+        offset: The offset of a write, -1 for the end of the file, or the length of a truncated file.
+        data: The written bytes.
         to: The new name.
     """
 
@@ -55,7 +55,7 @@ class Step:
 
 @cache
 def cannot_record() -> str:
-    """Why nothing can be recorded here; empty where it can."""
+    """Return the reason why nothing can be recorded here, or an empty string."""
     if not sys.platform.startswith("linux") or not shutil.which(STRACE):
         return "a recording needs strace (Debian: apt-get install strace)"
     tried = subprocess.run([STRACE, "-y", "-o", os.devnull, "true"], capture_output=True, check=False)
@@ -63,7 +63,7 @@ def cannot_record() -> str:
 
 
 def record(module: str, folder: Path, *arguments: object) -> list[Step]:
-    """Run `python -m MODULE FOLDER ARGUMENTS…` and give back what it did to the files in *folder*, in order."""
+    """Run `python -m MODULE FOLDER ARGUMENTS…` and return its operations on the files in *folder*, in order."""
     trace = folder.parent / f"{folder.name}.strace"
     strace = [STRACE, "-f", "-y", "-xx", "-s", str(_LONGEST), "-e", f"trace={_CALLS}", "-e", "signal=none"]
     command = [*strace, "-o", str(trace), sys.executable, "-m", module, str(folder), *map(str, arguments)]
@@ -107,7 +107,7 @@ def _step(call: int, name: str, rest: str, *, begins: bool | None) -> Iterator[S
     opened = _OPENED.match(rest)
     path = os.fsdecode(_decoded(opened[1])) if opened else ""
     if opened and opened[2]:
-        return  # no name leads to it any more
+        return  # the file has no name any more
     if name == "pwrite64":
         yield Step(call, "write", path, begins, numbers[1], texts[0])
     elif name == "write":
@@ -121,7 +121,7 @@ def _step(call: int, name: str, rest: str, *, begins: bool | None) -> Iterator[S
     elif name in ("mknod", "mknodat"):
         yield Step(call, "make", os.fsdecode(texts[-1]), begins)
     elif name == "fallocate":
-        yield Step(call, "truncate", path, begins, numbers[1] + numbers[2])  # only ever of an empty file
+        yield Step(call, "truncate", path, begins, numbers[1] + numbers[2])  # the spool does this to empty files only
     elif name == "truncate":
         yield Step(call, "truncate", os.fsdecode(texts[0]), begins, numbers[0])
     elif name in ("unlink", "unlinkat"):

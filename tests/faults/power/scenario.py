@@ -1,10 +1,10 @@
 """
-The power is cut: at any moment, whatever the disk had made of the writes that were not synced by then.
+The power is cut at any moment, with any state of the writes that were not synced by then.
 
-A worker's writes and syncs are recorded, and what the disk may hold after a cut is rebuilt from them, many times. Each
-such disk must open as a sound spool that goes on working. Of what was acknowledged before the cut, there must be
-everything with synchronous="full"; with "normal", everything that was acknowledged before the last upkeep that was
-over, and no later event without all the earlier ones.
+A worker's writes and syncs are recorded. Possible states of the disk after a cut are rebuilt from them, many times.
+Each such disk must open as a sound spool that continues to work. With synchronous="full", every event acknowledged
+before the cut must be there. With "normal", every event must be there that was acknowledged before the last completed
+maintenance began, and no later event without all the earlier ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from alignai.spool import Spool
 from tests.faults.power.cut import Disk
 from tests.faults.power.recording import cannot_record, record
-from tests.faults.power.worker import MAX_BYTES, NAME, PROJECT, SAID, payload
+from tests.faults.power.worker import FACTS, MAX_BYTES, NAME, PROJECT, payload
 from tests.support.spool_file import ask
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ CUTS = 400
 _STALE_INDEX = 32768
 MARK = b"SQLite format 3"
 
-Said = list[dict[str, Any]]
+Facts = list[dict[str, Any]]
 
 
 def run(run: Run) -> None:
@@ -45,34 +45,34 @@ def run(run: Run) -> None:
 
 
 def in_memory() -> Path | None:
-    """A folder whose syncs cost nothing, where there is one: what they do is seen in the recording all the same."""
+    """Return a folder in memory if there is one. Its syncs cost nothing and are recorded all the same."""
     folder = Path("/dev/shm")
     return folder if os.access(folder, os.W_OK) else None
 
 
 def cut_often(run: Run, trial: Trial, folder: Path, synchronous: str, cuts: int, promised: str = "") -> None:
     """
-    Record one life, and look at the disk after so many cuts.
+    Record one life of a worker and check the disk after *cuts* power cuts.
 
     Args:
-        run: Where it is counted.
-        trial: What is random comes from it.
-        folder: An empty one.
-        synchronous: How the worker opens the spool.
-        cuts: How many.
-        promised: What *synchronous* is held to, where that is not itself.
+        run: The run that counts the figures.
+        trial: The trial, the source of all randomness.
+        folder: An empty folder.
+        synchronous: The worker's setting.
+        cuts: The number of power cuts.
+        promised: The setting whose promise is checked, if it is not *synchronous*.
     """
     live = folder / "live"
     live.mkdir()
     steps = record("tests.faults.power.worker", live, trial.seed, synchronous, STEPS)
     moments = Counter(trial.rng.randrange(len(steps)) for _ in range(cuts))
-    disk, said = Disk(), b""
+    disk, written = Disk(), b""
     for number, step in enumerate(steps):
         disk.take(step)
-        if step.name == "write" and step.path.endswith(SAID) and step.begins is not False:
-            said += step.data
+        if step.name == "write" and step.path.endswith(FACTS) and step.begins is not False:
+            written += step.data
         for _ in range(moments[number]):
-            facts = [json.loads(line) for line in said.splitlines()]
+            facts = [json.loads(line) for line in written.splitlines()]
             _Cut(trial, number, facts, promised or synchronous).judge(folder / "cut", disk)
     for path in (live / NAME, live / f"{NAME}-wal"):
         trial.check(f"the recording of {path.name} is whole", holds=disk.now().get(path.name) == _content(path))
@@ -85,22 +85,22 @@ def _content(path: Path) -> bytes | None:
 
 
 class _Cut:
-    """One cut, and what must be there after it."""
+    """One power cut, and the events that must be there after it."""
 
-    def __init__(self, trial: Trial, number: int, facts: Said, synchronous: str) -> None:
+    def __init__(self, trial: Trial, number: int, facts: Facts, synchronous: str) -> None:
         self._trial = trial
         self._where = f"{synchronous}, cut after step {number}"
         self._facts = facts
-        self._durable = facts if synchronous == "full" else facts[: _last_kept_up(facts)]
+        self._durable = facts if synchronous == "full" else facts[: _last_maintained(facts)]
 
     def judge(self, folder: Path, disk: Disk) -> None:
-        """Open what the disk may hold, and compare."""
+        """Open a possible state of the disk and compare."""
         self._put(folder, disk)
         spool = Spool(folder / NAME, project_id=PROJECT, max_bytes=MAX_BYTES)
         try:
-            # Commits behind one that did not reach the disk may be set aside, but never the file.
+            # Commits behind one that did not reach the disk may be quarantined, but never the file.
             aside = [each for each in folder.glob(f"{NAME}.corrupt-*") if each.read_bytes().startswith(MARK)]
-            self._check(f"the file is not set aside: {[*spool.notices()]}", holds=not aside)
+            self._check(f"the file is not quarantined: {[*spool.notices()]}", holds=not aside)
             self._check("it is sound", holds=spool.check() == [])
             self._rows(spool, folder / NAME)
             self._ledger(folder / NAME)
@@ -118,7 +118,7 @@ class _Cut:
             if name in (NAME, f"{NAME}-wal", f"{NAME}-journal"):
                 (folder / name).write_bytes(content)
         if (folder / NAME).exists() and self._trial.rng.random() < 0.3:
-            # The log's index is mapped memory: what is left of it may be anything.
+            # The wal-index is mapped memory, so anything may be left of it.
             (folder / f"{NAME}-shm").write_bytes(self._trial.rng.randbytes(_STALE_INDEX))
 
     def _rows(self, spool: Spool, path: Path) -> None:
@@ -131,19 +131,19 @@ class _Cut:
         for seq, content in {**unsettled, **rejected}.items():
             fact = acknowledged.get(seq)
             whole = payload(fact["number"], fact["size"]) if fact else content
-            self._check(f"row {seq} is what was appended", holds=content == whole)
+            self._check(f"row {seq} is as it was appended", holds=content == whole)
         stats = spool.stats()
         counted = stats.pending + stats.in_flight + stats.sent + stats.rejected + stats.dropped
         self._check(f"every row is counted once: {stats}", holds=counted == newest)
         gone = {*range(1, newest + 1)} - {*unsettled} - {*rejected} - self._given_to_the_server()
-        self._check(f"only what was dropped is gone: {gone}", holds=len(gone) <= stats.dropped)
+        self._check(f"only dropped events are gone: {gone}", holds=len(gone) <= stats.dropped)
 
     def _given_to_the_server(self) -> set[int]:
         sent = [fact for fact in self._facts if fact["what"] == "ending" and fact["kind"] == "sent"]
         return {seq for fact in sent for seq in range(fact["first"], fact["last"] + 1)}
 
     def _ledger(self, path: Path) -> None:
-        """What may have reached the server is as it was, and what has an outcome is not sent again."""
+        """Check that open batches keep their request ids, and that settled ones are not sent again."""
         still_open = {request for (request,) in ask(path, "SELECT request_id FROM batches WHERE state = 'open'")}
         ending = {fact["request"] for fact in self._facts if fact["what"] == "ending" and fact["kind"] != "failed"}
         for fact in self._durable:
@@ -170,12 +170,12 @@ OR EXISTS (SELECT 1 FROM batches WHERE state = 'open' AND seq BETWEEN first AND 
 """
 
 
-def _last_kept_up(facts: Said) -> int:
-    """Where the last upkeep that was over began."""
+def _last_maintained(facts: Facts) -> int:
+    """Return the number of the fact at which the last completed maintenance began."""
     began = over = 0
     for number, fact in enumerate(facts):
-        if fact["what"] == "keeping up":
+        if fact["what"] == "maintaining":
             began = number
-        elif fact["what"] == "kept up":
+        elif fact["what"] == "maintained":
             over = began
     return over

@@ -1,4 +1,4 @@
-"""The power is cut: the short form, and that the oracle would see what is lost."""
+"""The short form of the scenario "power", and a proof that its oracle notices losses."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def test_promised_events_survive_a_power_cut_at_any_moment(synchronous: str) -> 
     assert run.figures["writes"] > 200
 
 
-def test_a_spool_that_is_not_full_would_be_found_to_lose_the_newest() -> None:
+def test_the_oracle_notices_the_losses_of_synchronous_normal() -> None:
     with pytest.raises(AssertionError, match=r"row \d+ is there|request id|outcome"):
         cut("normal", 100, 1, promised="full")

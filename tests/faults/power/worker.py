@@ -1,7 +1,7 @@
 """
-The process whose power is cut: it does everything that is done to a spool, and says in a file what was acknowledged.
+The process whose power is cut. It uses every operation of a spool and writes facts about each to a file.
 
-What it says is recorded with its writes, so that it is known what had been acknowledged at each of them.
+The facts are recorded with its other writes, so that the oracle knows the acknowledged events at each write.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 PROJECT = "project"
 NAME = "spool.db"
-SAID = "said"
+FACTS = "facts"
 MAX_BYTES = 1 << 20
 _SIZES = [20, 20, 200, 3000, 20_000]
 
 
 def payload(number: int, size: int) -> bytes:
-    """What event *number* holds."""
+    """Return the payload of event *number*."""
     return b"%d:" % number + b"." * size
 
 
 class Worker:
-    """A spool, small so that its log is checkpointed often, and what is done to it."""
+    """A spool and the operations on it. It is small, so that its WAL is checkpointed often."""
 
     def __init__(self, folder: Path, seed: str, synchronous: str) -> None:
         self._rng = random.Random(seed)
         self._path = folder / NAME
-        self._said = os.open(folder / SAID, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        self._facts = os.open(folder / FACTS, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         self._synchronous = synchronous
         self._numbers = itertools.count(1)
         self._open()
@@ -56,23 +56,23 @@ class Worker:
             retention=0,
         )
 
-    def _say(self, what: str, **facts: object) -> None:
-        os.write(self._said, json.dumps({"what": what, **facts}).encode() + b"\n")
+    def _note(self, what: str, **facts: object) -> None:
+        os.write(self._facts, json.dumps({"what": what, **facts}).encode() + b"\n")
 
     def work(self, steps: int) -> None:
-        """Do so many things, of any kind."""
-        doings: list[Callable[[], None]] = [self._append, self._threads, self._batch, self._keep_up, self._restart]
-        doings += [self._foreign, self._other_process]
+        """Take *steps* random steps."""
+        actions: list[Callable[[], None]] = [self._append, self._threads, self._batch, self._keep_up, self._restart]
+        actions += [self._foreign, self._other_process]
         for _ in range(steps):
-            self._rng.choices(doings, weights=[30, 4, 20, 12, 2, 1, 1])[0]()
+            self._rng.choices(actions, weights=[30, 4, 20, 12, 2, 1, 1])[0]()
 
     def _append(self) -> None:
         number, size = next(self._numbers), self._rng.choice(_SIZES)
         try:
             seq = self._spool.append(payload(number, size))
-        except SpoolFullError:  # all that is left is in batches
+        except SpoolFullError:  # every remaining event is in a batch
             return
-        self._say("appended", seq=seq, number=number, size=size)
+        self._note("appended", seq=seq, number=number, size=size)
 
     def _threads(self) -> None:
         threads = [threading.Thread(target=self._append) for _ in range(self._rng.randint(2, 6))]
@@ -86,11 +86,11 @@ class Worker:
         if not batch:
             return
         known = {"first": batch.first, "last": batch.last, "request": batch.request_id}
-        self._say("opened", **known)
+        self._note("opened", **known)
         kind = self._rng.choices(["sent", "failed", "rejected", "split"], weights=[12, 3, 1, 2])[0]
-        if kind == "split" and len(batch) == 1:  # it stays as it is
+        if kind == "split" and len(batch) == 1:  # a batch of one event is not split
             kind = "failed"
-        self._say("ending", kind=kind, **known)
+        self._note("ending", kind=kind, **known)
         if kind == "sent":
             self._spool.mark_sent(batch)
         elif kind == "failed":
@@ -99,21 +99,21 @@ class Worker:
             self._spool.mark_rejected(batch, "reason", "rejected")
         else:
             self._spool.split(batch)
-        self._say("ended", kind=kind, **known)
+        self._note("ended", kind=kind, **known)
 
     def _keep_up(self) -> None:
-        self._say("keeping up")
+        self._note("maintaining")
         self._spool.upkeep()
-        self._say("kept up")
+        self._note("maintained")
 
     def _restart(self) -> None:
-        self._say("keeping up")
+        self._note("maintaining")
         self._spool.close()
-        self._say("kept up")
+        self._note("maintained")
         self._open()
 
     def _foreign(self) -> None:
-        """Another program looks at the spool through SQLite, is the last to close it, and deletes the log."""
+        """Let another program read the spool through SQLite, close it as the last one, and delete the WAL."""
         self._in_child(self._look)
 
     def _look(self) -> None:
@@ -121,7 +121,7 @@ class Worker:
             connection.execute("SELECT count(*) FROM events").fetchone()
 
     def _other_process(self) -> None:
-        """It appends, and dies before it has synced anything."""
+        """Let another process append and die before it has synced anything."""
         self._in_child(lambda: [self._append() for _ in range(3)])
         for _ in range(3):
             next(self._numbers)

@@ -1,4 +1,4 @@
-"""A web application that records an event at each request; its client is made before the server forks its workers."""
+"""A web application that records an event on each request. Its client is made before the server forks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ work(3)
 
 
 def app(environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
-    """Record an event, and say who did."""
+    """Record an event and answer with the process id."""
     work(1)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [str(os.getpid()).encode()]

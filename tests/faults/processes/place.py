@@ -1,4 +1,4 @@
-"""Where a trial of the processes happens: its server, its folder, and how a process is started and seen to end."""
+"""The place of a trial: its server and its folder. It starts processes and checks their ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECORDER = "from tests.faults.kill.worker import main; main()"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a trial happens."""
+    """The server and the folder of a trial."""
 
     trial: Trial
     server: ConnectServer
@@ -33,11 +33,11 @@ class Place:
         return self.folder / "spool.db"
 
     def orders(self, name: str, **orders: Any) -> Orders:
-        """Orders for a process; all write to one log."""
-        return Orders(name, str(self.folder / "log"), **{"config": self.config, **orders})
+        """Return orders for a process. All processes write to one journal."""
+        return Orders(name, str(self.folder / "journal"), **{"config": self.config, **orders})
 
     def lives(self, life: str, argument: str = "", script: str = LIFE) -> None:
-        """A process lives its life to the end, without an error."""
+        """Run a process to its end and check that it has no error."""
         with self.worker(script, life, self.orders("parent").encoded(), argument) as process:
             self.ended(process)
 
@@ -46,7 +46,7 @@ class Place:
         return worker(script, self.server.url, self.spool_path, *arguments, stderr=subprocess.PIPE)
 
     def ended(self, process: subprocess.Popen[str], *codes: int, logs: tuple[str, ...] = ()) -> None:
-        """See that a process ends as it should, and has no error to log but what it may."""
+        """Check that a process ends with one of *codes* and logs no errors except *logs*."""
         try:
             _, logged = process.communicate(timeout=90)
         except subprocess.TimeoutExpired:

@@ -1,9 +1,9 @@
 """
-Processes: every way in which Python programs come to have several of them, and to end.
+Processes: every way in which a Python program creates processes and ends.
 
-A trial is one way of living: children by each method of multiprocessing, a pool, forks in threads, a prefork server,
-a crowd of threads, sixteen workers, a frozen leader, an end without close. The server fails now and then. What was
-acknowledged arrives, in the end, under one request id: the oracle is that of `tests.faults.kill.oracle`.
+A trial is one way: children by each method of multiprocessing, a pool, forks in threads, a prefork server, many
+threads, sixteen workers, a frozen lease holder, an end without close. The server fails at times. Acknowledged events
+arrive in the end, under one request id. `tests.faults.kill.oracle` checks it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults.kill.oracle import Story, conserved
-from tests.faults.kill.server import BadDay
+from tests.faults.kill.server import FaultyServer
 from tests.faults.processes.place import LIFE, RECORDER, Place
-from tests.faults.processes.uploads import CALM, UPLOADS
+from tests.faults.processes.uploads import FAULTLESS, UPLOADS
 from tests.support.clients import worker
 from tests.support.servers.connect import ConnectServer
 from tests.support.waiting import wait_until
@@ -42,15 +42,15 @@ def pool(method: str) -> Callable[[Place], None]:
 
 
 def sixteen(place: Place) -> None:
-    """Sixteen processes record and upload at once."""
-    crew = [place.worker(RECORDER, place.orders(f"w{n}", events=40, patience=3).encoded()) for n in range(16)]
-    for each in crew:
+    """Let sixteen processes record and upload at the same time."""
+    workers = [place.worker(RECORDER, place.orders(f"w{n}", events=40, patience=3).encoded()) for n in range(16)]
+    for each in workers:
         with each:
             place.ended(each)
 
 
 def frozen(place: Place) -> None:
-    """The leader is stopped at some instant, the others go on, and it thaws."""
+    """Stop the lease holder at some instant while another process continues, and then let it continue too."""
     rng = place.trial.rng
     with (
         place.worker(RECORDER, place.orders("leader", events=100_000, pause=0.001).encoded()) as leader,
@@ -72,7 +72,7 @@ def just_ends(place: Place) -> None:
 
 
 def terminated(place: Place) -> None:
-    """SIGTERM, which Python leaves to end the process at once."""
+    """Send SIGTERM, which ends a Python process at once by default."""
     with place.worker(LIFE, "just_ends", place.orders("parent", pause=0.001).encoded(), "") as process:
         wait_until(lambda: len(place.server.requests) > place.trial.rng.randint(0, 5))
         process.terminate()
@@ -80,7 +80,7 @@ def terminated(place: Place) -> None:
 
 
 def prefork(kind: str) -> Callable[[Place], None]:
-    """Gunicorn with --preload: the client is the master's, its workers are forked, replaced, and one is killed."""
+    """Run gunicorn with --preload: the master makes the client, workers are forked and replaced, and one is killed."""
     return lambda place: _prefork(place, kind)
 
 
@@ -104,8 +104,8 @@ def _prefork(place: Place, kind: str) -> None:
     ) as master:
         try:
             wait_until(bound.exists)
-            with ThreadPoolExecutor(6) as visitors:
-                answers = list(visitors.map(lambda number: visit(bound, kills=number == 60), range(120)))
+            with ThreadPoolExecutor(6) as threads:
+                answers = list(threads.map(lambda number: visit(bound, kills=number == 60), range(120)))
             place.trial.check("the workers answer", holds=len([each for each in answers if each]) > 60)
             master.terminate()
             _, logged = master.communicate(timeout=90)
@@ -115,7 +115,7 @@ def _prefork(place: Place, kind: str) -> None:
 
 
 def visit(bound: Path, *, kills: bool = False) -> int | None:
-    """Ask the web application once; who answered, killed for it if so wished, or None where nobody did."""
+    """Send one request and return the process id of the worker, or None without an answer. Kill it if *kills*."""
     connection = HTTPConnection("app", timeout=VISIT)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(VISIT)
@@ -135,7 +135,7 @@ def visit(bound: Path, *, kills: bool = False) -> int | None:
 GREEN_LIFE = "from gevent import monkey; monkey.patch_all(); " + LIFE
 LATE_WORK = "import atexit, sys; atexit.register(lambda: sys.modules['tests.faults.processes.worker'].work(5)); " + LIFE
 VISIT = 5.0
-"""Seconds after which a web application has not answered."""
+"""Seconds that a web application may take to answer."""
 
 WAYS: dict[str, Callable[[Place], None]] = {
     "fork": children("fork"),
@@ -144,7 +144,7 @@ WAYS: dict[str, Callable[[Place], None]] = {
     "pool fork": pool("fork"),
     "forking threads": lambda place: place.lives("forking_threads"),
     "just ends": just_ends,
-    "crowd": lambda place: place.lives("crowd", "1000"),
+    "many threads": lambda place: place.lives("many_threads", "1000"),
     "forgotten": lambda place: place.lives("forgotten", "20"),
     "sixteen": sixteen,
     "spawn": children("spawn"),
@@ -152,20 +152,20 @@ WAYS: dict[str, Callable[[Place], None]] = {
     "pool spawn": pool("spawn"),
     "gunicorn gthread": prefork("gthread"),
     "gunicorn gevent": prefork("gevent"),
-    "gevent": lambda place: place.lives("crowd", "100", GREEN_LIFE),
+    "gevent": lambda place: place.lives("many_threads", "100", GREEN_LIFE),
     "terminated": terminated,
     **UPLOADS,
 }
 
 
 def run(run: Run) -> None:
-    """One way after the other, until the time is used up."""
+    """Try one way after the other until the time is used up."""
     for trial in run.trials():
         one_trial(run, trial, list(WAYS)[int(trial.seed.rpartition("/")[2]) % len(WAYS)])
 
 
 def one_trial(run: Run, trial: Trial, way: str) -> None:
-    """Live one way, then see that nothing was lost."""
+    """Try one way, then check that nothing was lost."""
     rng = trial.rng
     config = {
         "synchronous": rng.choice(["normal", "full"]),
@@ -176,10 +176,10 @@ def one_trial(run: Run, trial: Trial, way: str) -> None:
     }
     with tempfile.TemporaryDirectory() as folder, ConnectServer() as server:
         place = Place(trial, server, Path(folder), config)
-        day = BadDay(server, trial.seed, failing=rng.choice([0, 0.2]), away=rng.choice([0, 0.3]), most=50)
-        with contextlib.nullcontext() if way in CALM else day:
+        faulty = FaultyServer(server, trial.seed, failing=rng.choice([0, 0.2]), away=rng.choice([0, 0.3]), most=50)
+        with contextlib.nullcontext() if way in FAULTLESS else faulty:
             WAYS[way](place)
         story = Story()
-        story.tell(place.orders("all"), (Path(folder) / "log").read_text().splitlines())
+        story.add(place.orders("all"), (Path(folder) / "journal").read_text().splitlines())
         events = conserved(trial, story, server, place.spool_path, **config)
         run.count(events=events, uploads=len(server.requests), repeats=len(server.ids()) - len(set(server.ids())))

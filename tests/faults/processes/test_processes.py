@@ -1,4 +1,4 @@
-"""The short form of the processes, and the lives that must be told one by one."""
+"""The short form of the scenario "processes", and cases of their own."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_frozen_lease_holder_causes_no_double_upload(connect_server: ConnectSe
             start = time.monotonic()
             ids += record(other, 200)
             assert time.monotonic() - start < 5
-            assert not other.flush(1.5)  # longer than the leader's upload may take
+            assert not other.flush(1.5)  # longer than the timeout of the lease holder's upload
             assert connect_server.ids() == ids[:1]
             leader.send_signal(signal.SIGCONT)
             assert other.flush(20)
@@ -105,18 +105,18 @@ def test_children_that_end_do_not_take_the_lease_from_their_parent(
 # -- ends --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_spool_that_was_closed_meanwhile_is_no_error_at_the_end(
+def test_closing_a_client_whose_spool_is_closed_logs_no_error(
     spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sdk = client("http://127.0.0.1:1", spool_path)
     assert sdk._share
-    sdk._share.sender.threads.pause()()  # or they would meet the closed spool in the midst of their work
+    sdk._share.sender.threads.pause()()  # or they would find the spool closed during their work
     sdk._share.sender.spool.close()
     sdk.close(1)
     assert [entry for entry in caplog.records if entry.levelno >= logging.ERROR] == []
 
 
-def test_a_client_that_is_forgotten_starts_nothing_more(spool_path: Path) -> None:
+def test_the_sender_of_a_dropped_client_starts_no_threads(spool_path: Path) -> None:
     sdk = client("http://127.0.0.1:1", spool_path)
     assert sdk._share
     sender, spool = sdk._share.sender, sdk._share.sender.spool
@@ -139,9 +139,7 @@ atexit.register(lambda: print(sdk.close_session("before"), flush=True))
 """
 
 
-def test_events_of_exit_handlers_are_kept_in_whatever_order_they_run(
-    connect_server: ConnectServer, spool_path: Path
-) -> None:
+def test_events_of_exit_handlers_are_kept_in_any_order(connect_server: ConnectServer, spool_path: Path) -> None:
     first, before, after = finished(AT_EXIT, connect_server.url, spool_path, "first").split()
     assert connect_server.ids() == [first, before]
     with client(connect_server.url, spool_path) as sdk:
@@ -159,13 +157,13 @@ def test_the_exit_does_not_wait_if_no_thread_can_be_started(connect_server: Conn
 def test_daemon_threads_that_still_record_do_not_disturb_the_exit(
     connect_server: ConnectServer, spool_path: Path, tmp_path: Path
 ) -> None:
-    orders = Orders("parent", str(tmp_path / "log"), config={"flush_interval_ms": 1, "flush_timeout_seconds": 1})
+    orders = Orders("parent", str(tmp_path / "journal"), config={"flush_interval_ms": 1, "flush_timeout_seconds": 1})
     arguments = ("just_ends", orders.encoded(), "")
     with worker(processes.LIFE, connect_server.url, spool_path, *arguments, stderr=subprocess.PIPE) as process:
         _, logged = process.communicate(timeout=60)
     assert process.returncode == 0
     assert [line for line in logged.splitlines() if "are not sent yet" not in line] == []
-    lines = (tmp_path / "log").read_text().split("\n")
+    lines = (tmp_path / "journal").read_text().split("\n")
     done = {line.removeprefix("done ") for line in lines if line.startswith("done ")}
     with client(connect_server.url, spool_path) as sdk:
         assert sdk.flush()
@@ -186,7 +184,7 @@ if not pid:
     monkey.patch_all()
     sdk.close_session("s1")
     for _ in range(50):
-        sleep(0.001)  # comes back only where no thread of ours holds all greenlets up
+        sleep(0.001)  # returns only if no thread of the SDK blocks all greenlets
     assert sdk.flush()
     sdk.close()
     os._exit(0)

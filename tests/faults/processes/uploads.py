@@ -1,4 +1,4 @@
-"""Ways of living in which the question is who uploads: processes that only open, break off, die, stop or interrupt."""
+"""Ways that change the uploader: processes that only open the spool, end early, die, stop or are interrupted."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SOON = 60.0
-"""Seconds within which what waits is uploaded, on a slow machine, to a server that fails now and then."""
+"""Seconds in which pending events are uploaded, on a slow machine and to a server that fails at times."""
 MANY = 24
-"""More processes than the ten deaths after which events were once taken for poison."""
+"""More processes than ten, the crashes after which events were once rejected as poison."""
 
 
 def arrives(place: Place) -> None:
-    """See that all that has been acknowledged arrives, with nobody flushing or closing."""
-    lines = (place.folder / "log").read_text().splitlines()
+    """Check that every acknowledged event arrives without a flush or a close."""
+    lines = (place.folder / "journal").read_text().splitlines()
     done = {line.removeprefix("done ") for line in lines if line.startswith("done ")}
     wait_until(lambda: done <= set(place.server.ids()), SOON)
 
 
 @contextmanager
 def bystander(place: Place) -> Iterator[None]:
-    """A process that has the spool open, and records nothing."""
+    """Run a process that has the spool open and records nothing."""
     with place.worker(LIFE, "only_opens", place.orders("bystander").encoded(), "") as process:
         assert process.stdout
         process.stdout.readline()
@@ -37,7 +37,7 @@ def bystander(place: Place) -> Iterator[None]:
 
 
 def only_opens(place: Place) -> None:
-    """What others have left is uploaded by a process that only opens the spool."""
+    """Let a process that only opens the spool upload the events of others."""
     orders = place.orders("gone", events=60, config={**place.config, "sender": False})
     with place.worker(RECORDER, orders.encoded()) as gone:
         place.ended(gone)
@@ -46,7 +46,7 @@ def only_opens(place: Place) -> None:
 
 
 def taken_over(place: Place) -> None:
-    """The uploader is stopped and then killed; a process that records nothing takes over."""
+    """Stop and then kill the uploader. A process that records nothing takes over."""
     with bystander(place):
         with place.worker(RECORDER, place.orders("leader", events=100_000, pause=0.001).encoded()) as leader:
             wait_until(lambda: len(place.server.requests) > place.trial.rng.randrange(10))
@@ -57,7 +57,7 @@ def taken_over(place: Place) -> None:
 
 
 def broken_off(place: Place) -> None:
-    """One process after the other ends in the middle of its upload: that says nothing against the events."""
+    """Let one process after the other end during its upload. The events are not to blame for it."""
     place.server.respond = lambda _: place.server.stopping.wait(0.5) and None
     for number in range(MANY):
         with place.worker(LIFE, "breaks_off", place.orders(f"short{number}").encoded(), "") as process:
@@ -66,7 +66,7 @@ def broken_off(place: Place) -> None:
 
 
 def dead_senders(place: Place) -> None:
-    """Exceptions are thrown into the threads that upload; the process goes on, and so do the uploads."""
+    """Inject exceptions into the threads that upload. The process and its uploads continue."""
     with place.worker(LIFE, "sender_dies", place.orders("parent").encoded(), "10") as process:
         heard(process, "worked")
         arrives(place)
@@ -74,7 +74,7 @@ def dead_senders(place: Place) -> None:
 
 
 def interrupted(place: Place) -> None:
-    """Calls are interrupted by a signal handler that raises; the process goes on."""
+    """Interrupt calls by a signal handler that raises. The process continues."""
     with place.worker(LIFE, "interrupted", place.orders("parent").encoded(), "300") as process:
         heard(process, "worked")
         arrives(place)
@@ -82,7 +82,7 @@ def interrupted(place: Place) -> None:
 
 
 def heard(process: subprocess.Popen[str], word: str) -> None:
-    """Wait until a process says so, or ends without."""
+    """Wait until a process prints *word* or ends."""
     assert process.stdout
     while (line := process.stdout.readline()) and line.strip() != word:
         pass
@@ -96,5 +96,5 @@ UPLOADS: dict[str, Callable[[Place], None]] = {
     "interrupted": interrupted,
     "opening forks": lambda place: place.lives("opening_forks", "16"),
 }
-CALM = ("broken off",)
-"""Ways that are lived with a server that does not fail: its failures would hide what is tried."""
+FAULTLESS = ("broken off",)
+"""Ways that are tried with a server that does not fail, since its failures would hide the effect."""

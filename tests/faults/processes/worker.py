@@ -1,4 +1,4 @@
-"""What the processes of the campaign do: each function is the whole life of one, and of those that it brings forth."""
+"""The processes of the scenario "processes". Each function is the whole life of one and of its children."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ENDS = ("close", "return", "exit", "die")
-"""How a child may end: properly, as multiprocessing has it, without a word, or killed."""
+"""The ends of a child: by close, by multiprocessing, by `os._exit`, or killed."""
 
 
 class Here:
-    """What this process records with; a forked child has its parent's."""
+    """The client of this process. A forked child has that of its parent."""
 
     orders: Orders
     note: Note
@@ -36,11 +36,11 @@ class Here:
 
 
 def begin(encoded: str) -> None:
-    """See to it that this process has a client: its parent's, where it was forked."""
+    """Make sure that this process has a client. A forked process has that of its parent."""
     if Here.sdk is None:
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
         Here.orders = Orders(**json.loads(encoded))
-        Here.note = Note(Here.orders.log)
+        Here.note = Note(Here.orders.journal)
         Here.sdk = AlignAI(config=Config(**Here.orders.config))
 
 
@@ -62,8 +62,8 @@ def end(how: str) -> None:
 
 
 def child(encoded: str, times: int, how: str) -> None:
-    """The life of a child."""
-    signal.alarm(60)  # one that hangs is a failure, not a test without end
+    """Live the life of a child."""
+    signal.alarm(60)  # a child that hangs is a failure, not a test without an end
     begin(encoded)
     work(times)
     end(how)
@@ -82,7 +82,7 @@ def _in_threads(count: int, target: Callable[[], None], *, daemon: bool = False)
 
 
 def children(method: str) -> None:
-    """`multiprocessing.Process`, by any of its methods, while this process records too."""
+    """Start `multiprocessing.Process` children while this process records too."""
     work(20)
     context = multiprocessing.get_context(method)
     encoded = Here.orders.encoded()
@@ -97,7 +97,7 @@ def children(method: str) -> None:
 
 
 def pool(method: str) -> None:
-    """A pool whose workers are replaced after two tasks, and terminated at its end."""
+    """Run a pool whose workers are replaced after two tasks, and terminated at its end."""
     with multiprocessing.get_context(method).Pool(3, begin, (Here.orders.encoded(),), maxtasksperchild=2) as workers:
         tasks = workers.map_async(work, [5] * 20, chunksize=1)
         work(100)
@@ -106,7 +106,7 @@ def pool(method: str) -> None:
 
 
 def forking_threads(_: str) -> None:
-    """A thread forks again and again while others record."""
+    """Fork again and again on one thread while others record."""
     threads = _in_threads(3, lambda: work(150))
     for number in range(16):
         pid = os.fork()
@@ -120,8 +120,8 @@ def forking_threads(_: str) -> None:
     _close()
 
 
-def crowd(count: str) -> None:
-    """So many threads call at one moment."""
+def many_threads(count: str) -> None:
+    """Let *count* threads call at the same moment."""
     start = threading.Barrier(int(count))
 
     def once() -> None:
@@ -134,27 +134,27 @@ def crowd(count: str) -> None:
 
 
 def forgotten(count: str) -> None:
-    """One client after another is collected without close, then the process ends without it."""
+    """Drop one client after another without close, and end the process without close."""
     for _ in range(int(count)):
         Here.sdk = AlignAI(config=Config(**Here.orders.config))
         work(5)
 
 
 def just_ends(_: str) -> None:
-    """The process ends without close while its threads go on."""
+    """End the process without close while its threads record."""
     _in_threads(3, lambda: work(100_000), daemon=True)
     work(100)
 
 
 def only_opens(_: str) -> None:
-    """The client is there, and records nothing."""
+    """Keep a client that records nothing."""
     print("open", flush=True)
     sys.stdin.readline()
     _close()
 
 
 def breaks_off(_: str) -> None:
-    """The process ends while it uploads, without a word."""
+    """End the process by `os._exit` while it uploads."""
     assert Here.sdk
     work(2)
     Here.sdk.flush(random.uniform(0.05, 0.25))
@@ -162,7 +162,7 @@ def breaks_off(_: str) -> None:
 
 
 def sender_dies(times: str) -> None:
-    """Something throws exceptions into the SDK's own threads, again and again."""
+    """Inject exceptions into the SDK's own threads again and again."""
     for _ in range(int(times)):
         work(20)
         for thread in threading.enumerate():
@@ -176,11 +176,11 @@ def sender_dies(times: str) -> None:
 
 
 class TooLongError(Exception):
-    """What the signal handler raises."""
+    """The exception of the signal handler."""
 
 
 def interrupted(times: str) -> None:
-    """A time limit interrupts calls anywhere, while other threads record too."""
+    """Interrupt calls at any line by a time limit while other threads record."""
 
     def raises(*_: object) -> None:
         raise TooLongError
@@ -202,7 +202,7 @@ def interrupted(times: str) -> None:
 
 
 def opening_forks(times: str) -> None:
-    """The process forks while one of its threads makes one client after another."""
+    """Fork while another thread makes one client after another."""
     over = threading.Event()
 
     def opens() -> None:
@@ -225,7 +225,7 @@ def opening_forks(times: str) -> None:
 
 
 def main() -> None:
-    """Live the life that the command line names."""
+    """Run the function that the command line names."""
     life, orders, argument = sys.argv[1:]
     begin(orders)
     globals()[life](argument)

@@ -1,4 +1,4 @@
-"""The short form of the campaign's point "soak": it proves that the soak works, and not much more."""
+"""The short form of the scenario "soak", which proves little more than that it works."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 def test_nothing_grows_while_faults_come_and_go(capsys: pytest.CaptureFixture[str]) -> None:
     run = Run("soak", seed=1, seconds=5, most=1)
     soak.run(run)
-    assert run.figures["events"]  # how many there are is a question of the machine
+    assert run.figures["events"]  # their number depends on the machine
     assert run.figures["kills_of_others"]
     assert capsys.readouterr().out.startswith(soak.HEADING)

@@ -1,7 +1,7 @@
 """
-A server in bad weather: it answers as no healthy server does, and keeps the truth of what it was given.
+A server that answers as no healthy server does, and remembers the requests that it stored.
 
-Whether it stores a request has nothing to do with how it answers, but that it never says "taken" of what it has not.
+Its answer does not depend on whether it stores the request, except that it never accepts a request without storing it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from tests.faults.network.delivery import Delivery, parsed
-from tests.faults.network.habits import read_slowly
+from tests.faults.network.obstacles import read_slowly
 from tests.support.servers.raw import OK, gone, http, is_whole, read_request, reset, silence, trickle
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from tests.faults.network.habits import Objection
+    from tests.faults.network.obstacles import Middlebox
 
-MOST_FAULTS = 8
-"""How often the server itself fails on one request: after ten times an SDK suspects the events, and rightly."""
+MAX_INTERNAL_ERRORS = 8
+"""The maximum number of internal errors for one request. After ten an SDK isolates the events, and rightly."""
 
 FAILURES = {"internal": 500, "unknown": 500, "data_loss": 500, "unavailable": 503, "aborted": 409, "canceled": 499}
 LIMITS = {"deadline_exceeded": 504, "resource_exhausted": 429, "unauthenticated": 401, "permission_denied": 403}
@@ -42,21 +42,21 @@ _NO_OBJECTS = (b"[]", b"null", b"1", b'"taken"', b"", b"[" * 9000)
 _GIANT = b'{"x":"' + b"a" * 500_000 + b'"}'
 
 
-class Weather:
+class NetworkFaults:
     """
-    The script of a `RawServer` that does not read: what happens on each connection.
+    The script of a `RawServer` that does not read by itself.
 
     Args:
-        seed: What everything random follows from.
-        elsewhere: Where redirects lead to.
-        tls: The server's side of TLS, and one whose certificate nobody vouches for; where it is to speak it.
-        objection: What is never taken, in good weather either.
+        seed: The source of all randomness.
+        elsewhere: The target of redirects.
+        tls: If the server uses TLS, its context and one whose certificate is not trusted.
+        middlebox: A middlebox that refuses some requests all the time.
 
     Attributes:
-        roughness: Which part of the requests meets with a fault; 0 in good weather.
-        too_large: Whether every request is refused for its size.
-        taken: What was stored, in order, repeats included.
-        met: Which faults the client has met with, and how often.
+        fault_rate: The fraction of requests that meet a fault.
+        too_large: If true, every request is refused for its size.
+        taken: The stored requests in order, including repeats.
+        met: The number of faults that the client met, by name.
     """
 
     def __init__(
@@ -64,34 +64,34 @@ class Weather:
         seed: str,
         elsewhere: str,
         tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None,
-        objection: Objection | None = None,
+        middlebox: Middlebox | None = None,
     ) -> None:
-        self.roughness = 0.0
+        self.fault_rate = 0.0
         self.too_large = False
         self.taken: list[Delivery] = []
         self.met: Counter[str] = Counter()
         self._rng = random.Random(seed)
         self._elsewhere = elsewhere
         self._tls = tls
-        self.objection = objection
+        self.middlebox = middlebox
         self._lock = threading.Lock()
         self._known: set[str] = set()
         self._failed: Counter[str] = Counter()
         self._answers = self._bad_answers()
 
     def serve(self, conn: socket.socket, _: bytes, __: int) -> None:
-        """Serve one connection, until it is of no more use."""
+        """Serve one connection until it is of no more use."""
         if self._draw(0.3):
             self._turn_away(conn)
         elif not self._tls:
             self._go_on(conn)
         else:
-            # Of a copy: the server stops its connections by the socket that it knows.
+            # A copy of the socket is wrapped, since the server closes connections by the original.
             with closing(self._tls[0].wrap_socket(conn.dup(), server_side=True)) as secure:
                 self._go_on(secure)
 
     def _turn_away(self, conn: socket.socket) -> None:
-        """Meet the connection with a fault before a request is read."""
+        """Cause a fault before a request is read."""
         faults: dict[str, Callable[[], object]] = {
             "reset at once": lambda: reset(conn, b"", 0),
             "reset mid-request": lambda: (conn.recv(self._rng.randint(1, 400)), reset(conn, b"", 0)),
@@ -114,9 +114,9 @@ class Weather:
         for number in itertools.count():
             if conn.fileno() < 0 or not is_whole(request := self._read(conn)):
                 return
-            if self.objection and self.objection.concerns(request, number):
-                self.met[self.objection.to] += 1
-                self.objection.answer(conn, self._status_of(self.objection.status, request))
+            if self.middlebox and self.middlebox.concerns(request, number):
+                self.met[self.middlebox.to] += 1
+                self.middlebox.answer(conn, self._status_of(self.middlebox.status, request))
             elif self.too_large:
                 self._refuse_size(conn, request)
             elif self._draw():
@@ -127,31 +127,31 @@ class Weather:
     def _read(self, conn: socket.socket) -> bytes:
         if not self._draw(0.1):
             return read_request(conn)
-        self.met["slow line"] += 1
+        self.met["slow connection"] += 1
         return read_slowly(conn)
 
     def _refuse_size(self, conn: socket.socket, request: bytes) -> None:
-        """Never refuse the size of what was taken before: the parts would come under request ids of their own."""
+        """Refuse a request for its size unless it was stored before, since its parts would get new request ids."""
         with self._lock:
             known = parsed(request).request_id in self._known
         self.met["too large"] += 1
         conn.sendall(http(503 if known else 413, _PAGE, "text/html"))
 
     def _draw(self, part: float = 1.0) -> bool:
-        return self._rng.random() < self.roughness * part
+        return self._rng.random() < self.fault_rate * part
 
     def _answer_well(self, conn: socket.socket, request: bytes) -> None:
         again = self._take(request)
-        # Some servers tell a repeat by its request id, and say so.
+        # Some servers recognise a repeat by its request id and answer with a code of its own.
         known = b'{"code":"already_exists","message":"this request was taken before"}'
         good = http(409, known) if again and self._rng.random() < 0.5 else OK
-        # More than was asked for, at once: what comes later, nobody can tell from the answer to the next request.
+        # Surplus answers come at once. Later ones could not be distinguished from the answer to the next request.
         surplus = self._rng.choice([0, 1, 1000]) if self._draw(0.2) else 0
         self.met["surplus"] += bool(surplus)
         conn.sendall(good + OK * surplus)
 
     def _take(self, request: bytes) -> bool:
-        """Store a request; whether it had been before."""
+        """Store a request. Return True if it had been stored before."""
         delivery = parsed(request)
         with self._lock:
             self.taken.append(delivery)
@@ -174,7 +174,7 @@ class Weather:
         self._answers[name](conn, request)
 
     def _bad_answers(self) -> dict[str, Callable[[socket.socket, bytes], object]]:
-        """What the server may do instead of answering well; by name."""
+        """Return the faulty answers by name."""
         rng = self._rng
 
         def closing_with(make: Callable[[], bytes]) -> Callable[[socket.socket, bytes], object]:
@@ -219,7 +219,7 @@ class Weather:
         return http(status, _PAGE, "text/html", retry_after=self._rng.choice(RETRY_AFTER))
 
     def _status_of(self, status: int, request: bytes) -> int:
-        """The status, or another if the server has failed so often on this request that it would be suspected."""
+        """Return *status*, or 503 if the request has met so many 500s that one more would isolate its events."""
         return 503 if status == 500 and not self._may_fail(request) else status
 
     def _code(self, request: bytes) -> bytes:
@@ -230,7 +230,7 @@ class Weather:
         return http(status, content, retry_after=self._rng.choice(RETRY_AFTER))
 
     def _may_fail(self, request: bytes) -> bool:
-        """Whether the server may fail by a fault of its own on this request once more."""
+        """Return True if the server may answer with one more internal error to this request."""
         request_id = parsed(request).request_id
         self._failed[request_id] += 1
-        return self._failed[request_id] <= MOST_FAULTS
+        return self._failed[request_id] <= MAX_INTERNAL_ERRORS

@@ -1,4 +1,4 @@
-"""What the way to a server does all the time: it objects to a choice of the client's, or an address of it is mute."""
+"""Permanent obstacles on the way to a server: a middlebox that refuses some requests, or a silent address."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ if TYPE_CHECKING:
 
 STATUSES = (403, 404, 406, 411, 415, 429, 500, 502, 503)
 
-MUTE_ADDRESS = """
+SILENT_ADDRESS = """
 import os, socket
 real = socket.getaddrinfo
 def resolve(*args, **kwargs):
     found = real(*args, **kwargs)
-    mute = [(*each[:4], ("127.0.0.1", int(os.environ["MUTE_PORT"]))) for each in found[:1]]
-    return mute + found
+    silent = [(*each[:4], ("127.0.0.1", int(os.environ["SILENT_PORT"]))) for each in found[:1]]
+    return silent + found
 socket.getaddrinfo = resolve
 """
-"""A host with two addresses, the first of which answers nothing."""
+"""A script that gives a host two addresses. The first of them answers nothing."""
 
 
-class Objection(NamedTuple):
+class Middlebox(NamedTuple):
     """
-    What is never taken: not by the server, but by something before it.
+    A middlebox in front of the server that refuses some requests.
 
     Attributes:
-        to: "compressed" bodies, or requests on an "old connection", that is any but the first of each.
-        status: What is answered; 0 for a reset.
+        to: "compressed" for compressed bodies, "old connection" for any but the first request of a connection.
+        status: The status of its answer, 0 for a reset.
     """
 
     to: str
     status: int
 
     @classmethod
-    def drawn(cls, rng: random.Random) -> Objection | None:
-        """Return an objection, or None, as in half the trials."""
+    def drawn(cls, rng: random.Random) -> Middlebox | None:
+        """Draw a middlebox, or None in half of the trials."""
         to = rng.choice(["", "", "compressed", "old connection"])
         return cls(to, rng.choice([0, *STATUSES])) if to else None
 
     def concerns(self, request: bytes, before: int) -> bool:
-        """Return True if *request*, which came after so many others on its connection, is objected to."""
+        """Return True if *request* is refused. *before* is the number of earlier requests on its connection."""
         return before > 0 if self.to == "old connection" else header(request, "content-encoding") is not None
 
     def answer(self, conn: socket.socket, status: int) -> None:
@@ -58,8 +58,8 @@ class Objection(NamedTuple):
 
 
 @contextmanager
-def mute_port() -> Iterator[int]:
-    """A port that answers nothing: its queue of new connections is full, and more are dropped without a word."""
+def silent_port() -> Iterator[int]:
+    """Yield a port that answers nothing: its queue is full, and the kernel drops further connections."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         fillers = [socket.socket() for _ in range(4)]
         for filler in fillers:
@@ -74,7 +74,7 @@ def mute_port() -> Iterator[int]:
 
 
 def read_slowly(conn: socket.socket) -> bytes:
-    """Read a request as over a slow line: some hundred kilobytes a second."""
+    """Read a request as over a slow connection, at some hundred kilobytes a second."""
     with suppress(OSError):
         conn.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     received = b""
