@@ -99,9 +99,8 @@ class Interference(Life):
         if self.rng.random() < 0.5:
             self.change_file()
         with ExitStack() as stack:
-            workers = [
-                stack.enter_context(self.worker(self.spool, before=self.container())) for _ in range(self.several())
-            ]
+            starting = [self.worker(self.spool, before=self.container()) for _ in range(self.rng.randrange(1, 4))]
+            workers = [stack.enter_context(each) for each in starting]
             for _ in range(ROUNDS):
                 self.holds_back(yes=self.rng.random() < 0.3)
                 strays = [self.rng.choice([0, 0, 7, 50]) for _ in workers]
