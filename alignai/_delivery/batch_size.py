@@ -8,17 +8,17 @@ if TYPE_CHECKING:
     from alignai.config import Config
     from alignai.spool import Batch
 
-SMALLEST_LIMIT: Final = 4096
+MIN_LIMIT_BYTES: Final = 4096
 """
 Bytes. No server or proxy is set to a lower limit for a request on purpose: the usual ones begin at 8 KiB. So a refusal
 of a smaller request for its size says nothing about its size.
 """
 
-_A_BACKLOG: Final = 4
+_FULL_BATCHES_BEFORE_GROWTH: Final = 4
 """Full batches in a row."""
 
-_MOST_TIMES: Final = 16
-_SOON: Final = 0.1
+_MAX_GROWTH: Final = 16
+_FAST_FRACTION: Final = 0.1
 """Of what an upload may take."""
 
 _PATIENCE: Final = 64
@@ -47,66 +47,66 @@ class BatchSize:
     """
 
     def __init__(self, config: Config) -> None:
-        self.events = self._usual = config.flush_batch_size
+        self.events = self._usual_events = config.flush_batch_size
         self.bytes = config.max_batch_bytes
-        self._soon = config.request_timeout_seconds * _SOON
+        self._fast_seconds = config.request_timeout_seconds * _FAST_FRACTION
         self._in_a_row = 0
         self._config = config
-        self._most = config.flush_batch_size * _MOST_TIMES
-        self._taken = 0
+        self._max_events = config.flush_batch_size * _MAX_GROWTH
+        self._accepted = 0
         self._patience = _PATIENCE
         self._raised = False
 
     def is_grown(self, batch: Batch) -> bool:
         """Whether *batch* is larger than usual, so that its size may be what is wrong with it."""
-        return len(batch) > self._usual
+        return len(batch) > self._usual_events
 
     def sent(self, batch: Batch, seconds: float) -> None:
         """The server took *batch* in so many *seconds*."""
-        self._taken += 1
-        if self._taken >= self._patience:
+        self._accepted += 1
+        if self._accepted >= self._patience:
             self._raise_limits()
         if len(batch) < self.events:
             self.reset()
             return
         self._in_a_row += 1
-        if seconds > self._soon:
-            self.events = max(self._usual, self.events // 2)
-        elif self._in_a_row >= _A_BACKLOG and 2 * batch.size <= self._config.max_batch_bytes:
-            self.events = min(self._most, 2 * self.events)
+        if seconds > self._fast_seconds:
+            self.events = max(self._usual_events, self.events // 2)
+        elif self._in_a_row >= _FULL_BATCHES_BEFORE_GROWTH and 2 * batch.size <= self._config.max_batch_bytes:
+            self.events = min(self._max_events, 2 * self.events)
 
     def refused(self, batch: Batch) -> None:
         """The server does not take *batch* as it is."""
         if self.is_grown(batch):
-            self._most = max(self._usual, min(self._most, len(batch) // 2))
+            self._max_events = max(self._usual_events, min(self._max_events, len(batch) // 2))
             self._learn()
         self.reset()
 
     def too_large(self, batch: Batch) -> None:
         """The server, or the line, does not take *batch* for its size."""
-        self.bytes = min(self.bytes, max(SMALLEST_LIMIT, batch.size // 2))
+        self.bytes = min(self.bytes, max(MIN_LIMIT_BYTES, batch.size // 2))
         self._learn()
         self.refused(batch)
 
     def reset(self) -> None:
         """Go on with the usual size."""
         self._in_a_row = 0
-        self.events = self._usual
+        self.events = self._usual_events
 
     def restore(self) -> None:
         """Forget what was learnt: it had nothing to do with sizes."""
-        self._most = self._config.flush_batch_size * _MOST_TIMES
+        self._max_events = self._config.flush_batch_size * _MAX_GROWTH
         self.bytes = self._config.max_batch_bytes
-        self._taken = 0
+        self._accepted = 0
 
     def _learn(self) -> None:
         if self._raised:
             self._patience = min(2 * self._patience, _MAX_PATIENCE)
         self._raised = False
-        self._taken = 0
+        self._accepted = 0
 
     def _raise_limits(self) -> None:
-        self._taken = 0
+        self._accepted = 0
         self._raised = True
-        self._most = min(self._config.flush_batch_size * _MOST_TIMES, 2 * self._most)
+        self._max_events = min(self._config.flush_batch_size * _MAX_GROWTH, 2 * self._max_events)
         self.bytes = min(self._config.max_batch_bytes, 2 * self.bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from alignai._transport.outcome import Verdict
+from alignai._transport.outcome import Action
 from alignai.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ class Prober:
 
     def _pass_first(self, batch: Batch) -> bool:
         for index, payload in enumerate(batch.payloads[:2]):
-            if self._upload(_probe_id(batch, index), (payload,)).verdict is Verdict.SENT:
+            if self._upload(_probe_id(batch, index), (payload,)).action is Action.SENT:
                 self._spool.take_out(batch, index)
                 return True
         return False
 
     def _pass_behind(self, batch: Batch) -> bool:
         outcome = self._upload(batch.request_id, batch.payloads)
-        if outcome.verdict is Verdict.SENT:
+        if outcome.action is Action.SENT:
             self._spool.mark_sent(batch)
             return True
         self._spool.mark_failed(batch, str(outcome.error), fault=outcome.fault)

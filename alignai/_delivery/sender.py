@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from alignai._settings import Settings
     from alignai.results import FlushResult
 
-_ABORT_SECONDS = 0.01
+_CANCEL_AGAIN_SECONDS = 0.01
 _GRACE_SECONDS = 0.05
 """What stopping may take beyond a deadline that has passed."""
 
@@ -135,7 +135,7 @@ class Sender:
         self._uploads.stop()
         grace = Deadline(max(deadline.at, monotonic()) + _GRACE_SECONDS)
         if not self._uploads.join(deadline):
-            self._abort_uploads(grace)
+            self._cancel_upload(grace)
         if not self._uploads.running:
             self._api.close()  # without a thread, nobody else does
             self._leave()
@@ -146,11 +146,11 @@ class Sender:
         self.users.end()
         self._maintenance.users.end()
 
-    def _abort_uploads(self, deadline: Deadline) -> None:
+    def _cancel_upload(self, deadline: Deadline) -> None:
         """Again and again: an upload may begin just after it was told to end."""
-        self._api.abort()
-        while not self._uploads.join(deadline.sooner(_ABORT_SECONDS)) and not deadline.expired:
-            self._api.abort()
+        self._api.cancel()
+        while not self._uploads.join(deadline.sooner(_CANCEL_AGAIN_SECONDS)) and not deadline.expired:
+            self._api.cancel()
 
     def _leave(self) -> None:
         if not self.users:

@@ -31,7 +31,7 @@ _LEASE_SECONDS = 1.0
 _NOTE_SECONDS = 1.0
 """How long the lease is kept because another process that writes keeps its end from being written down."""
 
-_MOST_IN_A_ROW = 16
+_MAX_BATCHES_IN_A_ROW = 16
 """Batches between two looks at what waits and who flushes."""
 
 
@@ -138,7 +138,7 @@ class UploadCycle:
     def _upload(self, backlog: Backlog) -> None:
         """As many full batches as are waiting, up to a bound, without another look at the backlog after each."""
         waiting = backlog.waiting
-        for _ in range(_MOST_IN_A_ROW):
+        for _ in range(_MAX_BATCHES_IN_A_ROW):
             uploaded = self._upload_next()
             waiting -= uploaded
             if not uploaded or waiting < self._config.flush_batch_size:

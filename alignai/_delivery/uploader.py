@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from alignai._delivery.backoff import Backoff, Share
-from alignai._delivery.batch_size import SMALLEST_LIMIT, BatchSize
+from alignai._delivery.batch_size import MIN_LIMIT_BYTES, BatchSize
 from alignai._delivery.breaker import Refusals
 from alignai._delivery.outage import Outage
 from alignai._delivery.prober import Prober
 from alignai._safe_logging import logger
-from alignai._transport.outcome import Verdict
+from alignai._transport.outcome import Action
 from alignai.clock import monotonic
 from alignai.deadline import Deadline
 
@@ -74,11 +74,11 @@ class Uploader:
         self._outage = Outage(spool.path, lambda: spool.unsettled(spool.last_seq()))
         self._paused = False
         self._settle = {
-            Verdict.SENT: self._sent,
-            Verdict.RETRY: self._retry,
-            Verdict.HOLD: self._hold,
-            Verdict.SPLIT: self._split,
-            Verdict.ISOLATE: self._isolate,
+            Action.SENT: self._sent,
+            Action.RETRY: self._retry,
+            Action.HOLD: self._hold,
+            Action.SPLIT: self._split,
+            Action.ISOLATE: self._isolate,
         }
 
     def hasten(self) -> None:
@@ -116,9 +116,9 @@ class Uploader:
             return 0
         began = monotonic()
         outcome = self._upload(batch.request_id, batch.payloads)
-        if outcome.verdict is Verdict.SENT:
+        if outcome.action is Action.SENT:
             self._batch_size.sent(batch, monotonic() - began)
-        self._settle[outcome.verdict](batch, outcome)
+        self._settle[outcome.action](batch, outcome)
         return len(batch)
 
     def notice_others(self) -> None:
@@ -138,7 +138,7 @@ class Uploader:
         self._recover()
 
     def _retry(self, batch: Batch, outcome: Outcome) -> None:
-        if outcome.called_off:  # by the end of the process or of the client, which says nothing of the server
+        if outcome.cancelled:  # by the end of the process or of the client, which says nothing of the server
             self._spool.mark_failed(batch, str(outcome.error))
             return
         may_be_there = self._may_be_there(batch, outcome)
@@ -147,13 +147,13 @@ class Uploader:
         if not self._is_to_blame(batch, outcome):
             seconds = self._backoff.next(outcome.retry_after)
             problem = f"events cannot be delivered ({outcome.error}); they are kept and tried again"
-            self._fail(batch, Verdict.RETRY, seconds, problem)
+            self._fail(batch, Action.RETRY, seconds, problem)
 
     def _hold(self, batch: Batch, outcome: Outcome) -> None:
         if not self._is_to_blame(batch, outcome):
             seconds = max(HOLD_SECONDS, outcome.retry_after)
             problem = f"uploads are on hold ({outcome.error}): check the API key, api_host and any proxy"
-            self._fail(batch, Verdict.HOLD, seconds, problem)
+            self._fail(batch, Action.HOLD, seconds, problem)
 
     def _may_be_there(self, batch: Batch, outcome: Outcome) -> bool:
         """Return True unless it is known of each attempt so far that the server cannot have the whole batch from it."""
@@ -180,7 +180,7 @@ class Uploader:
 
     def _split(self, batch: Batch, outcome: Outcome) -> None:
         """Once all the parts of a batch have gone through, the larger of the last two was half of the last refused."""
-        if len(batch) == 1 and batch.size < SMALLEST_LIMIT:
+        if len(batch) == 1 and batch.size < MIN_LIMIT_BYTES:
             self._batch_size.restore()
             self._hold(batch, replace(outcome, fault=True))
             return
@@ -225,7 +225,7 @@ class Uploader:
         self._batch_size.refused(batch)
         return True
 
-    def _fail(self, batch: Batch, kind: Verdict, seconds: float, problem: str) -> None:
+    def _fail(self, batch: Batch, kind: Action, seconds: float, problem: str) -> None:
         self._wait(seconds * self._share.of(batch.request_id, batch.attempts))
         self.gives_way = True
         self._sent_before = self._spool.totals().sent

@@ -16,7 +16,7 @@ _AS_IS: Final = Form(lambda value: value, lambda value: value, "must be neither 
 _ENVELOPE: Final = ("id", "type", "createTime", "projectId", "properties")
 _TYPES: Final = ", ".join(dict.fromkeys(shape.type for shape in SHAPES.values()))
 _TARGETS: Final = ", ".join(target for shape in SHAPES.values() for target in shape.fixed.values())
-_MOST_LISTED: Final = 10
+_MAX_LISTED: Final = 10
 
 
 def parse(event: object) -> tuple[str, dict[str, Any]]:
@@ -59,7 +59,7 @@ def _members(path: str, value: object, *, required: Collection[str], also: Colle
         raise _refusal({path: [f"must be an object, not {type(value).__name__:.40}"]})
     unknown = [key for key in value if key not in required and key not in also]
     errors = {f"{path}.{name}": ["is missing"] for name in required if name not in value}
-    errors |= {f"{path}.{shown(key)}": ["is not known here"] for key in unknown[:_MOST_LISTED]}
+    errors |= {f"{path}.{shown(key)}": ["is not known here"] for key in unknown[:_MAX_LISTED]}
     if errors:
         raise _refusal(errors)
     return value

@@ -1,1 +1,1 @@
-"""HTTP: one upload, within a deadline, and what the response means."""
+"""HTTP: one upload within a deadline, and the meaning of the response."""

@@ -1,4 +1,4 @@
-"""One upload: body, request, answer, and what the answer means."""
+"""One upload: its body, the requests that it takes, and the outcome."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from alignai._transport.cancel_scope import LONGEST_WAIT
+from alignai._transport.cancel_scope import MAX_WAIT_SECONDS
 from alignai._transport.compression import Compression, compress
 from alignai._transport.gzip_support import GzipSupport
-from alignai._transport.http import NoAnswerError, Transport
-from alignai._transport.outcome import Outcome, Verdict, judge, names_method, refuses_compression, unanswered
+from alignai._transport.http import NoResponseError, Transport
+from alignai._transport.outcome import Action, Outcome, classify, is_unimplemented, no_response, refuses_compression
 from alignai._version import __version__
 from alignai.clock import monotonic
 from alignai.constants import COLLECT_EVENTS_PATH
@@ -21,31 +21,31 @@ from alignai.constants import COLLECT_EVENTS_PATH
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from alignai._transport.response import Answer
+    from alignai._transport.response import Response
     from alignai.deadline import Deadline
 
-__all__ = ["APIClient", "Outcome", "Verdict"]
+__all__ = ["APIClient", "Action", "Outcome"]
 
 _HEADERS: Final = {
     "Content-Type": "application/json",
     "Connect-Protocol-Version": "1",
-    "Accept-Encoding": "identity",  # the answer is a few bytes
+    "Accept-Encoding": "identity",  # a response is a few bytes
     "User-Agent": f"alignai/{__version__} Python/{sys.version_info.major}.{sys.version_info.minor}",
 }
 _COMPRESSED: Final = {"Content-Encoding": "gzip"}
 _MAX_ATTEMPTS: Final = 4
-"""Requests in one upload. What is left to be tried otherwise comes with the next uploads."""
+"""Requests in one upload. The next uploads try the alternatives that are left."""
 
 
 class APIClient:
     """
     Uploads batches of events to the ingestion service.
 
-    Uploads by several threads take turns. In a forked child it starts with connections of its own.
+    Uploads of several threads take turns. In a forked child the client starts with connections of its own.
 
     Args:
-        api_host: The service's address, as in "https://api.impaction.ai".
-        api_key: The key; it goes into the requests and nowhere else.
+        api_host: The service's address, such as "https://api.impaction.ai".
+        api_key: The key. It goes into the requests and nowhere else.
 
     """
 
@@ -54,51 +54,51 @@ class APIClient:
         self._api_key = api_key
         self._gzip = GzipSupport()
         self._compression = Compression()
-        self._open()
+        self._reset_after_fork()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(api_host={self._api_host!r}, api_key='***')"
 
     def upload(self, request_id: str, events: Sequence[bytes], deadline: Deadline) -> Outcome:
         """
-        Send one batch and say how that ended.
+        Send one batch and return how that ended.
 
-        Nothing that the network or the server does makes it raise, or keeps it past *deadline*.
+        Nothing that the network or the server does makes this method raise, or run past *deadline*.
 
         Args:
-            request_id: What the server knows a repeat by: at most 36 ASCII characters, the same whenever the same
+            request_id: Identifies a repeat for the server. At most 36 ASCII characters, the same each time the same
                 batch is sent.
             events: The batch, each event as JSON.
-            deadline: When it must be over.
+            deadline: When the upload must be over.
 
         """
         if self._pid != os.getpid():
-            self._open()
-        if not self._turn.acquire(timeout=min(deadline.remaining, LONGEST_WAIT)):
-            return unanswered(Verdict.RETRY, "another upload took all the time", self._api_key)
+            self._reset_after_fork()
+        if not self._turn.acquire(timeout=min(deadline.remaining, MAX_WAIT_SECONDS)):
+            return no_response(Action.RETRY, "another upload took all the time", self._api_key)
         try:
-            with self._transport.until(deadline):
+            with self._transport.open(deadline):
                 return self._send(_body(request_id, events), deadline)
         finally:
             self._turn.release()
 
-    def abort(self) -> None:
-        """Make an upload under way end at once as one to retry; from any thread or a signal handler."""
+    def cancel(self) -> None:
+        """End the upload under way at once as one to retry. Any thread and any signal handler may call this."""
         if self._pid == os.getpid():
-            self._transport.abort()
+            self._transport.cancel()
 
     def close(self) -> None:
-        """Close the idle connections; an upload after this opens a new one."""
+        """Close the idle connections. The next upload opens a new one."""
         self._transport.close()
 
-    def _open(self) -> None:
-        # The parent's connection and lock are left alone in a forked child: they are still in use over there.
+    def _reset_after_fork(self) -> None:
+        # A forked child leaves the parent's connection and lock alone: the parent still uses them.
         self._pid = os.getpid()
         self._turn = threading.Lock()
         self._transport = Transport(self._api_key)
 
     def _send(self, body: bytes, deadline: Deadline) -> Outcome:
-        """Send *body*, and again while the failure may be due to a choice that can be made otherwise."""
+        """Send *body*, and again while the failure may be due to a choice that has an alternative."""
         may_be_there = False
         for _ in range(_MAX_ATTEMPTS):
             outcome, may_differ = self._attempt(body, deadline)
@@ -111,8 +111,8 @@ class APIClient:
         """
         Send *body* once.
 
-        Nothing of what made an upload fail is held on to: the next one is made on a new connection, to another address
-        if there are several, and not compressed if this one was.
+        After a failure every choice is changed. The next attempt is made on a new connection, to another address if
+        there are several, and uncompressed if this one was compressed.
 
         Returns:
             The outcome, and whether another attempt at once may have a different one.
@@ -122,59 +122,59 @@ class APIClient:
         content = compress(body) if compressed else body
         compressing = monotonic() - begin if compressed else 0.0
         try:
-            answer = self._post(content, deadline, _COMPRESSED if compressed else {})
-        except NoAnswerError as error:
-            outcome = self._no_answer(error)
-            if outcome.called_off:  # which says nothing of the server
+            response = self._post(content, deadline, _COMPRESSED if compressed else {})
+        except NoResponseError as error:
+            outcome = self._unanswered(error)
+            if outcome.cancelled:  # this process ended it, so it says nothing about the server
                 self._transport.close()
                 return outcome, False
             may_differ = self._failed(outcome, compressed=compressed)
             return outcome, may_differ
-        outcome = judge(answer, self._api_key)
-        if outcome.verdict is Verdict.SENT:
+        outcome = classify(response, self._api_key)
+        if outcome.action is Action.SENT:
             self._transport.succeeded()
             self._gzip.succeeded(compressed=compressed)
             self._compression.took(len(body), compressing, monotonic() - begin)
             return outcome, False
-        if compressed and refuses_compression(answer):
+        if compressed and refuses_compression(response):
             self._gzip.refused()
-        return outcome, self._failed(outcome, compressed=compressed) and not names_method(answer)
+        return outcome, self._failed(outcome, compressed=compressed) and not is_unimplemented(response)
 
     def _failed(self, outcome: Outcome, *, compressed: bool) -> bool:
-        """Prepare for the next attempt; whether it is worth making at once."""
+        """Prepare for the next attempt. Return True if it is worth making at once."""
         progress = self._transport.progress
         other_address = self._transport.failed()
         if not progress.reached:
             return other_address
-        if outcome.too_slow or outcome.verdict is Verdict.SPLIT:
-            return False  # too large, and plain it is larger still
-        if outcome.verdict is Verdict.ISOLATE and self._gzip.proven:
-            return False  # due to the events
+        if outcome.too_slow or outcome.action is Action.SPLIT:
+            return False  # the request is too large, and uncompressed it is larger still
+        if outcome.action is Action.ISOLATE and self._gzip.proven:
+            return False  # the events are the cause
         other_form = self._gzip.failed(compressed=compressed)
-        if outcome.verdict is Verdict.ISOLATE:
+        if outcome.action is Action.ISOLATE:
             return other_form
-        # A server that asks for patience is given it: the next attempt comes soon, on a new connection.
-        is_busy = outcome.verdict is Verdict.RETRY and outcome.error is not None and outcome.error.status_code != 0
+        # A server that is busy gets a pause. The next attempt comes soon, on a new connection.
+        is_busy = outcome.action is Action.RETRY and outcome.error is not None and outcome.error.status_code != 0
         return other_form or other_address or (progress.reused and not is_busy)
 
-    def _no_answer(self, error: NoAnswerError) -> Outcome:
-        return unanswered(
-            Verdict.HOLD if error.misconfigured else Verdict.RETRY,
-            f"no answer from {self._api_host}: {error}",
+    def _unanswered(self, error: NoResponseError) -> Outcome:
+        return no_response(
+            Action.HOLD if error.misconfigured else Action.RETRY,
+            f"no response from {self._api_host}: {error}",
             self._api_key,
             too_slow=error.too_slow,
             unsent=error.unsent,
-            called_off=error.called_off,
+            cancelled=error.cancelled,
         )
 
-    def _post(self, body: bytes, deadline: Deadline, headers: Mapping[str, str]) -> Answer:
-        milliseconds = int(min(deadline.remaining, LONGEST_WAIT) * 1000)
+    def _post(self, body: bytes, deadline: Deadline, headers: Mapping[str, str]) -> Response:
+        milliseconds = int(min(deadline.remaining, MAX_WAIT_SECONDS) * 1000)
         timeout = {"Connect-Timeout-Ms": str(max(1, milliseconds))}
         return self._transport.post(self._api_host + COLLECT_EVENTS_PATH, body, {**_HEADERS, **timeout, **headers})
 
 
 def _body(request_id: str, events: Sequence[bytes]) -> bytes:
-    """The rows as they are, copied once."""
+    """Return the body of a request: the rows as they are, copied once."""
     *others, last = events
     pieces = [*others, last + b"]}"]
     pieces[0] = b'{"requestId":' + json.dumps(request_id).encode() + b',"events":[' + pieces[0]

@@ -1,4 +1,4 @@
-"""The connection that an upload is using: until when, and how to break it from another thread."""
+"""The deadline of one upload, and cancelling it from another thread."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 
     from alignai._transport.resolver import Inbox
 
-LONGEST_WAIT: Final = 86_400.0
-"""Seconds; what an endless deadline comes down to, since the operating system's timers do not take infinity."""
+MAX_WAIT_SECONDS: Final = 86_400.0
+"""The wait under an endless deadline: the operating system's timers do not take infinity."""
 
 
 class SocketLike(Protocol):
-    """What this needs of a socket, plain or TLS."""
+    """The methods that a scope needs of a socket, plain or TLS."""
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the descriptor."""
 
     def settimeout(self, value: float | None, /) -> None:
-        """How long the next operation may take."""
+        """Limit the next operation."""
 
 
 @dataclass(slots=True)
 class Progress:
     """
-    How far a request has got.
+    The progress of a request.
 
     Attributes:
-        began_at: When it was begun, on the monotonic clock.
+        began_at: When the request was begun, on the monotonic clock.
         idled: Seconds since the request before it.
-        reached: Whether it was begun on a connection, so that the server, or something before it, may know of it.
+        reached: Whether it was begun on a connection, so that the server or a proxy may have seen it.
         reused: Whether that connection had been used before.
-        unsent: The bytes of it that the system has not taken yet: without them the server cannot have all of it.
-        moved_at: When the system last took some, on the monotonic clock.
+        unsent: The bytes that the system has not taken yet. Without them the server cannot have the whole request.
+        moved_at: When the system last took bytes, on the monotonic clock.
     """
 
     began_at: float
@@ -57,56 +57,56 @@ class Progress:
         """
         Return True if the time until *now* went into sending.
 
-        A line that took nothing in the second half of the time is not slow but dead, and so is a server that has
-        stopped to read.
+        If nothing was sent in the second half of the time, the network is not slow but dead, or the server has stopped
+        reading.
         """
         half = (now - self.began_at) / 2
         return now - self.moved_at < half if self.unsent else self.moved_at - self.began_at > half
 
 
-class Line:
+class CancelScope:
     """
-    The connection in use.
+    The deadline of one upload at a time, and the connection that it uses.
 
-    A timeout given to a socket starts again with each byte, so that a server which trickles is waited for without end.
-    Here each single operation on the socket is given what is left of one deadline.
+    The timeout of a socket starts again with each byte, so a server that trickles could hold an upload without end.
+    A scope gives each single operation on the socket the time that is left until one deadline.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # re-entrant: a signal handler may call abort on the thread that holds it
+        self._lock = threading.RLock()  # re-entrant: a signal handler may call `cancel` on the thread that holds it
         self._deadline = Deadline.never()
-        self._cut = False
-        self._held: socket.socket | None = None
+        self._cancelled = False
+        self._tracked: socket.socket | None = None
         self.inbox: Inbox = queue.SimpleQueue()
         self.progress = Progress(began_at=0.0)
 
     @contextlib.contextmanager
-    def until(self, deadline: Deadline) -> Iterator[None]:
-        """Everything within is over by *deadline*, or when `abort` is called."""
+    def open(self, deadline: Deadline) -> Iterator[None]:
+        """Begin an upload that ends at *deadline*, or when `cancel` is called."""
         with self._lock:
-            self._deadline, self._cut, self.inbox = deadline, False, queue.SimpleQueue()
+            self._deadline, self._cancelled, self.inbox = deadline, False, queue.SimpleQueue()
         try:
             yield
         finally:
-            self._keep(None)
+            self._set_tracked(None)
 
-    def abort(self) -> None:
-        """Break the connection in use, from any thread or a signal handler."""
+    def cancel(self) -> None:
+        """Break the connection in use. Any thread and any signal handler may call this."""
         with self._lock:
-            self._cut = True
-            self.inbox.put(_called_off())
-            if self._held is not None:
+            self._cancelled = True
+            self.inbox.put(_cancelled_error())
+            if self._tracked is not None:
                 with AllowingRefusal():
-                    self._held.shutdown(socket.SHUT_RDWR)
+                    self._tracked.shutdown(socket.SHUT_RDWR)
 
     @property
-    def called_off(self) -> bool:
-        """Whether `abort` was called."""
-        return self._cut
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled
 
     @contextlib.contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        """Everything within is over in so many *seconds*, too."""
+    def limit(self, seconds: float) -> Iterator[None]:
+        """Apply a deadline in *seconds* from now as well."""
         whole, self._deadline = self._deadline, self._deadline.sooner(seconds)
         try:
             yield
@@ -114,51 +114,51 @@ class Line:
             self._deadline = whole
 
     @property
-    def ran_out(self) -> bool:
-        """Whether the deadline has passed, and `abort` was not called."""
-        return self._deadline.expired and not self._cut
+    def timed_out(self) -> bool:
+        """Whether the deadline has passed, and `cancel` was not called."""
+        return self._deadline.expired and not self._cancelled
 
     def remaining(self) -> float:
         """
-        Seconds left, more than 0.
+        Return the seconds left, more than 0.
 
         Raises:
             TimeoutError: No time is left.
-            ConnectionAbortedError: `abort` was called.
+            ConnectionAbortedError: `cancel` was called.
 
         """
-        if self._cut:
-            raise _called_off()
+        if self._cancelled:
+            raise _cancelled_error()
         if (seconds := self._deadline.remaining) <= 0:
             raise TimeoutError("timed out")
-        return min(seconds, LONGEST_WAIT)
+        return min(seconds, MAX_WAIT_SECONDS)
 
-    def arm(self, sock: SocketLike) -> None:
-        """Give the next operation on *sock* what is left of the time; raises as `remaining`."""
+    def apply_timeout(self, sock: SocketLike) -> None:
+        """Give the next operation on *sock* the time that is left. Raises as `remaining` does."""
         sock.settimeout(self.remaining())
 
-    def hold(self, sock: SocketLike, *, dead_after: float | None = None) -> None:
+    def track(self, sock: SocketLike, *, dead_after: float | None = None) -> None:
         """
-        Make *sock* the one that `abort` breaks.
+        Make *sock* the one that `cancel` breaks.
 
         Args:
             sock: The socket.
-            dead_after: Seconds after which it is broken if the other side does not say that it has got what was sent.
+            dead_after: Seconds after which it counts as broken if the other side has not acknowledged the bytes sent.
         """
-        # A copy of the descriptor: TLS takes the descriptor away from the socket that it wraps, and shutting an
-        # SSLSocket down while another thread reads from it breaks that thread.
+        # A copy of the descriptor: TLS takes the descriptor away from the socket that it wraps, and shutting down an
+        # SSLSocket while another thread reads from it breaks that thread.
         held = socket.socket(fileno=os.dup(sock.fileno()))
-        self._keep(held)
+        self._set_tracked(held)
         if dead_after is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
-            with AllowingRefusal():  # some containers do not know it; then the deadline has to do
+            with AllowingRefusal():  # some containers lack the option: the deadline has to do
                 held.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(dead_after * 1000)))
 
-    def _keep(self, sock: socket.socket | None) -> None:
+    def _set_tracked(self, sock: socket.socket | None) -> None:
         with self._lock:
-            if self._held is not None:
-                self._held.close()
-            self._held = sock
+            if self._tracked is not None:
+                self._tracked.close()
+            self._tracked = sock
 
 
-def _called_off() -> ConnectionAbortedError:
-    return ConnectionAbortedError("the upload was called off")
+def _cancelled_error() -> ConnectionAbortedError:
+    return ConnectionAbortedError("the upload was cancelled")

@@ -1,4 +1,4 @@
-"""Connect to a host by whichever of its addresses answers."""
+"""Connections to a host, by the first of its addresses that responds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from alignai.interruption import AllowingRefusal, is_interruption
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from alignai._transport.cancel_scope import Line
+    from alignai._transport.cancel_scope import CancelScope
     from alignai._transport.resolver import Address
 
     Options = Iterable[tuple[int, int, int | bytes]]
@@ -27,7 +27,7 @@ STAGGER_SECONDS: Final = 0.25
 """How long the connection to one address may take before the next one is tried as well (RFC 8305, section 8)."""
 
 _POLL_SECONDS: Final = 0.05
-"""How often a connection that is being made is checked for `abort`: not every system tells a waiting thread."""
+"""How often a pending connection is checked for `cancel`: not every system wakes the waiting thread."""
 
 _KEEP_ALIVE_IDLE_SECONDS: Final = 5
 _MAX_NOT_SENT: Final = 128 * 1024
@@ -39,29 +39,29 @@ _TCP_OPTIONS: Final = {
     "TCP_KEEPALIVE": _KEEP_ALIVE_IDLE_SECONDS,  # what macOS calls it
     "TCP_KEEPINTVL": 2,
     "TCP_KEEPCNT": 2,
-    # Have it take no more bytes than the line does, or a request looks sent that is still in its buffers.
+    # Have the system buffer little, or a request looks sent while it is still in the buffers.
     "TCP_NOTSENT_LOWAT": _MAX_NOT_SENT,
 }
 
 
 class Connector:
     """
-    Makes connections, as RFC 8305 ("Happy Eyeballs") says.
+    Makes connections as in RFC 8305 ("Happy Eyeballs").
 
-    The next address is tried when one fails or takes long, the first that connects is taken. The address that worked
-    last comes first. One on which an upload failed comes last, until an upload succeeds: a host behind several
-    addresses may be broken behind one of them only.
+    If an address fails or takes long, the next one is tried as well. The first that connects is used. The address that
+    worked last is tried first. An address on which an upload failed is tried last until an upload succeeds, since a
+    host may be broken behind one of its addresses only.
 
     Args:
-        line: Says how long it may take.
+        scope: Holds the deadline.
 
     Attributes:
-        answer_seconds: How long the last request had to wait for its answer.
+        response_seconds: How long the last request waited for its response.
     """
 
-    def __init__(self, line: Line) -> None:
-        self.answer_seconds = 0.0
-        self._line = line
+    def __init__(self, scope: CancelScope) -> None:
+        self.response_seconds = 0.0
+        self._scope = scope
         self._resolver = Resolver()
         self._known: list[Any] = []
         self._current: Any = None
@@ -73,13 +73,13 @@ class Connector:
         Return a connection to *host*.
 
         Raises:
-            OSError: There is none within the time.
-            ValueError: *host* cannot be a name.
+            OSError: No connection was made in time.
+            ValueError: *host* is not a valid name.
         """
         self._current = None
         addresses = self._ordered(self._look_up(host, port))
         self._known = [address for *_, address in addresses]
-        race = _Race(self._line, addresses, options)
+        race = _Race(self._scope, addresses, options)
         sock, self._current = race.run(OSError(f"{host} has no address"))
         return sock
 
@@ -90,19 +90,19 @@ class Connector:
 
     def failed(self) -> bool:
         """
-        Note that an upload failed on the last connection, or while that was being made.
+        Note that an upload failed on the last connection, or while it was being made.
 
         Returns:
             Whether there is an address that has not been tried since the last success.
         """
-        if self._current is None:  # all have been
+        if self._current is None:  # all addresses have been tried
             return False
         others = [address for address in self._failed if address in self._known and address != self._current]
         self._failed = [*others, self._current]
         return any(address not in self._failed for address in self._known)
 
     def _ordered(self, addresses: list[Address]) -> list[Address]:
-        """Sort by the longest time since a failure, the address that worked first of those without one."""
+        """Sort by the time since a failure, longest first. The address that worked leads those without a failure."""
 
         def rank(found: Address) -> tuple[int, bool]:
             *_, address = found
@@ -112,38 +112,38 @@ class Connector:
         return sorted(_interleaved(addresses), key=rank)
 
     def _look_up(self, host: str, port: int) -> list[Address]:
-        inbox = self._line.inbox
+        inbox = self._scope.inbox
         self._resolver.look_up(host, port, inbox)
         try:
-            answer = inbox.get(timeout=self._line.remaining())
+            found = inbox.get(timeout=self._scope.remaining())
         except queue.Empty:
             raise TimeoutError(f"the name {host} was not resolved in time") from None
-        if isinstance(answer, (OSError, ValueError)):
-            raise answer
-        if isinstance(answer, BaseException):
-            raise OSError(f"the name {host} was not resolved: {type(answer).__name__}: {answer}") from answer
-        return answer
+        if isinstance(found, (OSError, ValueError)):
+            raise found
+        if isinstance(found, BaseException):
+            raise OSError(f"the name {host} was not resolved: {type(found).__name__}: {found}") from found
+        return found
 
 
 class _Race:
-    """Connections to several addresses, begun one after another; the first that is made wins."""
+    """Connections to several addresses, begun one after another. The first that is made wins."""
 
-    def __init__(self, line: Line, addresses: list[Address], options: Options) -> None:
-        self._line = line
+    def __init__(self, scope: CancelScope, addresses: list[Address], options: Options) -> None:
+        self._scope = scope
         self._waiting = deque(addresses)
         self._options = options
         self._next_at = 0.0
 
     def run(self, failure: OSError) -> tuple[socket.socket, Any]:
-        """Return the connection and the address that it leads to; raise *failure* if there are no addresses."""
+        """Return the connection and its address. Raise *failure* if there are no addresses."""
         self._failure = failure
         with selectors.DefaultSelector() as selector:
             try:
                 while self._waiting or selector.get_map():
                     self._begin_next(selector)
                     if winner := self._look(selector):
-                        self._line.hold(winner.fileobj)
-                        self._line.arm(winner.fileobj)  # for a TLS handshake, which is one operation
+                        self._scope.track(winner.fileobj)
+                        self._scope.apply_timeout(winner.fileobj)  # for the TLS handshake, which is one operation
                         selector.unregister(winner.fileobj)
                         return winner.fileobj, winner.data
             finally:
@@ -177,7 +177,7 @@ class _Race:
 
     def _look(self, selector: selectors.BaseSelector) -> Any:
         """Wait a moment for a connection to be made."""
-        for key, _ in selector.select(min(self._line.remaining(), _POLL_SECONDS) if selector.get_map() else 0):
+        for key, _ in selector.select(min(self._scope.remaining(), _POLL_SECONDS) if selector.get_map() else 0):
             sock: Any = key.fileobj
             if not (number := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
                 return key
@@ -188,11 +188,11 @@ class _Race:
 
     def _fail(self, error: OSError) -> None:
         self._failure = error
-        self._next_at = 0.0  # RFC 8305: the next one need not wait
+        self._next_at = 0.0  # RFC 8305: the next address is tried at once
 
 
 def _interleaved(addresses: list[Address]) -> list[Address]:
-    """Take addresses of both families in turn: often one family as a whole leads nowhere."""
+    """Return the addresses of both families in turn: often one whole family does not work."""
     first = [found for found in addresses if found[0] == addresses[0][0]]
     others = [found for found in addresses if found[0] != addresses[0][0]]
     return [found for pair in zip_longest(first, others) for found in pair if found is not None]

@@ -1,4 +1,4 @@
-"""Whether a server takes compressed requests."""
+"""Whether the server accepts compressed requests."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Final
 
 _FIRST_PAUSE: Final = 4
 _MAX_PAUSE: Final = 4096
-"""Uploads that go plain after one got through only when it was not compressed."""
+"""Uploads that are uncompressed after one succeeded only uncompressed."""
 
 
 class GzipSupport:
     """
-    Learns from uploads whether the server, or anything before it, objects to compressed requests.
+    Learns from uploads whether the server, or a proxy in between, objects to compressed requests.
 
-    Few say so. Some take a compressed body for bad JSON, a firewall forbids what it cannot read, others reset the
-    connection. So whatever goes wrong with a compressed request, the next one goes plain, and after that in turn. If
-    it is a plain one that gets through, the following uploads go plain, too, and more of them each time: what failed
-    may have been the network.
+    Few of them say so. Some servers take a compressed body for bad JSON, a firewall forbids bodies that it cannot
+    read, others reset the connection. So whatever the failure of a compressed request was, the next request is
+    uncompressed, and after that they alternate. If an uncompressed one succeeds, the following uploads are
+    uncompressed too, more of them each time. The number begins small, since the network may have been the cause.
 
     Attributes:
-        proven: Whether a compressed request has got through, and none has since failed that got through plain.
+        proven: Whether a compressed request has succeeded, and none has failed since that succeeded uncompressed.
     """
 
     def __init__(self) -> None:
@@ -36,22 +36,22 @@ class GzipSupport:
         return not (self._refused or self._plain_next or self._pause)
 
     def refused(self) -> None:
-        """Note that the server says it takes none: it is not asked again."""
+        """Note that the server says that it accepts none. No further request is compressed."""
         self._refused = True
 
     def failed(self, *, compressed: bool) -> bool:
         """
-        Note that a request did not get through.
+        Note that a request failed.
 
         Returns:
-            Whether to send it once more at once, plain: none has got through compressed yet.
+            Whether to send it again at once, uncompressed, since no compressed request has succeeded yet.
         """
         self._plain_next = compressed
         self._suspected |= compressed
         return compressed and not self.proven
 
     def succeeded(self, *, compressed: bool) -> None:
-        """Note that a request got through."""
+        """Note that a request succeeded."""
         if compressed:
             self.proven = True
             self._next_pause = _FIRST_PAUSE

@@ -1,9 +1,9 @@
 """
-What test tools and instrumentation have replaced of `requests` and urllib3, and uploading through it.
+Detection of test tools and instrumentation that replace parts of `requests` or urllib3, and uploads through them.
 
 The transport calls urllib3's pools itself, which is faster. A tool that replaces a layer above them would be bypassed,
-and the events of a test would reach the real server. So the transport looks at the layers before each upload. If one
-has been replaced, it uploads through all of them.
+and the events of a test would reach the real server. So the transport checks the layers before each upload. If one has
+been replaced, it uploads through all of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import requests
 from requests import adapters, sessions
 from urllib3 import connection, connectionpool
 
-from alignai._transport.response import MAX_BODY, Answer, Ending
+from alignai._transport.response import MAX_BODY_BYTES, BodyStatus, Response
 from alignai.interruption import interruption_in
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _JSON: Final = {"content-type": "application/json"}
 
 
 class Layers(NamedTuple):
-    """What an upload by `requests.post` runs through, from the caller to the network."""
+    """The layers of an upload by `requests.post`, from the caller to the network."""
 
     calls: tuple[object, ...]
     sessions: tuple[object, ...]
@@ -37,18 +37,18 @@ class Layers(NamedTuple):
 
     @property
     def intercepted(self) -> bool:
-        """Whether an upload must go through every layer; sockets do not count, as each connection is made of them."""
+        """Whether an upload must go through every layer. Sockets do not count, as each connection is made of them."""
         return any(replaced(found) for found in (self.calls, self.sessions, self.connections))
 
     def replaced_call(self) -> Any:
-        """Return what to call if no session can be used, because its caller is replaced; None if that is not so."""
+        """Return the function to call if the callers of the session are replaced, so that no session can be used."""
         if not replaced(self.calls):
             return None
         return requests.post if _is_original(requests.request) else partial(requests.request, "POST")
 
 
 def layers() -> Layers:
-    """Return what the layers consist of at this moment."""
+    """Return the layers as they are at this moment."""
     session = requests.Session
     plain, secure = connectionpool.HTTPConnectionPool, connectionpool.HTTPSConnectionPool
     return Layers(
@@ -76,13 +76,13 @@ def layers() -> Layers:
 
 
 def replaced(found: tuple[object, ...]) -> bool:
-    """Whether any of *found* is not what its library has defined."""
+    """Return True if any of *found* is not defined by its library."""
     return not all(_is_original(layer) for layer in found)
 
 
 def _is_original(layer: object) -> bool:
-    # Not compared with what was there when this module was loaded: that may have been replaced already. A wrapper may
-    # show the attributes of what it wraps, but not its type.
+    # Not compared with the object at the import of this module, since a tool may have replaced that already. A wrapper
+    # may show the attributes of the wrapped object, but not its type.
     if type(layer) is FunctionType:
         home = layer.__globals__.get("__name__")
     else:
@@ -90,50 +90,50 @@ def _is_original(layer: object) -> bool:
     return isinstance(home, str) and home.partition(".")[0] in {"requests", "urllib3"}
 
 
-def post(send: Any, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Answer:
+def post(send: Any, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Response:
     """
-    Send *body* through every layer, and read the answer.
+    Send *body* through every layer, and read the response.
 
     Args:
-        send: What is called like `requests.post`.
+        send: The function to call, with the arguments of `requests.post`.
         url: The address.
-        body: What is sent.
-        headers: All that the request needs.
+        body: The body of the request.
+        headers: All headers of the request.
         timeout: Seconds for each operation.
 
     Raises:
-        OSError: There was no answer, or whatever has replaced a layer raised something.
+        OSError: There was no response, or the tool that replaces a layer raised an error.
     """
     try:
         response = send(url, data=body, headers=dict(headers), timeout=timeout, allow_redirects=False, stream=True)
-        if not isinstance(response, requests.Response):  # a mock: its status is all that it says for certain
-            return Answer(int(response.status_code), "", _JSON, b"{}")
-        if response.raw is None:  # made by hand
-            return _answer(response, response.content or b"", Ending.WHOLE)
+        if not isinstance(response, requests.Response):  # a mock: only its status is certain
+            return Response(int(response.status_code), "", _JSON, b"{}")
+        if response.raw is None:  # a response made by hand
+            return _response(response, response.content or b"", BodyStatus.COMPLETE)
         with response:
             return _read(response)
-    except (OSError, ValueError):  # all of the errors of requests are
+    except (OSError, ValueError):  # all errors of requests are OSError or ValueError
         raise
-    except Exception as error:  # a test tool raises what it likes
+    except Exception as error:  # a test tool may raise anything
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
-def _read(response: requests.Response) -> Answer:
+def _read(response: requests.Response) -> Response:
     body, before = b"", sys.exception()
-    ending = Ending.WHOLE
+    body_status = BodyStatus.COMPLETE
     try:
-        for piece in response.iter_content(MAX_BODY):
+        for piece in response.iter_content(MAX_BODY_BYTES):
             body += piece
-            if len(body) > MAX_BODY:
-                ending = Ending.TOO_LARGE
+            if len(body) > MAX_BODY_BYTES:
+                body_status = BodyStatus.TOO_LARGE
                 break
     except OSError as error:
         if interruption_in(error, before):
             raise
-        ending = Ending.CUT_OFF
-    return _answer(response, body[:MAX_BODY], ending)
+        body_status = BodyStatus.TRUNCATED
+    return _response(response, body[:MAX_BODY_BYTES], body_status)
 
 
-def _answer(response: requests.Response, body: bytes, ending: Ending) -> Answer:
+def _response(response: requests.Response, body: bytes, body_status: BodyStatus) -> Response:
     headers = _JSON | {name.lower(): value for name, value in response.headers.items()}  # mocks may omit the type
-    return Answer(response.status_code, response.reason or "", headers, body, ending)
+    return Response(response.status_code, response.reason or "", headers, body, body_status)

@@ -1,4 +1,4 @@
-"""What an answer to an upload means for the batch: one table, read by one function."""
+"""The meaning of a response for the batch that was uploaded: one table, read by one function."""
 
 from __future__ import annotations
 
@@ -8,87 +8,87 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from alignai._transport.redact import sanitize
-from alignai._transport.response import Ending
+from alignai._transport.response import BodyStatus
 from alignai.exception import APIError
 
 if TYPE_CHECKING:
-    from alignai._transport.response import Answer
+    from alignai._transport.response import Response
 
 _TEXT_LENGTH: Final = 500
-_WORDS_LENGTH: Final = 250
+_MESSAGE_LENGTH: Final = 250
 _TARGET_LENGTH: Final = 80
 
 
-class Verdict(Enum):
-    """What is to be done with a batch after an upload."""
+class Action(Enum):
+    """The action on a batch after an upload."""
 
     SENT = "sent"
     """The server has the batch."""
     RETRY = "retry"
     """Send the same batch again under the same request id, later."""
     HOLD = "hold"
-    """A key, an address or a proxy is wrong, the events are not: keep all, try seldom, tell someone."""
+    """A key, an address or a proxy is wrong, the events are not: keep all of them, try seldom, log it."""
     SPLIT = "split"
     """The request is too large: never send it again unchanged."""
     ISOLATE = "isolate"
-    """The server refuses something in the batch: halve it until the events at fault stand alone."""
+    """The server refuses something in the batch: halve it until the events at fault are alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    How an upload ended.
+    The end of an upload.
 
     Attributes:
-        verdict: What is to be done with the batch.
-        error: What went wrong, fit to be logged and shown; None where the batch is sent.
-        retry_after: The seconds that the server asked to be left alone, 0 to 600.
-        fault: Whether the server itself failed on this very request, as it would where one event makes it fail.
-        too_slow: Whether the time ran out because the line takes so long for a request of this size.
-        unsent: Whether the server cannot have all of the request.
-        called_off: Whether this process ended it before it was over.
+        action: The action on the batch.
+        error: The error, fit to be logged and shown. None if the batch is sent.
+        retry_after: The pause in seconds that the server asked for, 0 to 600.
+        fault: Whether the server itself failed on this very request, as it does if one event makes it fail.
+        too_slow: Whether the time ran out because the network is too slow for a request of this size.
+        unsent: Whether the server cannot have the whole request.
+        cancelled: Whether this process ended the upload before it was over.
 
     """
 
-    verdict: Verdict
+    action: Action
     error: APIError | None
     retry_after: float = 0.0
     fault: bool = False
     too_slow: bool = False
     unsent: bool = False
-    called_off: bool = False
+    cancelled: bool = False
 
 
 _BY_CODE: Final = {
-    "already_exists": Verdict.SENT,
-    "unavailable": Verdict.RETRY,
-    "resource_exhausted": Verdict.RETRY,
-    "deadline_exceeded": Verdict.RETRY,
-    "aborted": Verdict.RETRY,
-    "canceled": Verdict.RETRY,
-    "internal": Verdict.RETRY,
-    "unknown": Verdict.RETRY,
-    "data_loss": Verdict.RETRY,
-    "unauthenticated": Verdict.HOLD,
-    "permission_denied": Verdict.HOLD,
-    "not_found": Verdict.HOLD,
-    "unimplemented": Verdict.HOLD,
-    "invalid_argument": Verdict.ISOLATE,
-    "out_of_range": Verdict.ISOLATE,
-    "failed_precondition": Verdict.ISOLATE,
+    "already_exists": Action.SENT,
+    "unavailable": Action.RETRY,
+    "resource_exhausted": Action.RETRY,
+    "deadline_exceeded": Action.RETRY,
+    "aborted": Action.RETRY,
+    "canceled": Action.RETRY,
+    "internal": Action.RETRY,
+    "unknown": Action.RETRY,
+    "data_loss": Action.RETRY,
+    "unauthenticated": Action.HOLD,
+    "permission_denied": Action.HOLD,
+    "not_found": Action.HOLD,
+    "unimplemented": Action.HOLD,
+    "invalid_argument": Action.ISOLATE,
+    "out_of_range": Action.ISOLATE,
+    "failed_precondition": Action.ISOLATE,
 }
 _BY_STATUS: Final = {
-    400: Verdict.ISOLATE,
-    408: Verdict.RETRY,
-    413: Verdict.SPLIT,
-    422: Verdict.ISOLATE,
-    425: Verdict.RETRY,
-    429: Verdict.RETRY,
-    499: Verdict.RETRY,
-    501: Verdict.HOLD,
+    400: Action.ISOLATE,
+    408: Action.RETRY,
+    413: Action.SPLIT,
+    422: Action.ISOLATE,
+    425: Action.RETRY,
+    429: Action.RETRY,
+    499: Action.RETRY,
+    501: Action.HOLD,
 }
-_BY_CLASS: Final = {5: Verdict.RETRY}
-_OTHERWISE: Final = Verdict.HOLD  # nothing is lost by it, and someone is told
+_BY_CLASS: Final = {5: Action.RETRY}
+_DEFAULT: Final = Action.HOLD  # it loses nothing, and it is logged
 
 _FAULTS: Final = frozenset({"internal", "unknown", "data_loss"})
 _TOO_LARGE: Final = re.compile(r"larger than .*max|too large", re.IGNORECASE)
@@ -113,89 +113,91 @@ _HINTS: Final = {
 }
 
 
-def judge(answer: Answer, secret: str) -> Outcome:
+def classify(response: Response, secret: str) -> Outcome:
     """
-    The outcome that an answer stands for.
+    Return the outcome that *response* stands for.
 
     Args:
-        answer: The answer.
-        secret: The API key, which is masked where the server echoes it.
+        response: The response.
+        secret: The API key. It is masked if the server echoes it.
 
     """
-    verdict = _verdict(answer)
-    if verdict is Verdict.SENT:
-        return Outcome(verdict, None)
-    return Outcome(verdict, APIError(answer.status, _text(answer, secret)), answer.retry_after, _is_fault(answer))
+    action = _action(response)
+    if action is Action.SENT:
+        return Outcome(action, None)
+    return Outcome(
+        action, APIError(response.status, _error_message(response, secret)), response.retry_after, _is_fault(response)
+    )
 
 
-def unanswered(verdict: Verdict, why: str, secret: str, **flags: bool) -> Outcome:
-    """Return the outcome when there was no HTTP answer; *flags* are fields of it."""
-    return Outcome(verdict, APIError(0, sanitize(why, secret, _TEXT_LENGTH)), **flags)
+def no_response(action: Action, why: str, secret: str, **flags: bool) -> Outcome:
+    """Return the outcome if there was no HTTP response. *flags* are fields of the outcome."""
+    return Outcome(action, APIError(0, sanitize(why, secret, _TEXT_LENGTH)), **flags)
 
 
-def names_method(answer: Answer) -> bool:
+def is_unimplemented(response: Response) -> bool:
     """Return True if the service itself says that it has no such method."""
-    return _code(answer) == "unimplemented" and not refuses_compression(answer)
+    return _code(response) == "unimplemented" and not refuses_compression(response)
 
 
-def refuses_compression(answer: Answer) -> bool:
-    """Whether the server says that it cannot take a compressed request."""
-    if answer.status == _UNSUPPORTED_MEDIA_TYPE:
+def refuses_compression(response: Response) -> bool:
+    """Return True if the server says that it does not accept compressed requests."""
+    if response.status == _UNSUPPORTED_MEDIA_TYPE:
         return True
-    unimplemented = answer.status == _NOT_IMPLEMENTED or _code(answer) == "unimplemented"
-    return unimplemented and _COMPRESSION.search(answer.words) is not None
+    unimplemented = response.status == _NOT_IMPLEMENTED or _code(response) == "unimplemented"
+    return unimplemented and _COMPRESSION.search(response.message) is not None
 
 
-def _verdict(answer: Answer) -> Verdict:
-    if answer.ending is Ending.CUT_OFF:
-        return Verdict.RETRY
-    if answer.status == _OK and answer.premature:
-        return Verdict.RETRY  # it cannot be about this request, of which the server lacks a part
-    if answer.status == _OK:
-        return _verdict_of_ok(answer)
-    if _is_too_large(answer):
-        return Verdict.SPLIT
-    if code := _code(answer):
+def _action(response: Response) -> Action:
+    if response.body_status is BodyStatus.TRUNCATED:
+        return Action.RETRY
+    if response.status == _OK and response.premature:
+        return Action.RETRY  # it cannot be about this request, since the server lacks a part of it
+    if response.status == _OK:
+        return _action_of_ok(response)
+    if _is_too_large(response):
+        return Action.SPLIT
+    if code := _code(response):
         return _BY_CODE[code]
-    return _BY_STATUS.get(answer.status) or _BY_CLASS.get(answer.status // 100, _OTHERWISE)
+    return _BY_STATUS.get(response.status) or _BY_CLASS.get(response.status // 100, _DEFAULT)
 
 
-def _verdict_of_ok(answer: Answer) -> Verdict:
-    if not answer.is_json or answer.ending is Ending.TOO_LARGE:
-        return Verdict.HOLD
+def _action_of_ok(response: Response) -> Action:
+    if not response.is_json or response.body_status is BodyStatus.TOO_LARGE:
+        return Action.HOLD
     try:
-        content = answer.content()
+        value = response.json()
     except ValueError:
-        return Verdict.RETRY  # where an answer has no length, a piece of it looks whole
-    return Verdict.SENT if isinstance(content, dict) else Verdict.HOLD
+        return Action.RETRY  # a truncated response without a length looks complete
+    return Action.SENT if isinstance(value, dict) else Action.HOLD
 
 
-def _is_too_large(answer: Answer) -> bool:
-    if answer.status == _CONTENT_TOO_LARGE:
+def _is_too_large(response: Response) -> bool:
+    if response.status == _CONTENT_TOO_LARGE:
         return True
-    return _code(answer) == "resource_exhausted" and _TOO_LARGE.search(answer.words) is not None
+    return _code(response) == "resource_exhausted" and _TOO_LARGE.search(response.message) is not None
 
 
-def _is_fault(answer: Answer) -> bool:
-    if answer.ending is Ending.CUT_OFF:
+def _is_fault(response: Response) -> bool:
+    if response.body_status is BodyStatus.TRUNCATED:
         return False
-    code = _code(answer)
-    return code in _FAULTS if code else answer.status == _SERVER_ERROR
+    code = _code(response)
+    return code in _FAULTS if code else response.status == _SERVER_ERROR
 
 
-def _code(answer: Answer) -> str | None:
-    """The Connect code, where the answer has one that exists."""
-    code = answer.field("code")
+def _code(response: Response) -> str | None:
+    """Return the Connect code, if the response has one that exists."""
+    code = response.json_field("code")
     return code if code in _BY_CODE else None
 
 
-def _text(answer: Answer, secret: str) -> str:
-    parts = [sanitize(answer.words, secret, _WORDS_LENGTH) or "no explanation was given"]
-    if answer.ending is not Ending.WHOLE:
-        parts.append(f"the answer is {answer.ending.value}")
-    if location := answer.headers.get("location"):
+def _error_message(response: Response, secret: str) -> str:
+    parts = [sanitize(response.message, secret, _MESSAGE_LENGTH) or "no explanation was given"]
+    if response.body_status is not BodyStatus.COMPLETE:
+        parts.append(f"the response is {response.body_status.value}")
+    if location := response.headers.get("location"):
         target = sanitize(location, secret, _TARGET_LENGTH)
         parts.append(f"redirects are not followed, the key would go along: {target}")
-    if hint := _HINTS.get(answer.status):
+    if hint := _HINTS.get(response.status):
         parts.append(hint)
     return "; ".join(parts)

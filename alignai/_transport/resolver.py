@@ -1,4 +1,4 @@
-"""Look host names up without being held by the system's resolver."""
+"""Looking up host names without being held up by the resolver of the system."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from alignai.interruption import is_interruption
 
 Address = tuple[Any, ...]
-"""What `socket.getaddrinfo` says of an address: family, type, protocol, canonical name, socket address."""
+"""An address from `socket.getaddrinfo`: family, type, protocol, canonical name, socket address."""
 
 Inbox = queue.SimpleQueue[list[Address] | BaseException]
-"""Where an upload waits for an answer; only this kind of queue may be used by a signal handler that aborts one."""
+"""The queue on which an upload waits. A signal handler that cancels an upload may use no other kind of queue."""
 
 
 class _Lookup(NamedTuple):
@@ -23,10 +23,10 @@ class _Lookup(NamedTuple):
 
 class Resolver:
     """
-    Looks names up on threads of their own, since `getaddrinfo` cannot be interrupted.
+    Looks up names on threads of their own, since `getaddrinfo` cannot be interrupted.
 
-    There is one thread per host and port at most: an upload shares the lookup that an earlier one has given up, so a
-    name server that does not answer costs one thread, not one for each attempt.
+    There is at most one thread per host and port. An upload shares the lookup that an earlier one has given up, so a
+    name server that does not respond costs one thread, not one for each attempt.
     """
 
     def __init__(self) -> None:
@@ -35,10 +35,10 @@ class Resolver:
 
     def look_up(self, host: str, port: int, inbox: Inbox) -> None:
         """
-        Have the addresses of *host* put into *inbox*, or whatever exception the lookup raises.
+        Put the addresses of *host* into *inbox* once they are known, or the exception that the lookup raises.
 
-        The last to ask for a host and port gets the answer. Uploads of one client take turns: nobody waits for an
-        earlier one.
+        Only the last caller for a host and port gets them. Uploads of one client take turns, so no earlier caller is
+        still waiting.
         """
         name = (host, port)
         with self._lock:
@@ -51,17 +51,17 @@ class Resolver:
         try:
             thread.daemon = True
             thread.start()
-        except Exception as error:  # the interpreter exits, a limit is reached, or it has no such threads
+        except Exception as error:  # the interpreter exits, a limit is reached, or there are no threads
             if is_interruption(error):
                 raise
             self._ask(host, port)
 
     def _ask(self, host: str, port: int) -> None:
-        answer: list[Address] | BaseException
+        result: list[Address] | BaseException
         try:
-            answer = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the answer: the upload waits for one
-            answer = error
+            result = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except BaseException as error:  # noqa: BLE001 - the upload waits for a result, whatever it is
+            result = error
         with self._lock:
             inbox = self._under_way.pop((host, port)).inbox
-        inbox.put(answer)
+        inbox.put(result)

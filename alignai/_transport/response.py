@@ -1,4 +1,4 @@
-"""An HTTP answer, and what can be read from it."""
+"""An HTTP response, and the parts of it that the client reads."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_RETRY_AFTER: Final = 600.0
-"""Seconds; a server that asks for more is asked again then all the same."""
+MAX_RETRY_AFTER_SECONDS: Final = 600.0
+"""A longer pause is cut to this."""
 
-MAX_BODY: Final = 64 * 1024
-"""The most that is read of an answer's body, after decompression."""
+MAX_BODY_BYTES: Final = 64 * 1024
+"""The limit for reading the body of a response, after decompression."""
 
 
-class Ending(Enum):
-    """How far the body of an answer could be read."""
+class BodyStatus(Enum):
+    """How far the body of a response could be read."""
 
-    WHOLE = "whole"
-    CUT_OFF = "cut off"
+    COMPLETE = "complete"
+    TRUNCATED = "truncated"
     TOO_LARGE = "too large"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """
-    An HTTP answer, its body read as far as *ending* says; *headers* are looked up in lower case.
+    An HTTP response, its body read as far as *body_status* says.
 
-    It is *premature* if it came before the whole request was sent.
+    *headers* are looked up in lower case. A response is *premature* if it came before the whole request was sent.
     """
 
     status: int
     reason: str
     headers: Mapping[str, str]
     body: bytes
-    ending: Ending = Ending.WHOLE
+    body_status: BodyStatus = BodyStatus.COMPLETE
     premature: bool = False
 
     @property
     def is_json(self) -> bool:
-        """Whether it calls itself JSON."""
+        """Whether the response is declared as JSON."""
         media_type, _, _ = self.headers.get("content-type", "").partition(";")
         return media_type.strip().lower() == "application/json"
 
-    def content(self) -> object:
+    def json(self) -> object:
         """
-        The body, decoded from JSON.
+        Return the body, decoded from JSON.
 
         Raises:
-            ValueError: It is not JSON.
+            ValueError: The body is not JSON.
 
         """
         try:
@@ -61,31 +61,31 @@ class Answer:
         except RecursionError:
             raise ValueError("nested too deeply") from None
 
-    def field(self, name: str) -> str | None:
-        """A text in the JSON object that the body is; None where it has none of that name, or is not an object."""
+    def json_field(self, name: str) -> str | None:
+        """Return a text in the JSON object of the body. None if there is no object, or no text of that name."""
         try:
-            content = self.content() if self.is_json else None
+            value = self.json() if self.is_json else None
         except ValueError:
             return None
-        value = content.get(name) if isinstance(content, dict) else None
-        return value if isinstance(value, str) else None
+        member = value.get(name) if isinstance(value, dict) else None
+        return member if isinstance(member, str) else None
 
     @property
-    def words(self) -> str:
-        """What the server says: the Connect message, else the status line and the body."""
+    def message(self) -> str:
+        """The Connect message, else the status line and the body."""
         text = self.body.decode("utf-8", "replace").strip()
-        return self.field("message") or ": ".join(filter(None, [self.reason, text]))
+        return self.json_field("message") or ": ".join(filter(None, [self.reason, text]))
 
     @property
     def retry_after(self) -> float:
-        """The seconds in Retry-After, given as such or as a date; a date is held against the server's own clock."""
+        """The seconds of Retry-After. If it is a date, it is compared with the server's own clock."""
         value = self.headers.get("retry-after", "")
         try:
             seconds = float(value)
         except ValueError:
             now = _date(self.headers.get("date", "")) or datetime.now(UTC)
             seconds = ((_date(value) or now) - now).total_seconds()
-        return min(max(0.0, seconds), MAX_RETRY_AFTER)
+        return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)
 
 
 def _date(text: str) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Connections of urllib3 that keep to one deadline, and hear a server that answers before it has read everything."""
+"""Connections of urllib3 that keep to one deadline, and notice a server that responds before it has read everything."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 from urllib3.util.wait import wait_for_socket
 
-from alignai._transport.bounded_response import MAX_RAW, BoundedResponse
+from alignai._transport.bounded_response import MAX_RESPONSE_BYTES, BoundedResponse
 from alignai.clock import monotonic
 from alignai.interruption import AllowingRefusal, is_interruption
 
 if TYPE_CHECKING:
-    from alignai._transport.cancel_scope import Line
+    from alignai._transport.cancel_scope import CancelScope
     from alignai._transport.connector import Connector
 
 _DEAD_AFTER_SECONDS: Final = 2.0
-"""How long a connection that was used before may leave what is sent on it unacknowledged."""
+"""How long a reused connection may leave the bytes that are sent on it unacknowledged."""
 
 _IDLE_SECONDS: Final = 0.5
 _SILENT_SECONDS: Final = 3.0
-"""How long one that has idled for so long may leave a request unanswered, unless answers take long anyway."""
+"""How long a connection that was idle for `_IDLE_SECONDS` may leave a request without a response.
+
+If responses take long anyway, it gets more time.
+"""
 
 _NOT_NOW: Final = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
 _INTERIM: Final = re.compile(rb"(?:HTTP/1\.[01] 100[^\n]*\n(?:[^\r\n][^\n]*\n)*\r?\n)*")
@@ -38,42 +41,42 @@ _STATUS_LENGTH: Final = len(b"HTTP/1.1 200")
 class Adapter(HTTPAdapter):
     """Makes such connections, directly and through HTTP proxies."""
 
-    def __init__(self, line: Line, connector: Connector) -> None:
-        self._pools = _pool_classes(line, connector)
+    def __init__(self, scope: CancelScope, connector: Connector) -> None:
+        self._pools = _pool_classes(scope, connector)
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Have the pools make connections of ours."""
+        """Have the pools make a `ScopedConnection` each time."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pools
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        """Have the pools of a proxy do so, too."""
+        """Have the pools of a proxy do the same."""
         manager = super().proxy_manager_for(proxy, **kwargs)
-        if not proxy.lower().startswith("socks"):  # those pools make connections of their own
+        if not proxy.lower().startswith("socks"):  # these pools make connections of their own kind
             manager.pool_classes_by_scheme = self._pools
         return manager
 
 
 class ScopedConnection(HTTPConnection):
-    """A connection whose every operation on the socket keeps to the line's deadline."""
+    """A connection on which each socket operation keeps to the deadline of a scope."""
 
-    _line: Line
+    _scope: CancelScope
     _connector: Connector
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._early = b""
         self._is_new = True
-        self._awaits_answer = False
+        self._awaits_response = False
         self.response_class = self._response  # type: ignore[assignment] # it is only called
 
     def _response(self, sock: Any, *args: Any, **kwargs: Any) -> BoundedResponse:
-        return BoundedResponse(sock, *args, line=self._line, early=self._early, **kwargs)
+        return BoundedResponse(sock, *args, scope=self._scope, early=self._early, **kwargs)
 
     def _new_conn(self) -> socket.socket:
         try:
-            # For a proxy urllib3 leaves them out, and each request then waits 40 ms for Nagle's algorithm.
+            # urllib3 leaves them out for a proxy. Then each request waits 40 ms because of Nagle's algorithm.
             options = self.socket_options or self.default_socket_options
             self._is_new = True
             return self._connector.connect(self._dns_host, self.port, options)
@@ -86,54 +89,54 @@ class ScopedConnection(HTTPConnection):
         """
         Send a request.
 
-        A connection that has idled may have been dropped by a middlebox without a word. So what is sent on it must be
-        acknowledged and answered soon, or it counts as broken, with time left for a new one. A new connection is given
-        all the time: it has just shown that it is alive, and a slow server must not be taken for a dead one.
+        A middlebox may have silently dropped an idle connection. So the bytes that are sent on one must be acknowledged
+        and answered soon. Otherwise it counts as broken while there is time for a new one. A new connection gets all
+        the time: it has just shown that it is alive, and a slow server must not be taken for a dead one.
         """
-        progress = self._line.progress
+        progress = self._scope.progress
         if self.sock is None:
             self.connect()
         elif not self._is_new:
             progress.reused = True
-            self._line.hold(self.sock, dead_after=min(_DEAD_AFTER_SECONDS, self._line.remaining() / 2))
+            self._scope.track(self.sock, dead_after=min(_DEAD_AFTER_SECONDS, self._scope.remaining() / 2))
         self._is_new = False
         self._early = b""
-        self._awaits_answer = progress.reached = True
+        self._awaits_response = progress.reached = True
         super().request(*args, **kwargs)
 
     def getresponse(self) -> Any:
-        """Wait for the answer."""
+        """Wait for the response."""
         began_at = monotonic()
-        progress = self._line.progress
+        progress = self._scope.progress
         doubted = progress.reused and progress.idled > _IDLE_SECONDS
-        with self._line.within(max(_SILENT_SECONDS, 3 * self._connector.answer_seconds) if doubted else math.inf):
+        with self._scope.limit(max(_SILENT_SECONDS, 3 * self._connector.response_seconds) if doubted else math.inf):
             response = super().getresponse()
-        self._connector.answer_seconds = monotonic() - began_at
-        self._awaits_answer = False
+        self._connector.response_seconds = monotonic() - began_at
+        self._awaits_response = False
         return response
 
     def close(self) -> None:
         """
         Close the connection.
 
-        If the time has run out, what the system has not sent yet is thrown away: it would take the next attempt's share
-        of a line that is slow enough.
+        If the time has run out, the bytes that the system has not sent yet are discarded. On a slow network they would
+        take bandwidth from the next attempt.
         """
-        if self._awaits_answer and self._line.ran_out and isinstance(self.sock, socket.socket):
+        if self._awaits_response and self._scope.timed_out and isinstance(self.sock, socket.socket):
             with AllowingRefusal():
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._awaits_answer = False
+        self._awaits_response = False
         super().close()
 
     def send(self, data: Any) -> None:
         """
-        Send *data*, and stop when the server answers meanwhile.
+        Send *data*, and stop if the server responds meanwhile.
 
         Raises:
-            BrokenPipeError: The server does not read on, and may have said why: urllib3 goes on to read the answer.
+            BrokenPipeError: The server has stopped reading and may have said why. urllib3 goes on to read the response.
             TimeoutError: No time is left.
         """
-        progress = self._line.progress
+        progress = self._scope.progress
         progress.moved_at = monotonic()
         view = memoryview(data)
         while view:
@@ -145,24 +148,24 @@ class ScopedConnection(HTTPConnection):
 
     def _send_some(self, view: memoryview) -> int:
         if not isinstance(self.sock, socket.socket):  # TLS within TLS can only block
-            self._line.arm(self.sock)
+            self._scope.apply_timeout(self.sock)
             return int(self.sock.send(view))
         try:
             self.sock.settimeout(0)
             return self.sock.send(view)
         except _NOT_NOW:
-            wait_for_socket(self.sock, read=True, write=True, timeout=self._line.remaining())
-            self._line.remaining()  # raises if it was `abort` that ended the wait
-            self._look_for_answer()
+            wait_for_socket(self.sock, read=True, write=True, timeout=self._scope.remaining())
+            self._scope.remaining()  # raises if `cancel` ended the wait
+            self._look_for_response()
             return 0
         except OSError as error:
             if is_interruption(error):
                 raise  # urllib3 lets a BrokenPipeError pass
             raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
 
-    def _look_for_answer(self) -> None:
+    def _look_for_response(self) -> None:
         try:
-            piece = self.sock.recv(MAX_RAW)
+            piece = self.sock.recv(MAX_RESPONSE_BYTES)
         except _NOT_NOW:
             return
         except OSError as error:
@@ -170,26 +173,26 @@ class ScopedConnection(HTTPConnection):
                 raise  # urllib3 lets a BrokenPipeError pass
             raise BrokenPipeError(f"the connection was closed while the request was sent: {error}") from error
         self._early += piece
-        if not piece or _has_answer(self._early):
-            raise BrokenPipeError("the server has answered before the whole request was sent")
+        if not piece or _has_response(self._early):
+            raise BrokenPipeError("the server responded before the whole request was sent")
 
 
-def _has_answer(received: bytes) -> bool:
-    """Return True once more than interim answers (100 Continue) has come, after which a server reads on."""
+def _has_response(received: bytes) -> bool:
+    """Return True once more than interim responses (100 Continue) has come. After those a server reads on."""
     rest = _INTERIM.sub(b"", received, count=1)
     is_interim = rest[len(b"HTTP/1.1 ") :].startswith(b"100")
-    return len(received) >= MAX_RAW or (len(rest) >= _STATUS_LENGTH and not is_interim)
+    return len(received) >= MAX_RESPONSE_BYTES or (len(rest) >= _STATUS_LENGTH and not is_interim)
 
 
-def _pool_classes(line: Line, connector: Connector) -> dict[str, Any]:
-    """Return the pools by scheme; a class for each client, since urllib3 hands its connections nothing but its own."""
+def _pool_classes(scope: CancelScope, connector: Connector) -> dict[str, Any]:
+    """Return the pools by scheme. Each client has its own classes: urllib3 passes no other arguments to connections."""
 
     class Plain(ScopedConnection):
-        _line = line
+        _scope = scope
         _connector = connector
 
     class Secure(ScopedConnection, HTTPSConnection):
-        _line = line
+        _scope = scope
         _connector = connector
 
     class PlainPool(HTTPConnectionPool):

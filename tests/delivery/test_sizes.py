@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from connectrpc.code import Code
 
-from alignai._delivery.batch_size import SMALLEST_LIMIT
+from alignai._delivery.batch_size import MIN_LIMIT_BYTES
 from alignai._delivery.uploader import HOLD_SECONDS
-from alignai._transport.api_client import Outcome, Verdict
+from alignai._transport.api_client import Action, Outcome
 from alignai._transport.cancel_scope import Progress
 from alignai.exception import APIError
 from tests.delivery.test_uploader import ids, messages, uploads
@@ -83,7 +83,7 @@ def test_a_few_refusals_for_size_hardly_make_later_requests_smaller(raw_server: 
 
 def test_large_events_that_are_all_refused_for_size_are_refused_slowly(raw_server: Start, spool_path: Path) -> None:
     server = raw_server(answer(TOO_LARGE["413"]))
-    with uploads(server.url, spool_path, messages(40, size=SMALLEST_LIMIT), flush_batch_size=10) as up:
+    with uploads(server.url, spool_path, messages(40, size=MIN_LIMIT_BYTES), flush_batch_size=10) as up:
         while up.wait < 1:
             up.step()
         assert up.spool.totals().rejected == 10
@@ -193,14 +193,14 @@ def test_an_event_that_is_too_large_for_the_connection_gets_more_time(
 
 def test_a_batch_that_may_have_arrived_keeps_its_id_and_gets_more_time(spool_path: Path) -> None:
     """As sent whole now, or in an earlier attempt."""
-    whole = Outcome(Verdict.RETRY, APIError(0, "timed out"), too_slow=True)
+    whole = Outcome(Action.RETRY, APIError(0, "timed out"), too_slow=True)
     outcomes = [whole, *([replace(whole, unsent=True)] * 5)]
     with uploads("http://127.0.0.1:1", spool_path, messages(4), request_timeout_seconds=10) as up:
         tried: list[tuple[str, int, int]] = []
 
         def upload(request_id: str, events: Sequence[bytes], deadline: Deadline) -> Outcome:
             tried.append((request_id, len(events), round(deadline.remaining / 10)))
-            return outcomes.pop(0) if outcomes else Outcome(Verdict.SENT, None)
+            return outcomes.pop(0) if outcomes else Outcome(Action.SENT, None)
 
         up.client.upload = upload  # type: ignore[method-assign]
         up.finish()
@@ -211,14 +211,14 @@ def test_a_batch_that_may_have_arrived_keeps_its_id_and_gets_more_time(spool_pat
 
 
 def test_a_batch_that_reached_no_server_is_split_on_a_slow_connection(spool_path: Path) -> None:
-    away = Outcome(Verdict.RETRY, APIError(0, "no connection"), unsent=True)
+    away = Outcome(Action.RETRY, APIError(0, "no connection"), unsent=True)
     outcomes = [away, away, replace(away, too_slow=True)]
     with uploads("http://127.0.0.1:1", spool_path, messages(4)) as up:
         sizes = []
 
         def upload(request_id: str, events: Sequence[bytes], deadline: Deadline) -> Outcome:
             sizes.append(len(events))
-            return outcomes.pop(0) if outcomes else Outcome(Verdict.SENT, None)
+            return outcomes.pop(0) if outcomes else Outcome(Action.SENT, None)
 
         up.client.upload = upload  # type: ignore[method-assign]
         up.finish()
@@ -231,8 +231,8 @@ def test_a_second_request_of_an_upload_does_not_take_back_the_first(
 ) -> None:
     client = make_client("http://127.0.0.1:1")
     attempts = [
-        (Outcome(Verdict.RETRY, None, unsent=first_unsent), True),
-        (Outcome(Verdict.RETRY, None, unsent=True), False),
+        (Outcome(Action.RETRY, None, unsent=first_unsent), True),
+        (Outcome(Action.RETRY, None, unsent=True), False),
     ]
     client._attempt = lambda body, deadline: attempts.pop(0)  # type: ignore[method-assign]
     assert upload(client).unsent is first_unsent
@@ -257,14 +257,14 @@ def test_a_server_that_stops_reading_is_no_slow_connection(raw_server: Start) ->
     server = raw_server(script, reads=False)
     outcome = upload_to(server.url, payload, seconds=1.5)
     over.set()
-    assert (outcome.verdict, outcome.too_slow) == (Verdict.RETRY, False)
+    assert (outcome.action, outcome.too_slow) == (Action.RETRY, False)
 
 
 def test_a_usual_limit_is_found_and_kept(spool_path: Path) -> None:
     with ConnectServer(read_max_bytes=20_000) as server:
         with uploads(server.url, spool_path, messages(1500, size=1000)) as up:
             up.finish()
-            refused = up.client.verdicts.count(Verdict.SPLIT)
+            refused = up.client.actions.count(Action.SPLIT)
         assert server.ids() == ids(range(1500))
     assert refused < 12
 
@@ -284,6 +284,6 @@ def test_unsent_bytes_are_discarded_after_the_timeout(
             reset.set()
 
     client = make_client(raw_server(script, reads=False).url)
-    assert upload(client, encoded(event(content=os.urandom(4 << 20).hex())), 0.5).verdict is Verdict.RETRY
+    assert upload(client, encoded(event(content=os.urandom(4 << 20).hex())), 0.5).action is Action.RETRY
     over.set()
     assert reset.wait(20)

@@ -12,7 +12,7 @@ from connectrpc.errors import ConnectError
 
 from alignai._delivery.prober import FAULTS_BEFORE_PROBE
 from alignai._delivery.uploader import HOLD_SECONDS, Uploader
-from alignai._transport.api_client import APIClient, Outcome, Verdict
+from alignai._transport.api_client import Action, APIClient, Outcome
 from alignai.config import Config
 from tests.support.clients import inspect, stored
 from tests.support.servers.connect import ConnectServer, refuse
@@ -36,11 +36,11 @@ class Client(APIClient):
 
     def __init__(self, api_host: str, api_key: str) -> None:
         super().__init__(api_host, api_key)
-        self.verdicts: list[Verdict] = []
+        self.actions: list[Action] = []
 
     def upload(self, request_id: str, events: Sequence[bytes], deadline: Deadline) -> Outcome:
         outcome = super().upload(request_id, events, deadline)
-        self.verdicts.append(outcome.verdict)
+        self.actions.append(outcome.action)
         return outcome
 
 
@@ -191,11 +191,11 @@ def test_an_oversize_batch_is_split_and_the_ceiling_remembered(spool_path: Path)
     with ConnectServer(read_max_bytes=20_000) as server:
         with uploads(server.url, spool_path, messages(300, size=1000)) as up:
             up.finish()
-            found = up.client.verdicts
+            found = up.client.actions
         assert server.ids() == ids(range(300))
-    learned = len(found) - 1 - found[::-1].index(Verdict.SPLIT)
+    learned = len(found) - 1 - found[::-1].index(Action.SPLIT)
     assert learned < 6
-    assert set(found[learned + 1 :]) == {Verdict.SENT}
+    assert set(found[learned + 1 :]) == {Action.SENT}
 
 
 def test_an_oversize_event_is_rejected_and_lowers_no_ceiling(spool_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_an_oversize_event_is_rejected_and_lowers_no_ceiling(spool_path: Path) -
         with uploads(server.url, spool_path, [*messages(1), *large, *messages(102)[2:]]) as up:
             up.finish()
             assert (up.spool.totals().sent, up.spool.totals().rejected) == (101, 1)
-            assert len(up.client.verdicts) < 20
+            assert len(up.client.actions) < 20
         assert server.ids() == ids([0, *range(2, 102)])
 
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from alignai import AlignAI, Config
 from alignai._settings import resolve
-from alignai._transport.outcome import judge
-from alignai._transport.response import Answer
+from alignai._transport.outcome import classify
+from alignai._transport.response import Response
 from alignai.deadline import Deadline
 from alignai.exception import ConfigError
 from alignai.validate import ValidationError
@@ -168,7 +168,7 @@ def test_the_key_is_in_no_traceback(tmp_path: Path, make_client: Callable[[str],
 
 
 def posted(api: APIClient, url: str) -> None:
-    with api._transport.until(Deadline.after(5)):
+    with api._transport.open(Deadline.after(5)):
         api._transport.post(url, b"", {})
 
 
@@ -217,7 +217,7 @@ def test_an_address_that_does_not_serve_is_not_shown_with_its_password() -> None
 def test_no_key_is_shown_if_the_server_echoes_it(key: str) -> None:
     said = json.dumps({"message": f"{key} {quote(key, safe='')} {key.lower()}"}).encode()
     headers = {"content-type": "application/json", "location": f"/{key}?{quote(key)}"}
-    told = str(judge(Answer(401, "", headers, said), key).error)
+    told = str(classify(Response(401, "", headers, said), key).error)
     assert told == (
         "HTTP 401: *** *** ***; redirects are not followed, the key would go along: /***?***; check the API key"
     )

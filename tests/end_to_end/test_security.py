@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from alignai import AlignAI, Config
 from alignai._spool_path import default_spool_path
-from alignai._transport.response import Answer
+from alignai._transport.response import Response
 from alignai.spool import SpoolError
 from tests.support.clients import client, finished, inspect, record
 from tests.support.servers.raw import RawServer, answer, http
@@ -236,7 +236,7 @@ def test_a_servers_message_is_logged_on_one_short_clean_line(
     date=st.one_of(st.text(), st.from_regex(r"[\w,: +-]{0,60}")),
 )
 def test_retry_after_is_limited_to_ten_minutes(retry_after: str, date: str) -> None:
-    answered = Answer(503, "", {"retry-after": retry_after, "date": date}, b"")
+    answered = Response(503, "", {"retry-after": retry_after, "date": date}, b"")
     assert 0 <= answered.retry_after <= 600
 
 

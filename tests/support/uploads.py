@@ -75,10 +75,10 @@ def timed(url: str, events: Sequence[bytes] = ONE) -> tuple[Outcome, bool]:
     return outcome, time.monotonic() - start < SOON
 
 
-def aborted(
+def cancelled(
     url: str, under_way: Callable[[], bool], events: Sequence[bytes] = ONE, *, first: int = 0
 ) -> tuple[Outcome, bool]:
-    """The outcome of an upload aborted once it is under way, after *first* others, and whether that ended it soon."""
+    """The outcome of an upload cancelled once it is under way, after *first* others, and whether that ended it soon."""
     client = APIClient(url, KEY)
     for _ in range(first):
         upload(client, events)
@@ -88,11 +88,11 @@ def aborted(
     try:
         wait_until(under_way)
         start = time.monotonic()
-        client.abort()
+        client.cancel()
         uploading.join(SOON)
         return outcomes[0], time.monotonic() - start < SOON
     finally:
-        client.abort()
+        client.cancel()
         uploading.join()
         client.close()
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alignai._transport.api_client import APIClient, Outcome, Verdict
-from alignai._transport.outcome import judge
-from alignai._transport.response import Answer, Ending
+from alignai._transport.api_client import Action, APIClient, Outcome
+from alignai._transport.outcome import classify
+from alignai._transport.response import BodyStatus, Response
 from alignai._version import __version__
 from alignai.deadline import Deadline
 from tests.support.servers.raw import OK, RawServer, answer, answer_and_close, body, gone, header, http
@@ -56,8 +56,8 @@ def test_a_body_over_a_kibibyte_is_compressed(raw_server: Start) -> None:
 def test_a_batch_sent_again_is_the_same_but_for_compression(raw_server: Start, make_client: Make) -> None:
     server = raw_server(answer(http(503, retry_after=1), http(503), OK))
     client = make_client(server.url)
-    verdicts = [upload(client, MANY).verdict for _ in range(3)]
-    assert verdicts == [Verdict.RETRY, Verdict.RETRY, Verdict.SENT]
+    actions = [upload(client, MANY).action for _ in range(3)]
+    assert actions == [Action.RETRY, Action.RETRY, Action.SENT]
     first, second, third = map(body, server.requests)
     assert gzip.decompress(first) == second == gzip.decompress(third)
 
@@ -86,36 +86,36 @@ def test_the_request_names_its_timeout(raw_server: Start, seconds: float, most: 
 
 def test_an_endless_deadline_can_be_met(connect_server: ConnectServer, make_client: Make) -> None:
     outcome = make_client(connect_server.url).upload(REQUEST_ID, ONE, Deadline.never())
-    assert outcome == Outcome(Verdict.SENT, None)
+    assert outcome == Outcome(Action.SENT, None)
 
 
 def test_uploads_share_a_connection_until_one_fails(raw_server: Start, make_client: Make) -> None:
     server = raw_server(answer(OK, OK, http(400, b"{}"), OK, OK))
     client = make_client(server.url)
-    seen = [(upload(client).verdict, server.connections) for _ in range(5)]
-    sent = Verdict.SENT
-    assert seen == [(sent, 1), (sent, 1), (Verdict.ISOLATE, 1), (sent, 2), (sent, 2)]
+    seen = [(upload(client).action, server.connections) for _ in range(5)]
+    sent = Action.SENT
+    assert seen == [(sent, 1), (sent, 1), (Action.ISOLATE, 1), (sent, 2), (sent, 2)]
 
 
 def test_an_idle_connection_that_the_server_closed_is_replaced(
     connect_server: ConnectServer, make_client: Make
 ) -> None:
     client = make_client(connect_server.url)
-    verdicts = [upload(client).verdict]
+    actions = [upload(client).action]
     connect_server.restart()
-    verdicts.append(upload(client).verdict)
-    assert verdicts == [Verdict.SENT, Verdict.SENT]
+    actions.append(upload(client).action)
+    assert actions == [Action.SENT, Action.SENT]
 
 
 def test_a_host_may_end_in_a_slash(connect_server: ConnectServer) -> None:
-    assert upload_to(f"{connect_server.url}/").verdict is Verdict.SENT
+    assert upload_to(f"{connect_server.url}/").action is Action.SENT
 
 
 def test_a_client_works_after_it_is_closed(connect_server: ConnectServer, make_client: Make) -> None:
     client = make_client(connect_server.url)
     client.close()
     client.close()
-    assert upload(client).verdict is Verdict.SENT
+    assert upload(client).action is Action.SENT
 
 
 def test_the_key_is_not_in_the_repr() -> None:
@@ -134,32 +134,32 @@ def test_the_key_is_not_in_an_outcome(raw_server: Start) -> None:
 def test_an_outcome_survives_pickling(raw_server: Start) -> None:
     outcome = upload_to(raw_server(answer(http(503, b"", retry_after=3))).url)
     copy = pickle.loads(pickle.dumps(outcome))
-    assert (copy.verdict, copy.error.status_code, copy.retry_after) == (Verdict.RETRY, 503, 3.0)
+    assert (copy.action, copy.error.status_code, copy.retry_after) == (Action.RETRY, 503, 3.0)
 
 
 def test_a_key_that_cannot_be_sent_holds_and_is_not_shown(connect_server: ConnectServer) -> None:
     client = APIClient(connect_server.url, "top\nsecret")
     outcome = upload(client)
     client.close()
-    assert (outcome.verdict, "secret" in str(outcome.error)) == (Verdict.HOLD, False)
+    assert (outcome.action, "secret" in str(outcome.error)) == (Action.HOLD, False)
 
 
 HEADERS = st.dictionaries(st.sampled_from(["content-type", "retry-after", "date", "location"]), st.text(max_size=30))
 OBJECTS = st.dictionaries(st.sampled_from(["code", "message"]), st.text()).map(json.dumps).map(str.encode)
 ANSWERS = st.builds(
-    Answer,
+    Response,
     status=st.integers(100, 999),
     reason=st.text(max_size=20),
     headers=HEADERS | st.just({"content-type": "application/json"}),
     body=st.binary(max_size=100) | OBJECTS,
-    ending=st.sampled_from(Ending),
+    body_status=st.sampled_from(BodyStatus),
 )
 
 
 @given(ANSWERS)
-def test_every_answer_has_an_outcome(answered: Answer) -> None:
-    outcome = judge(answered, KEY)
-    assert (outcome.error is None) == (outcome.verdict is Verdict.SENT)
+def test_every_response_has_an_outcome(answered: Response) -> None:
+    outcome = classify(answered, KEY)
+    assert (outcome.error is None) == (outcome.action is Action.SENT)
     assert 0 <= outcome.retry_after <= 600
     assert outcome.error is None or (len(outcome.error.err_msg) <= 500 and outcome.error.err_msg.isprintable())
 
@@ -179,7 +179,7 @@ def test_no_bytes_make_an_upload_raise() -> None:
         @settings(max_examples=200, deadline=None)
         def holds(data: bytes) -> None:
             server.script = answer_and_close(data)
-            assert upload_to(server.url).verdict in Verdict
+            assert upload_to(server.url).action in Action
 
         holds()
 
@@ -198,10 +198,10 @@ def test_a_forked_child_has_a_connection_of_its_own(raw_server: Start) -> None:
     server = raw_server(answer(OK))
     script = """
 client = APIClient(sys.argv[1], "KEY")
-def upload(): print(client.upload("R", [b"{}"], Deadline.after(20)).verdict.name, flush=True)
+def upload(): print(client.upload("R", [b"{}"], Deadline.after(20)).action.name, flush=True)
 upload()
 if (child := os.fork()) == 0:
-    client.abort()
+    client.cancel()
     upload()
     client.close()
     os._exit(0)
@@ -212,7 +212,7 @@ upload()
     assert server.connections == 2
 
 
-def test_abort_in_a_forked_child_does_not_reach_the_parents_upload(raw_server: Start) -> None:
+def test_cancel_in_a_forked_child_does_not_reach_the_parents_upload(raw_server: Start) -> None:
     def slow(conn: socket.socket, request: bytes, n: int) -> None:
         if not gone(conn, within=1.0):
             conn.sendall(OK)
@@ -220,12 +220,12 @@ def test_abort_in_a_forked_child_does_not_reach_the_parents_upload(raw_server: S
     script = """
 import threading, time
 client = APIClient(sys.argv[1], "KEY")
-def upload(): print(client.upload("R", [b"{}"], Deadline.after(20)).verdict.name)
+def upload(): print(client.upload("R", [b"{}"], Deadline.after(20)).action.name)
 thread = threading.Thread(target=upload)
 thread.start()
-while client._transport._line._held is None: time.sleep(0.001)
+while client._transport._scope._tracked is None: time.sleep(0.001)
 if (child := os.fork()) == 0:
-    client.abort()
+    client.cancel()
     os._exit(0)
 os.waitpid(child, 0)
 thread.join()
@@ -237,6 +237,6 @@ def test_an_upload_works_while_the_interpreter_exits(raw_server: Start) -> None:
     script = """
 import atexit
 client = APIClient(sys.argv[1], "KEY")
-atexit.register(lambda: print(client.upload("R", [b"{}"], Deadline.after(20)).verdict.name))
+atexit.register(lambda: print(client.upload("R", [b"{}"], Deadline.after(20)).action.name))
 """
     assert run(script, raw_server(answer(OK)).url).split() == ["SENT"]

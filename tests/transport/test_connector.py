@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai._transport.api_client import APIClient, Verdict
-from alignai._transport.cancel_scope import Line
+from alignai._transport.api_client import Action, APIClient
+from alignai._transport.cancel_scope import CancelScope
 from alignai._transport.connector import Connector, _interleaved
 from alignai.deadline import Deadline
 from tests.support.clients import client, record
 from tests.support.servers.blackhole import swallow, unanswered_port
 from tests.support.servers.raw import OK, RawServer, answer, silence
-from tests.support.uploads import ONE, aborted, unreachable, upload, upload_to
+from tests.support.uploads import ONE, cancelled, unreachable, upload, upload_to
 from tests.support.waiting import wait_until
 from tests.transport.test_fallbacks import accept, addresses
 
@@ -59,10 +59,10 @@ def test_a_silent_address_costs_a_moment_once(
     server = raw_server(accept)
     resolve_to(silent_port, server.port)
     client = make_client("http://two-addresses.invalid")
-    assert upload(client, ONE).verdict is Verdict.SENT
+    assert upload(client, ONE).action is Action.SENT
     client.close()
     monkeypatch.setattr("alignai._transport.connector.STAGGER_SECONDS", 3600.0)
-    assert upload(client, ONE).verdict is Verdict.SENT
+    assert upload(client, ONE).action is Action.SENT
     assert server.connections == 2
 
 
@@ -82,7 +82,7 @@ def test_an_address_that_refuses_is_passed_at_once(
     monkeypatch.setattr("alignai._transport.connector.STAGGER_SECONDS", 3600.0)
     refusing = [int(unreachable().rpartition(":")[2]) for _ in range(2)]
     resolve_to(*refusing, raw_server(accept).port)
-    assert upload(make_client("http://three-addresses.invalid")).verdict is Verdict.SENT
+    assert upload(make_client("http://three-addresses.invalid")).action is Action.SENT
 
 
 def test_an_address_that_becomes_silent_is_left_for_another(
@@ -95,7 +95,7 @@ def test_an_address_that_becomes_silent_is_left_for_another(
     client.close()
     assert servers[0]._server
     swallow(servers[0]._server.socket)
-    assert upload(client).verdict is Verdict.SENT
+    assert upload(client).action is Action.SENT
     assert len(servers[1].requests) == 1
 
 
@@ -103,7 +103,7 @@ def test_if_no_address_connects_the_last_reason_is_reported(resolve_to: Callable
     resolve_to(*(int(unreachable().rpartition(":")[2]) for _ in range(3)))
     outcome = upload_to("http://three-addresses.invalid")
     assert outcome.error is not None
-    assert outcome.verdict is Verdict.RETRY
+    assert outcome.action is Action.RETRY
     assert "Connection refused" in outcome.error.err_msg
 
 
@@ -111,19 +111,19 @@ def test_a_name_without_addresses_is_retried(resolve_to: Callable[..., None]) ->
     resolve_to()
     outcome = upload_to("http://no-address.invalid")
     assert outcome.error is not None
-    assert (outcome.verdict, outcome.error.err_msg.rpartition(": ")[2]) == (
-        Verdict.RETRY,
+    assert (outcome.action, outcome.error.err_msg.rpartition(": ")[2]) == (
+        Action.RETRY,
         "no-address.invalid has no address",
     )
 
 
-def test_abort_ends_an_upload_that_connects_to_several_addresses(
+def test_cancel_ends_an_upload_that_connects_to_several_addresses(
     resolve_to: Callable[..., None], silent_port: int
 ) -> None:
     resolve_to(silent_port, silent_port)
     started = threading.active_count()
-    outcome, soon = aborted("http://two-addresses.invalid", lambda: threading.active_count() > started)
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    outcome, soon = cancelled("http://two-addresses.invalid", lambda: threading.active_count() > started)
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
 @given(st.lists(st.sampled_from([socket.AF_INET, socket.AF_INET6]), max_size=8))
@@ -144,7 +144,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["succeeded", "failed"]), st.integers
 @given(STEPS)
 def test_each_address_gets_its_turn(steps: list[tuple[str, int]]) -> None:
     """Whatever happened before, and however many addresses there are now, as many failures try all of them."""
-    connector = Connector(Line())
+    connector = Connector(CancelScope())
 
     def connect(count: int) -> object:
         connector._known = [address for *_, address in connector._ordered(list(addresses(*range(count))))]
@@ -183,7 +183,7 @@ def test_a_resolver_that_raises_anything_ends_the_attempt_at_once(
     outcome = upload_to("http://guarded.invalid", seconds=60)
     assert time.monotonic() - start < 30
     assert outcome.error is not None
-    assert (outcome.verdict, "no network in tests" in outcome.error.err_msg) == (Verdict.RETRY, True)
+    assert (outcome.action, "no network in tests" in outcome.error.err_msg) == (Action.RETRY, True)
 
 
 def test_a_socket_that_raises_anything_ends_the_attempt_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ def test_a_socket_that_raises_anything_ends_the_attempt_at_once(monkeypatch: pyt
     monkeypatch.setattr(socket, "socket", Guarded)
     outcome = upload_to("http://127.0.0.1:1", seconds=60)
     assert outcome.error is not None
-    assert (outcome.verdict, "no network in tests" in outcome.error.err_msg) == (Verdict.RETRY, True)
+    assert (outcome.action, "no network in tests" in outcome.error.err_msg) == (Action.RETRY, True)
 
 
 def test_a_hanging_resolver_costs_one_thread_and_may_answer_later(
@@ -212,11 +212,11 @@ def test_a_hanging_resolver_costs_one_thread_and_may_answer_later(
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     client = make_client("http://slow-names.invalid")
-    assert [upload(client, seconds=0.05).verdict for _ in range(5)] == [Verdict.RETRY] * 5
+    assert [upload(client, seconds=0.05).action for _ in range(5)] == [Action.RETRY] * 5
     assert resolvers() == 1
     releasing = threading.Timer(0.2, over.set)
     releasing.start()
-    assert upload(client, seconds=60).verdict is Verdict.SENT
+    assert upload(client, seconds=60).action is Action.SENT
     wait_until(lambda: not resolvers())
     releasing.join()
 
@@ -233,7 +233,7 @@ def test_a_silently_dropped_connection_costs_a_part_of_the_timeout(raw_server: S
 
     server = raw_server(script)
     client = make_client(server.url)
-    assert [upload(client, seconds=seconds).verdict for seconds in (60, 2)] == [Verdict.SENT] * 2
+    assert [upload(client, seconds=seconds).action for seconds in (60, 2)] == [Action.SENT] * 2
     assert server.connections == 2
 
 
@@ -250,7 +250,7 @@ def test_a_dead_idle_connection_costs_a_part_of_the_timeout(
     monkeypatch.setattr("alignai._transport.urllib3_adapter._SILENT_SECONDS", 0.1)
     server = raw_server(answer_once)
     client = make_client(server.url)
-    assert [upload(client, seconds=60).verdict for _ in range(3)] == [Verdict.SENT] * 3
+    assert [upload(client, seconds=60).action for _ in range(3)] == [Action.SENT] * 3
     assert server.connections == 3
 
 
@@ -265,7 +265,7 @@ def test_a_server_that_always_takes_long_to_answer_is_given_its_time(
     monkeypatch.setattr("alignai._transport.urllib3_adapter._SILENT_SECONDS", 0.1)
     server = raw_server(script)
     client = make_client(server.url)
-    assert [upload(client, seconds=60).verdict for _ in range(3)] == [Verdict.SENT] * 3
+    assert [upload(client, seconds=60).action for _ in range(3)] == [Action.SENT] * 3
     assert (server.connections, len(server.requests)) == (1, 3)
 
 
@@ -279,14 +279,14 @@ def test_a_new_connection_is_given_all_the_time(raw_server: Start, monkeypatch: 
         answer(OK)(conn, request, n)
         silence(conn, request, n)
 
-    assert upload_to(raw_server(script).url).verdict is Verdict.SENT
+    assert upload_to(raw_server(script).url).action is Action.SENT
 
 
 def test_the_system_watches_idle_connections(raw_server: Start, make_client: Make) -> None:
     client = make_client(raw_server(accept).url)
-    line = client._transport._line
-    with line.until(Deadline.after(20)):
+    scope = client._transport._scope
+    with scope.open(Deadline.after(20)):
         client._transport.post(client._api_host + "/", b"{}", {})
-        held = line._held
-        assert held is not None
-        assert held.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        tracked = scope._tracked
+        assert tracked is not None
+        assert tracked.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1

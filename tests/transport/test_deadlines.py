@@ -1,4 +1,4 @@
-"""An upload is over by its deadline, or when it is aborted, whatever the server does and however far it got."""
+"""An upload is over by its deadline, or when it is cancelled, whatever the server does and however far it got."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai._transport.api_client import APIClient, Verdict
-from alignai._transport.cancel_scope import Line
+from alignai._transport.api_client import Action, APIClient
+from alignai._transport.cancel_scope import CancelScope
 from alignai._transport.connector import Connector
 from alignai._transport.urllib3_adapter import _pool_classes
 from alignai.deadline import Deadline
 from tests.support.servers.raw import OK, RawServer, Script, answer, http, is_whole, silence, trickle
-from tests.support.uploads import ONE, SOON, aborted, huge, timed, upload, upload_to, wait_until
+from tests.support.uploads import ONE, SOON, cancelled, huge, timed, upload, upload_to, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,33 +57,33 @@ def slow_server(request: pytest.FixtureRequest) -> Iterator[RawServer]:
 
 def test_an_upload_is_over_by_its_deadline(slow_server: RawServer) -> None:
     outcome, soon = timed(slow_server.url)
-    assert (outcome.verdict, outcome.fault, soon) == (Verdict.RETRY, False, True)
+    assert (outcome.action, outcome.fault, soon) == (Action.RETRY, False, True)
     assert slow_server.connections == 1
 
 
 def test_an_upload_without_time_sends_nothing(connect_server: ConnectServer) -> None:
     outcome = upload_to(connect_server.url, ONE, seconds=0)
-    assert (outcome.verdict, connect_server.requests) == (Verdict.RETRY, [])
+    assert (outcome.action, connect_server.requests) == (Action.RETRY, [])
 
 
 def test_a_connect_server_that_hangs_is_left_by_the_deadline(connect_server: ConnectServer) -> None:
     connect_server.respond = lambda request: connect_server.stopping.wait() and None
     outcome, soon = timed(connect_server.url)
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
-def test_abort_ends_an_upload(slow_server: RawServer) -> None:
-    outcome, soon = aborted(slow_server.url, lambda: bool(slow_server.requests))
-    assert (outcome.verdict, outcome.fault, soon) == (Verdict.RETRY, False, True)
+def test_cancel_ends_an_upload(slow_server: RawServer) -> None:
+    outcome, soon = cancelled(slow_server.url, lambda: bool(slow_server.requests))
+    assert (outcome.action, outcome.fault, soon) == (Action.RETRY, False, True)
 
 
-def test_abort_ends_an_upload_on_a_kept_connection(raw_server: Callable[..., RawServer]) -> None:
+def test_cancel_ends_an_upload_on_a_kept_connection(raw_server: Callable[..., RawServer]) -> None:
     def script(conn: socket.socket, request: bytes, n: int) -> None:
         conn.sendall(OK) if n == 0 else silence(conn, request, n)
 
     server = raw_server(script)
-    outcome, soon = aborted(server.url, lambda: len(server.requests) == 2, first=1)
-    assert (outcome.verdict, soon, server.connections) == (Verdict.RETRY, True, 1)
+    outcome, soon = cancelled(server.url, lambda: len(server.requests) == 2, first=1)
+    assert (outcome.action, soon, server.connections) == (Action.RETRY, True, 1)
 
 
 def test_a_flood_of_continues_ends_by_its_size(raw_server: Callable[..., RawServer]) -> None:
@@ -95,9 +95,9 @@ def test_a_flood_of_continues_ends_by_its_size(raw_server: Callable[..., RawServ
             conn.sendall(interim)
 
     outcome = upload_to(raw_server(script).url, seconds=60)
-    assert (outcome.verdict, outcome.error and outcome.error.err_msg.rpartition(": ")[2]) == (
-        Verdict.RETRY,
-        "the answer goes on after 262144 bytes",
+    assert (outcome.action, outcome.error and outcome.error.err_msg.rpartition(": ")[2]) == (
+        Action.RETRY,
+        "the response goes on after 262144 bytes",
     )
 
 
@@ -119,17 +119,17 @@ def slow_reader(raw_server: Callable[..., RawServer]) -> Iterator[RawServer]:
 
 def test_a_server_that_reads_slowly_is_left_by_the_deadline(slow_reader: RawServer) -> None:
     outcome, soon = timed(slow_reader.url, huge())
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
-def test_abort_ends_an_upload_to_a_server_that_reads_slowly(slow_reader: RawServer) -> None:
-    outcome, soon = aborted(slow_reader.url, lambda: bool(slow_reader.requests), huge())
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+def test_cancel_ends_an_upload_to_a_server_that_reads_slowly(slow_reader: RawServer) -> None:
+    outcome, soon = cancelled(slow_reader.url, lambda: bool(slow_reader.requests), huge())
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
 def test_each_byte_that_a_server_reads_does_not_buy_more_time() -> None:
-    line = Line()
-    connection = _pool_classes(line, Connector(line))["http"].ConnectionCls("127.0.0.1")
+    scope = CancelScope()
+    connection = _pool_classes(scope, Connector(scope))["http"].ConnectionCls("127.0.0.1")
     over = threading.Event()
     with ExitStack() as stack:
         ours, theirs = map(stack.enter_context, socket.socketpair())
@@ -145,7 +145,7 @@ def test_each_byte_that_a_server_reads_does_not_buy_more_time() -> None:
         reader.start()
         stack.callback(reader.join)
         stack.callback(over.set)
-        with line.until(Deadline.after(0.5)), pytest.raises(TimeoutError):
+        with scope.open(Deadline.after(0.5)), pytest.raises(TimeoutError):
             connection.send(bytes(400 * 4096))
 
 
@@ -168,14 +168,14 @@ def full_backlog() -> Iterator[str]:
 def test_a_connection_that_is_never_made_is_given_up_by_the_deadline() -> None:
     with full_backlog() as url:
         outcome, soon = timed(url)
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
-def test_abort_ends_an_upload_that_is_connecting(raw_server: Callable[..., RawServer]) -> None:
+def test_cancel_ends_an_upload_that_is_connecting(raw_server: Callable[..., RawServer]) -> None:
     with full_backlog() as url:
         started = threading.active_count()
-        outcome, soon = aborted(url, lambda: threading.active_count() > started)
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+        outcome, soon = cancelled(url, lambda: threading.active_count() > started)
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
 @pytest.mark.parametrize("start", [b"", b"\x16\x03\x03"], ids=["silent", "trickling"])
@@ -183,13 +183,13 @@ def test_a_tls_handshake_is_over_by_the_deadline(raw_server: Callable[..., RawSe
     script = trickle(BYTES, start=start) if start else silence
     url = raw_server(script, reads=False).url.replace("http:", "https:")
     outcome, soon = timed(url)
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
-def test_abort_ends_a_tls_handshake(raw_server: Callable[..., RawServer]) -> None:
+def test_cancel_ends_a_tls_handshake(raw_server: Callable[..., RawServer]) -> None:
     server = raw_server(silence, reads=False)
-    outcome, soon = aborted(server.url.replace("http:", "https:"), lambda: bool(server.requests))
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    outcome, soon = cancelled(server.url.replace("http:", "https:"), lambda: bool(server.requests))
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
 def test_an_address_that_hangs_leaves_time_for_the_next(
@@ -201,19 +201,19 @@ def test_an_address_that_hangs_leaves_time_for_the_next(
         addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
         outcome = upload(make_client("http://two-addresses.invalid"), ONE, seconds=4)
-    assert outcome.verdict is Verdict.SENT
+    assert outcome.action is Action.SENT
 
 
-def test_after_an_abort_the_client_works_again(
+def test_after_a_cancel_the_client_works_again(
     raw_server: Callable[..., RawServer], make_client: Callable[[str], APIClient]
 ) -> None:
     server = raw_server(answer(OK))
     client = make_client(server.url)
-    verdicts = []
+    actions = []
     for _ in range(3):
-        verdicts.append(upload(client).verdict)
-        client.abort()
-    assert verdicts == [Verdict.SENT] * 3
+        actions.append(upload(client).action)
+        client.cancel()
+    assert actions == [Action.SENT] * 3
 
 
 def test_an_upload_that_waits_for_another_keeps_its_deadline(
@@ -225,9 +225,9 @@ def test_an_upload_that_waits_for_another_keeps_its_deadline(
     first.start()
     wait_until(lambda: bool(server.requests))
     outcome = upload(client, ONE, seconds=0.1)
-    client.abort()
+    client.cancel()
     first.join()
-    assert (outcome.verdict, len(server.requests)) == (Verdict.RETRY, 1)
+    assert (outcome.action, len(server.requests)) == (Action.RETRY, 1)
 
 
 def test_a_gzip_bomb_is_not_inflated(raw_server: Callable[..., RawServer]) -> None:
@@ -239,4 +239,4 @@ def test_a_gzip_bomb_is_not_inflated(raw_server: Callable[..., RawServer]) -> No
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert (outcome.verdict, peak < 20 * 2**20) == (Verdict.HOLD, True)
+    assert (outcome.action, peak < 20 * 2**20) == (Action.HOLD, True)

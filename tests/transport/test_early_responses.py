@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai._transport.api_client import APIClient, Verdict
-from alignai._transport.urllib3_adapter import _has_answer
+from alignai._transport.api_client import Action, APIClient
+from alignai._transport.urllib3_adapter import _has_response
 from tests.support.servers.raw import OK, RawServer, gone, header, http
 from tests.support.uploads import encoded, event, upload
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Make = Callable[[str], APIClient]
 
 PAGE = b"<html><body>No</body></html>"
-STATUSES = {413: Verdict.SPLIT, 401: Verdict.HOLD, 503: Verdict.RETRY, 400: Verdict.ISOLATE}
+STATUSES = {413: Action.SPLIT, 401: Action.HOLD, 503: Action.RETRY, 400: Action.ISOLATE}
 SLOWLY = 60.0
 """Seconds for an upload; none of these takes them."""
 
@@ -85,7 +85,7 @@ def test_an_answer_before_the_whole_request_was_read_counts(
     server = raw_server(script, reads=False, tls=tls if secure else None)
     outcome = upload(make_client(server.url), large(), SLOWLY)
     over.set()
-    assert (outcome.verdict, outcome.error and outcome.error.status_code) == (STATUSES[status], status)
+    assert (outcome.action, outcome.error and outcome.error.status_code) == (STATUSES[status], status)
     assert server.connections == 1
 
 
@@ -99,7 +99,7 @@ def test_after_an_early_answer_the_next_upload_comes_on_a_new_connection(raw_ser
 
     server = raw_server(script, reads=False)
     client = make_client(server.url)
-    assert [upload(client, large(), SLOWLY).verdict for _ in range(3)] == [Verdict.RETRY] * 3
+    assert [upload(client, large(), SLOWLY).action for _ in range(3)] == [Action.RETRY] * 3
     over.set()
     assert server.connections == 3
 
@@ -114,7 +114,7 @@ def test_a_success_before_the_whole_request_was_read_is_none(raw_server: Start, 
 
     outcome = upload(make_client(raw_server(script, reads=False).url), large(), 5)
     over.set()
-    assert outcome.verdict is Verdict.RETRY
+    assert outcome.action is Action.RETRY
 
 
 def test_an_interim_answer_does_not_end_the_request(raw_server: Start, make_client: Make) -> None:
@@ -129,7 +129,7 @@ def test_an_interim_answer_does_not_end_the_request(raw_server: Start, make_clie
         assert gzip.decompress(received.partition(b"\r\n\r\n")[2] + b"".join(pieces)).startswith(b'{"requestId"')
         conn.sendall(OK)
 
-    assert upload(make_client(raw_server(script, reads=False).url), large(), SLOWLY).verdict is Verdict.SENT
+    assert upload(make_client(raw_server(script, reads=False).url), large(), SLOWLY).action is Action.SENT
 
 
 INTERIM = st.sampled_from([b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.0 100 Go on\r\nX: y\r\n\r\n"])
@@ -138,6 +138,6 @@ FINAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 @given(st.lists(INTERIM).map(b"".join), st.integers(0, len(FINAL)))
 def test_a_partial_response_is_distinguished_from_interim_ones(interim: bytes, length: int) -> None:
-    assert _has_answer(interim + FINAL[:length]) == (length >= len(b"HTTP/1.1 503"))
+    assert _has_response(interim + FINAL[:length]) == (length >= len(b"HTTP/1.1 503"))
     for cut in range(len(interim)):
-        assert not _has_answer(interim[:cut])
+        assert not _has_response(interim[:cut])

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai._transport.api_client import APIClient, Verdict
+from alignai._transport.api_client import Action, APIClient
 from tests.support.servers.raw import OK, RawServer, answer, header, http, is_whole, silence, trickle
-from tests.support.uploads import KEY, MANY, aborted, huge, timed, upload, upload_to, wait_until
+from tests.support.uploads import KEY, MANY, cancelled, huge, timed, upload, upload_to, wait_until
 
 if TYPE_CHECKING:
     import ssl
@@ -26,8 +26,8 @@ Start = Callable[..., RawServer]
 def test_a_name_that_does_not_exist_is_retried() -> None:
     outcome = upload_to("http://nonexistent.invalid", seconds=20)
     assert outcome.error is not None
-    assert (outcome.verdict, outcome.error.status_code) == (Verdict.RETRY, 0)
-    assert outcome.error.err_msg.startswith("no answer from http://nonexistent.invalid: ")
+    assert (outcome.action, outcome.error.status_code) == (Action.RETRY, 0)
+    assert outcome.error.err_msg.startswith("no response from http://nonexistent.invalid: ")
 
 
 @pytest.fixture
@@ -48,21 +48,21 @@ def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Even
 
 def test_a_resolver_that_hangs_is_left_by_the_deadline(hanging_resolver: threading.Event) -> None:
     outcome, soon = timed("http://ingestion.invalid")
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    assert (outcome.action, soon) == (Action.RETRY, True)
     assert outcome.error is not None
     assert outcome.error.err_msg == (
-        "no answer from http://ingestion.invalid: the name ingestion.invalid was not resolved in time"
+        "no response from http://ingestion.invalid: the name ingestion.invalid was not resolved in time"
     )
 
 
-def test_abort_ends_an_upload_that_waits_for_the_resolver(hanging_resolver: threading.Event) -> None:
-    outcome, soon = aborted("http://ingestion.invalid", hanging_resolver.is_set)
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+def test_cancel_ends_an_upload_that_waits_for_the_resolver(hanging_resolver: threading.Event) -> None:
+    outcome, soon = cancelled("http://ingestion.invalid", hanging_resolver.is_set)
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
 @pytest.mark.parametrize("address", ["http://", "http://[::1", "ftp://127.0.0.1", "http://" + "a" * 70 + ".invalid"])
 def test_an_invalid_address_holds(address: str) -> None:
-    assert upload_to(address).verdict is Verdict.HOLD
+    assert upload_to(address).action is Action.HOLD
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def test_an_upload_goes_through_the_proxy_of_the_environment(raw_server: Start, proxied: Callable[[str], None]) -> None:
     proxy = raw_server(answer(OK))
     proxied(proxy.url.replace("//", "//user:secret@"))
-    assert upload_to("http://ingestion.invalid").verdict is Verdict.SENT
+    assert upload_to("http://ingestion.invalid").action is Action.SENT
     (request,) = proxy.requests
     assert request.startswith(
         b"POST http://ingestion.invalid/ingestion.v1alpha.IngestionService/CollectEvents HTTP/1.1"
@@ -91,14 +91,14 @@ def test_an_upload_goes_through_the_proxy_of_the_environment(raw_server: Start, 
 def test_a_proxy_that_trickles_is_left_by_the_deadline(raw_server: Start, proxied: Callable[[str], None]) -> None:
     proxied(raw_server(trickle(itertools.repeat(b"x"), start=b"HTTP/1.1 200 OK\r\nX-Endless: ")).url)
     outcome, soon = timed("http://ingestion.invalid")
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
 def test_a_tunnel_that_trickles_is_left_by_the_deadline(raw_server: Start, proxied: Callable[[str], None]) -> None:
     proxy = raw_server(trickle(itertools.repeat(b"x"), start=b"HTTP/1.1 200 OK\r\nX-Endless: "))
     proxied(proxy.url)
     outcome, soon = timed("https://ingestion.invalid")
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    assert (outcome.action, soon) == (Action.RETRY, True)
     assert proxy.requests[0].startswith(b"CONNECT ingestion.invalid:443 HTTP/1.")
 
 
@@ -107,9 +107,9 @@ def test_a_proxy_that_refuses_the_tunnel_is_retried(raw_server: Start, proxied: 
     proxied(proxy.url)
     outcome = upload_to("https://ingestion.invalid")
     assert outcome.error is not None
-    assert (outcome.verdict, outcome.error.err_msg) == (
-        Verdict.RETRY,
-        "no answer from https://ingestion.invalid: Tunnel connection failed: 407 Proxy Authentication Required",
+    assert (outcome.action, outcome.error.err_msg) == (
+        Action.RETRY,
+        "no response from https://ingestion.invalid: Tunnel connection failed: 407 Proxy Authentication Required",
     )
     assert header(proxy.requests[0], "authorization") is None
 
@@ -118,7 +118,7 @@ def test_an_invalid_proxy_holds_and_its_password_is_masked(proxied: Callable[[st
     proxied("http://user:secret@:80:80")
     outcome = upload_to("http://ingestion.invalid")
     assert outcome.error is not None
-    assert (outcome.verdict, "secret" in outcome.error.err_msg) == (Verdict.HOLD, False)
+    assert (outcome.action, "secret" in outcome.error.err_msg) == (Action.HOLD, False)
 
 
 def test_netrc_does_not_replace_the_key(raw_server: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -134,15 +134,15 @@ def test_netrc_does_not_replace_the_key(raw_server: Start, monkeypatch: pytest.M
 def test_a_cookie_is_not_kept(raw_server: Start, make_client: Callable[[str], APIClient]) -> None:
     server = raw_server(answer(http(200, b"{}", set_cookie="track=me; Path=/")))
     client = make_client(server.url)
-    verdicts = [upload(client).verdict for _ in range(2)]
-    assert (verdicts, header(server.requests[1], "cookie")) == ([Verdict.SENT] * 2, None)
+    actions = [upload(client).action for _ in range(2)]
+    assert (actions, header(server.requests[1], "cookie")) == ([Action.SENT] * 2, None)
 
 
 def test_an_untrusted_certificate_is_retried(raw_server: Start, tls: ssl.SSLContext) -> None:
     server = raw_server(answer(OK), tls=tls)
     outcome = upload_to(server.url)
     assert outcome.error is not None
-    assert (outcome.verdict, outcome.error.status_code) == (Verdict.RETRY, 0)
+    assert (outcome.action, outcome.error.status_code) == (Action.RETRY, 0)
     assert "self-signed certificate" in outcome.error.err_msg
     assert server.requests == []
 
@@ -153,7 +153,7 @@ def test_uploads_over_tls_share_a_connection(
 ) -> None:
     server = raw_server(answer(OK), tls=tls)
     client = make_client(server.url)
-    assert [upload(client, events).verdict for events in (MANY, huge(), MANY)] == [Verdict.SENT] * 3
+    assert [upload(client, events).action for events in (MANY, huge(), MANY)] == [Action.SENT] * 3
     assert server.connections == 1
 
 
@@ -161,14 +161,14 @@ def test_uploads_over_tls_share_a_connection(
 def test_a_tls_server_that_trickles_is_left_by_the_deadline(raw_server: Start, tls: ssl.SSLContext) -> None:
     server = raw_server(trickle(itertools.repeat(b"x"), start=b"HTTP/1.1 200 OK\r\nX-Endless: "), tls=tls)
     outcome, soon = timed(server.url)
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
 @pytest.mark.usefixtures("trusted")
-def test_abort_ends_an_upload_over_tls(raw_server: Start, tls: ssl.SSLContext) -> None:
+def test_cancel_ends_an_upload_over_tls(raw_server: Start, tls: ssl.SSLContext) -> None:
     server = raw_server(silence, tls=tls)
-    outcome, soon = aborted(server.url, lambda: bool(server.requests))
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    outcome, soon = cancelled(server.url, lambda: bool(server.requests))
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
 @pytest.mark.usefixtures("trusted")
@@ -184,7 +184,7 @@ def test_a_tls_server_that_reads_slowly_is_left_by_the_deadline(raw_server: Star
 
     outcome, soon = timed(raw_server(script, tls=tls, reads=False).url, huge())
     over.set()
-    assert (outcome.verdict, soon) == (Verdict.RETRY, True)
+    assert (outcome.action, soon) == (Action.RETRY, True)
 
 
 @pytest.mark.usefixtures("trusted")
@@ -202,7 +202,7 @@ def test_an_upload_over_tls_goes_through_the_tunnel_of_a_proxy(
             back.join()
 
     proxied(raw_server(tunnel).url)
-    assert upload_to(server.url, MANY).verdict is Verdict.SENT
+    assert upload_to(server.url, MANY).action is Action.SENT
     assert header(server.requests[0], "authorization") == f"Bearer {KEY}"
 
 

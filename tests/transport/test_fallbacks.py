@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai._transport.api_client import APIClient, Verdict
+from alignai._transport.api_client import Action, APIClient
 from alignai._transport.gzip_support import GzipSupport
 from tests.support.clients import client, record
 from tests.support.servers.raw import OK, RawServer, Script, answer, body, header, http, reset
@@ -74,22 +74,22 @@ def test_a_request_that_fails_on_a_kept_connection_goes_on_a_new_one(
 ) -> None:
     server = raw_server(once_per_connection(fail))
     client = make_client(server.url)
-    verdicts = [upload(client).verdict for _ in range(4)]
+    actions = [upload(client).action for _ in range(4)]
     asked_for_patience = fail in (FAILURES[each] for each in ("429", "500", "502", "503"))
-    assert verdicts == [Verdict.SENT, Verdict.RETRY if asked_for_patience else Verdict.SENT, Verdict.SENT, verdicts[1]]
+    assert actions == [Action.SENT, Action.RETRY if asked_for_patience else Action.SENT, Action.SENT, actions[1]]
     assert len({body(request) for request in server.requests}) == 1
 
 
 def test_a_request_that_fails_on_a_new_connection_is_not_sent_at_once(raw_server: Start, make_client: Make) -> None:
     server = raw_server(refuse(503))
     client = make_client(server.url)
-    assert [upload(client).verdict for _ in range(3)] == [Verdict.RETRY] * 3
+    assert [upload(client).action for _ in range(3)] == [Action.RETRY] * 3
     assert (len(server.requests), server.connections) == (3, 3)
 
 
 def test_retry_after_is_obeyed_though_the_next_request_would_go_plain(raw_server: Start, make_client: Make) -> None:
     server = raw_server(answer(http(503, b"{}", retry_after=1), OK))
-    assert upload(make_client(server.url), MANY).verdict is Verdict.RETRY
+    assert upload(make_client(server.url), MANY).action is Action.RETRY
     assert len(server.requests) == 1
 
 
@@ -100,7 +100,7 @@ def test_a_connection_that_has_idled_for_long_is_not_used_again(
     client = make_client(server.url)
     upload(client)
     monkeypatch.setattr("alignai._transport.http.MAX_IDLE_SECONDS", 0.0)
-    assert upload(client).verdict is Verdict.SENT
+    assert upload(client).action is Action.SENT
     assert server.connections == 2
 
 
@@ -115,7 +115,7 @@ def test_a_request_that_fails_at_an_address_goes_at_once_to_another(
     ports = [broken.port, sound.port] if broken_first else [sound.port, broken.port]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses(*ports))
     client = make_client("http://two-addresses.invalid")
-    assert [upload(client).verdict for _ in range(4)] == [Verdict.SENT] * 4
+    assert [upload(client).action for _ in range(4)] == [Action.SENT] * 4
     assert len(broken.requests) <= 1
 
 
@@ -127,7 +127,7 @@ def test_an_address_that_breaks_is_left_for_another(
     client = make_client("http://two-addresses.invalid")
     upload(client)
     first.script = fail
-    assert [upload(client).verdict for _ in range(3)] == [Verdict.SENT] * 3
+    assert [upload(client).action for _ in range(3)] == [Action.SENT] * 3
     assert len(second.requests) == 3
 
 
@@ -137,7 +137,7 @@ def test_each_of_three_addresses_is_tried(
     servers = [raw_server(fail), raw_server(fail), raw_server(accept)]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses(*(server.port for server in servers)))
     client = make_client("http://three-addresses.invalid")
-    assert [upload(client).verdict for _ in range(2)] == [Verdict.SENT] * 2
+    assert [upload(client).action for _ in range(2)] == [Action.SENT] * 2
     assert [len(server.requests) for server in servers] == [1, 1, 2]
 
 
@@ -152,7 +152,7 @@ def test_an_address_that_fails_on_connecting_is_left_for_another(
     broken, sound = raw_server(close, reads=False), raw_server(accept, tls=tls)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses(broken.port, sound.port))
     client = make_client("https://127.0.0.1")
-    assert [upload(client).verdict for _ in range(2)] == [Verdict.SENT] * 2
+    assert [upload(client).action for _ in range(2)] == [Action.SENT] * 2
     assert len(broken.requests) == 1
 
 
@@ -171,7 +171,7 @@ def test_a_failed_compressed_request_is_followed_by_a_plain_one(
 ) -> None:
     server = raw_server(only_plain(fail))
     client = make_client(server.url)
-    assert [upload(client, MANY).verdict for _ in range(3)] == [Verdict.SENT] * 3
+    assert [upload(client, MANY).action for _ in range(3)] == [Action.SENT] * 3
     assert [is_compressed(request) for request in server.requests] == [True, False, False, False]
     assert all(REQUEST_ID.encode() in body(request) for request in server.requests[1:])
     assert gzip.decompress(body(server.requests[0])) == body(server.requests[1])
@@ -184,8 +184,8 @@ def test_a_firewall_against_gzip_that_comes_later_delays_one_upload(
     client = make_client(server.url)
     upload(client, MANY)
     server.script = only_plain(fail)
-    verdicts = [upload(client, MANY).verdict for _ in range(12)]
-    assert verdicts[1:] == [Verdict.SENT] * 11
+    actions = [upload(client, MANY).action for _ in range(12)]
+    assert actions[1:] == [Action.SENT] * 11
 
 
 def test_one_failure_does_not_end_compression_for_good(raw_server: Start, make_client: Make) -> None:
@@ -193,7 +193,7 @@ def test_one_failure_does_not_end_compression_for_good(raw_server: Start, make_c
     client = make_client(server.url)
     client._compression.wanted = lambda size: True  # type: ignore[method-assign] # however near the server is
     for _ in range(12):
-        assert upload(client, MANY).verdict is Verdict.SENT
+        assert upload(client, MANY).action is Action.SENT
     assert is_compressed(server.requests[-1])
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai._transport.response import Answer
+from alignai._transport.response import Response
 from alignai.spool import Spool
 from tests.faults.clocks.scenario import run as run_clocks
 from tests.faults.scenario import Run
@@ -69,7 +69,7 @@ def retry_after(asked: datetime, server_says: datetime | None) -> float:
     headers = {"retry-after": format_datetime(asked, usegmt=True)}
     if server_says:
         headers["date"] = format_datetime(server_says, usegmt=True)
-    return Answer(503, "", headers, b"").retry_after
+    return Response(503, "", headers, b"").retry_after
 
 
 @pytest.mark.parametrize("moved", [-30 * YEAR, -60.0, 0.0, 60.0, 30 * YEAR])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai._transport.api_client import Verdict
+from alignai._transport.api_client import Action
 from tests.faults.network import scenario as network
 from tests.faults.scenario import Run
 from tests.support.servers.raw import OK, answer, http
@@ -34,7 +34,7 @@ def test_more_than_one_answer_to_a_request_is_no_answer_to_the_next(
 ) -> None:
     server = raw_server(answer(OK + surplus, http(503, b"{}")))
     client = make_client(server.url)
-    assert [upload(client).verdict for _ in range(2)] == [Verdict.SENT, Verdict.RETRY]
+    assert [upload(client).action for _ in range(2)] == [Action.SENT, Action.RETRY]
     assert server.connections == 2
 
 
@@ -45,7 +45,7 @@ def test_an_upload_through_a_proxy_goes_out_at_once(
     proxy = raw_server(answer(OK))
     monkeypatch.setenv("http_proxy", proxy.url)
     client = make_client("http://ingestion.invalid")
-    assert upload(client).verdict is Verdict.SENT
+    assert upload(client).action is Action.SENT
     manager = client._transport._session.get_adapter("http://").proxy_manager[proxy.url]  # type: ignore[attr-defined]
     (pool,) = [manager.pools[key] for key in manager.pools.keys()]  # noqa: SIM118 - not a dict
     connection = pool.pool.get(block=False)
