@@ -16,6 +16,7 @@ from .errors import (
     SpoolFullError,
     WriteLockTakenError,
     is_lasting,
+    is_of_cut_log,
     is_volume_full,
     translated,
 )
@@ -150,11 +151,13 @@ class Appender:
                 if self._verification_due(growth):
                     self._verify(links, size, growth)
                 rows.last = links.append.execute(statement, values).lastrowid or 0
+                if not links.watch.header:
+                    links.watch.see_wal()  # it was empty at the look; if it is so again at the next, it was cut short
         except WriteLockTakenError as error:  # says nothing of the files, and comes too often to look at them each time
             raise translated(error, str(access.path)) from error
         except sqlite3.Error as error:
             access.broken = access.broken or is_lasting(error)
-            if links.lost or access.reconnect_due():
+            if links.lost or is_of_cut_log(error) or access.reconnect_due():
                 raise LogLostError from error  # whatever SQLite makes of that
             self._refuse_at_limit(links, growth, error)
             raise translated(error, str(access.path)) from error
@@ -188,7 +191,6 @@ class Appender:
     def _verify(self, links: Links, size: int, growth: int) -> None:
         """See that the log is in its place and has room; nobody else writes to it meanwhile."""
         self._access.verify(links)
-        links.watch.accept_wal()
         log_bytes = links.log_bytes
         self._access.log_is_long = log_bytes > self._space.checkpoint_at
         self._unverified_bytes = links.unverified_bytes

@@ -174,6 +174,11 @@ def is_lasting(*errors: BaseException | None) -> bool:
     return any(getattr(error, "sqlite_errorcode", 0) & 0xFF in _LASTING for error in errors)
 
 
+def is_of_cut_log(error: sqlite3.Error) -> bool:
+    """Whether *error* comes of a log that lacks what its index says; the file lacks no page, or it would be damaged."""
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHORT_READ
+
+
 def own_error(error: BaseException, path: str) -> SpoolError | None:
     """
     The spool's own error for what SQLite, the system or our code raised over the file; None for any other.

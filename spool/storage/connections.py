@@ -148,7 +148,8 @@ class Links:
         meanwhile. PASSIVE is the one mode that does not ask for the lock that is held here.
         """
         with self.alone():
-            if not self.lost and not self.watch.file_shrank:  # or others may have gone on without us
+            # Or others may have gone on without us, or the file would get the zeros of a gap wherever there is one.
+            if not self.lost and self.watch.see_wal(anew=True) and not self.watch.file_shrank:
                 try:
                     self.move_log()
                 except sqlite3.Error as error:
@@ -157,7 +158,6 @@ class Links:
                     self.reserve.release()  # nobody can append before the file has got what it needs
                     self.move_log()
                 self.watch.accept_file_size()
-                self.watch.accept_wal()
 
     def use_reserve(self) -> None:
         """Have the ledger go on where the volume is full: the log is begun anew, in the room that was kept."""

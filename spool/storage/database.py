@@ -133,6 +133,7 @@ class Access:
             links = Links(self.path, self._synchronous, self._space, lock)
         links.share.join(self.path, keep_others_out=not self._log_is_whole)
         self.recent.appended_again(append_missing(self.recent.rows(), links))
+        links.watch.see_wal()
         self._links = links
 
     @property

@@ -58,6 +58,7 @@ class Recent:
     def appended_again(self, rows: list[Numbered]) -> None:
         """Take *rows*, which are all of it, for new ones: the log they are in may be a moment old, and lost as well."""
         self.unverified = rows
+        self.verified_at = 0.0
         self._seen_before, self._seen, self._seen_bytes, self._seen_from = [], [], 0, monotonic()
 
     def rows(self) -> list[Numbered]:

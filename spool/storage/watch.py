@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..interruption import is_refusal
 from .files import identity, size_of
 from .sqlite import shm_of, wal_of
-from .wal.parser import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, header_of
+from .wal.gap import last_commit
+from .wal.parser import WAL_HEADER_SIZE, Header, header_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,24 +23,25 @@ class Watch:
 
     Attributes:
         file: The identity of the file.
-        header: The header of the WAL when it was last seen sound.
     """
 
     def __init__(self, path: Path) -> None:
         # As texts: making those of paths takes longer than asking for the files.
         self._path, self._wal, self._index = str(path), str(wal_of(path)), str(shm_of(path))
         self.file, self._wal_file, self._index_file = map(identity, (self._path, self._wal, self._index))
-        self.header = b""
-        self._has_tail = False
-        self._file_size, self._wal_size, self._index_size = size_of(path), 0, size_of(shm_of(path))
-        self.accept_wal()
+        self._file_size, self._index_size = size_of(path), size_of(shm_of(path))
+        self._seen = _Seen()
+        self.see_wal()
+
+    @property
+    def header(self) -> bytes:
+        """The header of the WAL when it was last seen sound; empty until it has one."""
+        return self._seen.header
 
     @property
     def lost(self) -> bool:
         """Whether a file has been deleted or replaced, or the WAL or its index was cut short."""
-        if not self.replaced:
-            return size_of(self._index) < self._index_size or self._wal_is_cut(size_of(self._wal))
-        return True
+        return self.replaced or size_of(self._index) < self._index_size or not self.see_wal()
 
     @property
     def replaced(self) -> bool:
@@ -56,50 +58,38 @@ class Watch:
             self._index_file,
         )
 
-    def _wal_is_cut(self, size: int) -> bool:
+    def see_wal(self, *, anew: bool = False) -> bool:
         """
-        Return whether the WAL is shorter than it was, or its header is damaged.
+        Return whether the WAL has what was seen of it, and no gap in what was written behind that; if *anew*, in all.
 
         SQLite shortens a WAL only when it begins it anew, under another header, or when it empties it because all of it
         is in the file. Which of the two an empty one is, the wal-index knows.
         """
-        header, tail = self._read(self._wal_size)
-        is_whole = size >= self._wal_size and (tail or not self._has_tail)
-        if is_whole if header == self.header else header_of(header).sound:
-            return False
-        # Or it was being written at that moment.
-        return bool(self._wal_size) and (header, tail) == self._read(self._wal_size)
-
-    def accept_wal(self) -> None:
-        """
-        Take the header and the size of the WAL for what they should be; the caller holds the write lock.
-
-        A commit that begins the WAL anew writes the header first and cuts the WAL last: in between, it is too long.
-        """
-        size = size_of(self._wal)
-        header, tail = self._read(size)
-        if header_of(header).sound:
-            self.header, self._wal_size, self._has_tail = header, size, tail
-
-    def _read(self, end: int) -> tuple[bytes, bool]:
-        """
-        The header of the WAL, and whether the last frame before *end* has a header.
-
-        A connection that goes on writing to a WAL that was cut short leaves zeros in the gap. No frame begins so.
-        """
         try:
             wal = os.open(self._wal, os.O_RDONLY)
             try:
-                header = os.pread(wal, WAL_HEADER_SIZE, 0)
-                frame = FRAME_HEADER_SIZE + header_of(self.header or header).page_size
-                last = end - (end - WAL_HEADER_SIZE) % frame - frame
-                return header, last > 0 and any(os.pread(wal, FRAME_HEADER_SIZE, last))
+                return self._read_on(wal, anew)
             finally:
                 os.close(wal)
         except OSError as error:
             if not is_refusal(error):
                 raise
-            return self.header, self._has_tail
+            return True
+
+    def _read_on(self, wal: int, anew: bool) -> bool:
+        seen = self._seen
+        header = os.pread(wal, WAL_HEADER_SIZE, 0)
+        if anew or header != seen.header:
+            begin = header_of(header)
+            seen = _Seen(header, begin) if begin.sound else seen
+        if not header or header != seen.header:  # it may have none as long as nothing was written to it
+            return not seen.header or header != os.pread(wal, WAL_HEADER_SIZE, 0)
+        self._seen = seen
+        last = last_commit(wal, seen.begin, seen.last)
+        if last is None:  # or it was being begun anew
+            return header != os.pread(wal, WAL_HEADER_SIZE, 0)
+        self._seen = seen._replace(last=last)
+        return True
 
     def restore_index(self) -> bool:
         """
@@ -134,3 +124,18 @@ class Watch:
     def accept_file_size(self) -> None:
         """Take the size of the file for what it should be."""
         self._file_size = size_of(self._path)
+
+
+class _Seen(NamedTuple):
+    """
+    What was seen of a WAL: one value, since several threads may look at once.
+
+    Attributes:
+        header: Its header, as it is stored.
+        begin: What that says.
+        last: Where the last frame that ended a commit began, 0 if there was none.
+    """
+
+    header: bytes = b""
+    begin: Header = header_of(b"")
+    last: int = 0

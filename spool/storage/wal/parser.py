@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import struct
 from collections import Counter
+from functools import cache
+from operator import mul
 from typing import NamedTuple
 
 from ..limits import PAGE_SIZE, PAGE_SIZES
@@ -45,18 +47,22 @@ class Header(NamedTuple):
         version: The version of the format.
         page_size: Bytes of a page in each frame.
         salt: What the frames of this log have in common.
+        order: The order of the bytes in the words that checksums are made of.
     """
 
     sound: bool
     version: int
     page_size: int
     salt: bytes
+    order: str
 
 
 def header_of(stored: bytes) -> Header:
     """Return what the first bytes of a log say."""
     version, page_size = (int.from_bytes(stored[at : at + 4]) for at in (4, 8))
-    return Header(_is_sound(stored) and page_size in PAGE_SIZES, version, page_size, stored[16:24])
+    order = _MAGIC.get(stored[:4], "")
+    sound = _is_sound(stored, order) and page_size in PAGE_SIZES
+    return Header(sound, version, page_size, stored[16:24], order)
 
 
 def read_header(log: int) -> Header:
@@ -64,16 +70,30 @@ def read_header(log: int) -> Header:
     return header_of(os.pread(log, WAL_HEADER_SIZE, 0))
 
 
-def _is_sound(stored: bytes) -> bool:
-    order = _MAGIC.get(stored[:4])
-    if order is None or len(stored) < WAL_HEADER_SIZE:
+def _is_sound(stored: bytes, order: str) -> bool:
+    if not order or len(stored) < WAL_HEADER_SIZE:
         return False
-    words = struct.unpack(f"{order}6I", stored[:24])
-    one = two = 0
-    for first, second in zip(words[::2], words[1::2], strict=True):
-        one = (one + first + two) & _MASK
-        two = (two + second + one) & _MASK
-    return struct.unpack(">2I", stored[24:32]) == (one, two)
+    return int.from_bytes(stored[28:32]) == checksum(order, stored[:24])
+
+
+def checksum(order: str, stored: bytes, one: int = 0, two: int = 0) -> int:
+    """
+    Return the second half of the checksum of *stored*, which goes on from that of what is before it.
+
+    Each word is added to the two sums before it, which makes the next. So the last one is the sum of all words, each
+    times a Fibonacci number.
+    """
+    words = (one, two - one, *struct.unpack(f"{order}{len(stored) // 4}I", stored))
+    total: int = sum(map(mul, reversed(words), _fibonacci(len(words))))
+    return total & _MASK
+
+
+@cache
+def _fibonacci(count: int) -> list[int]:
+    numbers = [1, 1]
+    while len(numbers) < count:
+        numbers.append((numbers[-1] + numbers[-2]) & _MASK)
+    return numbers
 
 
 def page_size_of(log: int, otherwise: int = PAGE_SIZE) -> int:

@@ -9,8 +9,9 @@ from ..files import alone_in, size_of, sync_folder
 from ..ownership import create
 from ..quarantine import name_aside
 from ..sqlite import shm_of, wal_of
+from .gap import last_commit
 from .index import read_wal_index
-from .parser import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, committed, header_of
+from .parser import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, committed, header_of, read_header
 from .rescue import COPIED_AT_ONCE, copy_whole, seen
 
 if TYPE_CHECKING:
@@ -41,12 +42,13 @@ def renew_wal(path: Path, page_size: int, header: bytes, *, index_was_cut: bool)
             return False, None  # another process has renewed it; SQLite makes a new index
         index = None if index_was_cut else read_wal_index(path)
         needed = index.frames if index and index.backfilled < index.frames else 0
-        if index and not needed and _fits(index, wal):
+        is_whole = index is not None and _fits(index, wal) and not _has_gap(wal)
+        if is_whole and not needed:
             return False, None
         draft = wal.with_name(f".{wal.name}.renewed")
         _copy_with_header(wal, draft, _header_for(wal, header, index))
         intact, behind = _intact(draft, path, index.page_size if index else page_size)
-        if index and intact >= needed and _fits(index, wal):
+        if is_whole and intact >= needed:
             draft.unlink()
             return False, None
         aside = name_aside(path) if behind and (needed or not index) else None
@@ -70,6 +72,12 @@ def _fits(index: WalIndex, wal: Path) -> bool:
         return not size_of(wal) or header.sound
     end = WAL_HEADER_SIZE + index.frames * (FRAME_HEADER_SIZE + index.page_size)
     return header.sound and header.salt == index.salt and size_of(wal) >= end
+
+
+def _has_gap(wal: Path) -> bool:
+    with wal.open("rb") as file:
+        begin = read_header(file.fileno())
+        return begin.sound and last_commit(file.fileno(), begin) is None
 
 
 def _header_for(wal: Path, seen_before: bytes, index: WalIndex | None) -> bytes:
