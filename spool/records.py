@@ -103,7 +103,7 @@ class Stats:
 
     Attributes:
         path: The spool file.
-        bytes: Bytes on disk, the write-ahead log and its index included.
+        bytes: Bytes on disk that count in `max_spool_bytes`: the write-ahead log, its index and the reserve included.
         wal_bytes: Bytes of the write-ahead log alone.
         pending: Events not yet part of a batch.
         in_flight: Events of batches whose outcome is not known.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .ledger import queries, sql
 from .records import Stats
 from .storage.files import size_of
-from .storage.reserve import IN_USE, is_in_use
+from .storage.reserve import IN_USE, is_in_use, reserve_of
 from .storage.sqlite import shm_of, wal_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def stats(db: sqlite3.Connection, path: Path) -> Stats:
     wal_bytes = size_of(wal_of(path))
     return Stats(
         path=str(path),
-        bytes=size_of(path) + wal_bytes + size_of(shm_of(path)),
+        bytes=wal_bytes + sum(map(size_of, (path, shm_of(path), reserve_of(path)))),
         wal_bytes=wal_bytes,
         pending=max(0, queries.last_seq(db) - tail),
         in_flight=int(in_flight),

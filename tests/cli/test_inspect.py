@@ -14,6 +14,7 @@ import pytest
 
 from alignai.cli import main
 from alignai.spool import Spool
+from alignai.spool.storage.reserve import reserve_of
 from alignai.spool.storage.sqlite import has_wal_reset_bug
 from tests.support.processes import ROOT, process
 from tests.support.spool_file import ask, on_disk, wal
@@ -80,7 +81,8 @@ def test_json_holds_what_scripts_rely_on(spool: Spool, path: Path, capsys: pytes
     counts = {name: figures[name] for name in ("pending", "in_flight", "sent", "rejected", "dropped")}
     assert counts == {"pending": 5, "in_flight": 4, "sent": 3, "rejected": 2, "dropped": 0}
     assert figures["path"] == str(path)
-    assert (figures["bytes"], figures["wal_bytes"]) == (on_disk(path), wal(path).stat().st_size)
+    in_all = on_disk(path) + reserve_of(path).stat().st_size
+    assert (figures["bytes"], figures["wal_bytes"]) == (in_all, wal(path).stat().st_size)
     assert (figures["lease"], figures["last_error"]) == (None, "refused")
     assert figures["sqlite_version"] == sqlite3.sqlite_version
     assert figures["sqlite_wal_reset_bug"] is has_wal_reset_bug()
