@@ -100,9 +100,12 @@ UPDATE batches SET last = ?, events = events + ?, settled_at = ?
 WHERE first = (SELECT max(first) FROM batches WHERE first < ?) AND last = ? AND state = ? AND request_id = ''
 """
 FORGET_BATCH = "DELETE FROM batches WHERE first = ? AND request_id = ? AND state = 'open'"
-REJECT = """
-INSERT OR REPLACE INTO rejected (seq, at, rejected_at, request_id, reason, crc, payload)
-SELECT seq, coalesce(at, 0), ?, ?, ?, coalesce(crc, 0), coalesce(payload, x'') FROM events WHERE seq BETWEEN ? AND ?
+TO_REJECT = """
+SELECT seq, coalesce(at, 0), ?, ?, ?, coalesce(crc, 0), CAST(coalesce(payload, x'') AS BLOB)
+FROM events WHERE seq BETWEEN ? AND ?
+"""
+KEEP_REJECTED = """
+INSERT OR REPLACE INTO rejected (seq, at, rejected_at, request_id, reason, crc, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 # The newest row and the newest batch stay: row numbers go on from them, and so are never used twice.
 DELETE_EVENTS = "DELETE FROM events WHERE seq BETWEEN ? AND ? AND seq < (SELECT max(seq) FROM events)"
@@ -296,7 +299,4 @@ GROUP BY first, last, request_id ORDER BY first
 FOUND_REFUSED = "SELECT seq, crc, place, slot FROM refused ORDER BY seq"
 FOUND_NUMBERS = "SELECT seq FROM found WHERE believed"
 FOUND_REFUSED_NUMBERS = "SELECT seq FROM refused WHERE seq BETWEEN ? AND ?"
-KEEP_REJECTED = """
-INSERT INTO rejected (seq, at, rejected_at, request_id, reason, crc, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
-"""
 APPEND_BLANK = "INSERT INTO events (seq, at, crc, payload) VALUES (?, ?, 0, x'')"

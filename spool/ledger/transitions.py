@@ -212,9 +212,11 @@ def _keep_damaged(db: sqlite3.Connection, seq: int) -> None:
 
 
 def _move_rejected(db: sqlite3.Connection, request_id: str, reason: str, first: int, last: int) -> int:
-    moved = db.execute(sql.REJECT, (time.time(), request_id, reason, first, last)).rowcount
-    _delete(db, first, last)
-    return moved
+    rows = db.execute(sql.TO_REJECT, (time.time(), request_id, reason, first, last)).fetchall()
+    _delete(db, first, last)  # first: what is kept takes its room, or a full volume had none for as much again
+    for row in rows:
+        db.execute(sql.KEEP_REJECTED, row)
+    return len(rows)
 
 
 def _delete(db: sqlite3.Connection, first: int, last: int) -> None:

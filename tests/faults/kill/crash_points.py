@@ -33,7 +33,7 @@ STATEMENTS = {
     "settling a batch": (sql.SETTLE, IN_A_TRANSACTION),
     "counting what is sent": (sql.COUNT_SENT, IN_A_TRANSACTION),
     "splitting a batch": (sql.FORGET_BATCH, IN_A_TRANSACTION),
-    "rejecting": (sql.REJECT, IN_A_TRANSACTION),
+    "rejecting": (sql.KEEP_REJECTED, IN_A_TRANSACTION),
     "deleting": (sql.DELETE_EVENTS, IN_A_TRANSACTION),
     "pruning": (sql.MARK_PRUNED, IN_A_TRANSACTION),
     "a checkpoint": ("PRAGMA wal_checkpoint", BY_ITSELF),

@@ -159,6 +159,27 @@ os.kill(os.getpid(), 9) if not os.fork() else os.wait()
 
 
 @needs_a_disk
+@pytest.mark.parametrize("size", [20_000, 3 * MIB, 8 * MIB])
+def test_rejecting_megabytes_works_on_a_full_volume(tmp_path: Path, size: int) -> None:
+    with small_disk(tmp_path / "disk", 48 * MIB) as disk:
+        spool = Spool(disk / "spool.db", project_id="project")
+        for _ in range(max(3, 8 * MIB // size)):
+            spool.append(random.randbytes(size))
+        spool.upkeep()  # there is no longer WAL than the reserve is for
+        fill(disk)
+        fill_up(spool, size)
+        rejected = 0
+        for _ in range(2):
+            batch = spool.next_batch(1000, 4 * MIB)
+            assert batch
+            spool.mark_rejected(batch, "reason", "summary")
+            rejected += len(batch)
+        assert spool.stats().rejected == rejected
+        assert spool.check() == []
+        spool.close()
+
+
+@needs_a_disk
 @pytest.mark.parametrize("state", ["pending", "sent", "rejected"])
 def test_purging_works_on_a_full_volume(volume_spool: Callable[..., Spool], disk: Path, state: str) -> None:
     spool = volume_spool()
