@@ -198,4 +198,4 @@ def _raised_here(error: BaseException) -> bool:
     last = error.__traceback__
     while last and last.tb_next:
         last = last.tb_next
-    return last is not None and Path(last.tb_frame.f_code.co_filename).parent == Path(__file__).parent
+    return last is not None and Path(__file__).parent in Path(last.tb_frame.f_code.co_filename).parents
