@@ -12,7 +12,7 @@ from alignai import constants
 from alignai._events.schemas import check_project_id
 from alignai._spool_path import spool_path
 from alignai.config import Config
-from alignai.exception import AlignAIError, ConfigError, shown
+from alignai.exception import AlignAIError, ConfigError, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -123,7 +123,7 @@ def _switched_off(environ: Mapping[str, str]) -> bool:
     text = environ.get(constants.ENV_DISABLED, "")
     if (switch := _SWITCHES.get(text.strip().lower())) is None:
         allowed = ", ".join(filter(None, _SWITCHES))
-        raise ConfigError(f"{constants.ENV_DISABLED} must be one of {allowed}, or empty, not {shown(text)}")
+        raise ConfigError(f"{constants.ENV_DISABLED} must be one of {allowed}, or empty, not {short_repr(text)}")
     return switch
 
 

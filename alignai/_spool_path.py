@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from alignai import constants
-from alignai.exception import ConfigError, shown
+from alignai.exception import ConfigError, short_repr
 from alignai.interruption import is_interruption
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def absolute(path: str) -> str:
 
 
 def _not_absolute(path: str, reason: str) -> ConfigError:
-    return ConfigError(f"spool_path {shown(path)} cannot be made absolute: {reason}. {_NAME_ANOTHER}")
+    return ConfigError(f"spool_path {short_repr(path)} cannot be made absolute: {reason}. {_NAME_ANOTHER}")
 
 
 def default_spool_path(project_id: str) -> Path:

@@ -16,7 +16,7 @@ from alignai._plain import number
 from alignai._recorder import Recorder, closed_error
 from alignai._settings import resolve
 from alignai.deadline import Deadline
-from alignai.exception import shown
+from alignai.exception import short_repr
 from alignai.interruption import is_interruption
 from alignai.results import ClientStats, FlushResult
 from alignai.spool import SpoolClosedError, Stats
@@ -132,7 +132,7 @@ class AlignAI(EventMethods):
                 raise
             seconds = -1
         if not seconds >= 0:
-            raise ValidationError(f"timeout_seconds must be a number of at least 0, not {shown(timeout_seconds)}")
+            raise ValidationError(f"timeout_seconds must be a number of at least 0, not {short_repr(timeout_seconds)}")
         return Deadline.after(min(seconds, TIMEOUT_MAX))
 
     def stats(self) -> ClientStats:

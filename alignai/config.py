@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from alignai import constants
 from alignai._plain import number, whole_number
-from alignai.exception import ConfigError, shown
+from alignai.exception import ConfigError, short_repr
 from alignai.interruption import is_interruption
 
 BeforeSpool = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -152,6 +152,6 @@ class Config:
             except Exception as error:  # what was given may be of the caller's own types
                 if is_interruption(error):
                     raise
-                wrong.append(f"{name} must be {allowed}, not {shown(given)}")
+                wrong.append(f"{name} must be {allowed}, not {short_repr(given)}")
         if wrong:
             raise ConfigError("; ".join(wrong))

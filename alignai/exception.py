@@ -15,9 +15,9 @@ from typing import Final
 
 from alignai.spool import AlignAIError, is_interruption
 
-__all__ = ["APIError", "AlignAIError", "ClosedError", "ConfigError", "shown"]
+__all__ = ["APIError", "AlignAIError", "ClosedError", "ConfigError", "short_repr"]
 
-_SHOWN_LENGTH: Final = 40
+_MAX_REPR_LENGTH: Final = 40
 
 
 class ConfigError(AlignAIError, ValueError):
@@ -47,7 +47,7 @@ class APIError(AlignAIError):
         return f"HTTP {self.status_code}: {self.err_msg}" if self.status_code else self.err_msg
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """*value* as an error message may show it: its repr, cut to 40 characters; its type where it has no repr."""
     try:
         text = repr(value)
@@ -55,4 +55,4 @@ def shown(value: object) -> str:
         if is_interruption(error):
             raise
         text = f"<{type(value).__name__}>"
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 3]}..."
+    return text if len(text) <= _MAX_REPR_LENGTH else f"{text[: _MAX_REPR_LENGTH - 3]}..."

@@ -11,7 +11,7 @@ import pytest
 import alignai
 import alignai.spool
 from alignai import AlignAI, SpoolError, SpoolFullError
-from alignai.exception import AlignAIError, APIError, ClosedError, ConfigError, shown
+from alignai.exception import AlignAIError, APIError, ClosedError, ConfigError, short_repr
 from tests.support.clients import client
 from tests.support.uploads import unreachable
 
@@ -146,9 +146,9 @@ def test_an_api_error_without_an_answer_shows_no_status() -> None:
 
 
 def test_a_value_is_shown_in_at_most_40_characters() -> None:
-    assert shown("é\n") == r"'é\n'"
-    assert shown("x" * 100) == "'" + "x" * 36 + "..."
+    assert short_repr("é\n") == r"'é\n'"
+    assert short_repr("x" * 100) == "'" + "x" * 36 + "..."
 
 
 def test_a_value_that_cannot_be_printed_is_shown_by_its_type() -> None:
-    assert shown(10**5000) == "<int>"
+    assert short_repr(10**5000) == "<int>"

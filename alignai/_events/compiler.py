@@ -1,11 +1,12 @@
 """
-The short way from arguments to JSON, which nearly every call takes.
+The fast path from arguments to JSON, which nearly every call takes.
 
-`schemas.load`, `events.build` and `events.encode` cost several times what committing the event does. So each schema is
-compiled, once, into a function that checks and writes in one go. It is all or nothing: what the function passes, the
-schema passes, and the bytes are the same; of anything else it says nothing, and the schema judges.
+`schemas.load`, `wire.build` and `wire.encode` take several times as long as committing the event. So each schema is
+compiled once into a function that checks and writes in one step. It is all or nothing. If the function accepts the
+arguments, the schema accepts them too, and the bytes are the same. For any others the function returns None, and the
+caller asks the schema.
 
-This is the one place where source text is made and run: a closure for each field would cost as much as the insert.
+This is the only place that makes and runs source text: a closure for each field would cost as much as the insert.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from alignai._events.fields import Length, OneOf, Properties, Range, Regexp, Text, Time, WholeNumber
 from alignai._events.schemas import SCHEMAS
-from alignai._events.wire import FORMS, SHAPES, as_json, wire_time
+from alignai._events.wire import CODECS, EVENT_FORMATS, dumps, wire_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from alignai._events.wire import Shape
+    from alignai._events.wire import EventFormat
 
     Writer = Callable[[Mapping[str, object], str, str, str], bytes | None]
 
@@ -31,13 +32,13 @@ _CUSTOM: Final = "custom_properties"
 
 
 class _Code(str):
-    """Source that gives a text, among texts that stand for themselves."""
+    """Source of an expression, among literal texts."""
 
     __slots__ = ()
 
 
 class _Piece(NamedTuple):
-    """One argument: the source of its check, and what it adds to the event."""
+    """One argument: the source of its check, and the parts that it adds to the event."""
 
     check: str
     parts: tuple[str, ...]
@@ -45,14 +46,14 @@ class _Piece(NamedTuple):
 
 def write(method: str, arguments: Mapping[str, object], *, project: str, event_id: str, now: str) -> bytes | None:
     """
-    The event as JSON: what `load`, `build` and `encode` would make of it; None where they are to be asked.
+    Return the event as JSON, as `load`, `build` and `encode` would, or None if they must be asked.
 
     Args:
         method: The event method that was called, such as `create_message`.
-        arguments: All of its arguments by name, as the caller gave them.
-        project: Whose event it is, as a JSON string.
-        event_id: What a repeat of it is known by.
-        now: When it was recorded, as on the wire.
+        arguments: All arguments by name, as the caller gave them.
+        project: The project id, as a JSON string.
+        event_id: Identifies a repeat of the event.
+        now: When the event was recorded, as on the wire.
 
     """
     try:
@@ -62,18 +63,18 @@ def write(method: str, arguments: Mapping[str, object], *, project: str, event_i
 
 
 class _Compiler:
-    """Makes the function of one method."""
+    """Compiles the function of one method."""
 
-    def __init__(self, method: str, shape: Shape) -> None:
-        self._shape = shape
+    def __init__(self, method: str, event_format: EventFormat) -> None:
+        self._format = event_format
         self._fields = SCHEMAS[method].fields
-        self._values: dict[str, Any] = {"quoted": encode_basestring, "as_json": as_json, "wire_time": wire_time}
+        self._values: dict[str, Any] = {"quoted": encode_basestring, "dumps": dumps, "wire_time": wire_time}
         self._values |= {"datetime": datetime, "UTC": UTC}
 
-    def compiled(self) -> Writer:
+    def compile(self) -> Writer:
         pieces = {name: self._piece(name) for name in self._fields}
         unpacked = [f"{name} = arguments[{name!r}]" for name in self._fields]
-        if _CUSTOM in pieces:  # nobody changes it between check and text
+        if _CUSTOM in pieces:  # a copy, which no other thread can change between check and text
             unpacked += [f"if type({_CUSTOM}) is dict:", f"    {_CUSTOM} = {_CUSTOM}.copy()"]
         body = [
             *unpacked,
@@ -82,18 +83,24 @@ class _Compiler:
             f"return ''.join(({', '.join(_merged(self._event(pieces)))})).encode()",
         ]
         source = "\n    ".join(["def write(arguments, project, id, now):", *body])
-        exec(source, self._values)  # noqa: S102 - made of our own schemas, of nothing that anyone gives
+        exec(source, self._values)  # noqa: S102 - made of the schemas, and of no input
         writer: Writer = self._values["write"]
         return writer
 
     def _event(self, pieces: dict[str, _Piece]) -> list[str]:
-        """The parts of the event, in the order of `build`."""
-        shape = self._shape
-        first, *others = [part for name in shape.fields for part in pieces[name].parts]
-        fixed = "".join(f',"{wire}":"{text}"' for wire, text in shape.fixed.items())
+        """Return the parts of the event, in the order of `build`."""
+        event_format = self._format
+        first, *others = [part for name in event_format.fields for part in pieces[name].parts]
+        fixed = "".join(f',"{member}":"{text}"' for member, text in event_format.fixed.items())
         custom = pieces[_CUSTOM].parts if _CUSTOM in pieces else ()
-        head = ['{"id":"', _Code("id"), f'","type":"{shape.type}","createTime":"', _Code("now"), '","projectId":']
-        head += [_Code("project"), f',"properties":{{"{shape.group}":{{', first.removeprefix(",")]
+        head = [
+            '{"id":"',
+            _Code("id"),
+            f'","type":"{event_format.type}","createTime":"',
+            _Code("now"),
+            '","projectId":',
+        ]
+        head += [_Code("project"), f',"properties":{{"{event_format.group}":{{', first.removeprefix(",")]
         return [*head, *others, fixed, "}", *custom, "}}"]
 
     def _piece(self, name: str) -> _Piece:
@@ -101,17 +108,17 @@ class _Compiler:
         check, text = self._plain(name, field)
         if name == _EVENT_ID:
             return _Piece(f"({name} is None or {check})", ())
-        key = ',"customProperties":' if name == _CUSTOM else f',"{self._shape.fields[name]}":'
+        key = ',"customProperties":' if name == _CUSTOM else f',"{self._format.fields[name]}":'
         if field.required:
             return _Piece(check, (key, _Code(text)))
         absent = f"not {name}" if name == _CUSTOM else f"{name} is None"
         return _Piece(f"({name} is None or {check})", (_Code(f"'' if {absent} else {key!r} + {text}"),))
 
     def _plain(self, name: str, field: object) -> tuple[str, str]:
-        """The check of a value that is there, and its JSON."""
+        """Return the sources of the check and of the JSON of a value that is not None."""
         match field:
-            case Text() if name in FORMS:
-                return self._chosen(name, field)
+            case Text() if name in CODECS:
+                return self._choice(name, field)
             case Text():
                 return self._text(name, field), f"quoted({name})"
             case WholeNumber(validators=[Range(min=low, max=high, min_inclusive=True, max_inclusive=True)]):
@@ -121,16 +128,19 @@ class _Compiler:
             case Properties(validators=[]):
                 entries = f"{self._text('key', field.keys)} and {self._text('value', field.values)}"
                 every = f"all([{entries} for key, value in {name}.items()])"
-                self._values["form"] = FORMS[name].write
-                return f"type({name}) is dict and len({name}) <= {field.most} and {every}", f"as_json(form({name}))"
+                self._values["encode"] = CODECS[name].write
+                return (
+                    f"type({name}) is dict and len({name}) <= {field.max_entries} and {every}",
+                    f"dumps(encode({name}))",
+                )
         raise TypeError(f"{name}: no way to compile {field!r}")
 
-    def _chosen(self, name: str, field: Text) -> tuple[str, str]:
-        """A text that is written as another: one of a few, or the schema is asked."""
+    def _choice(self, name: str, field: Text) -> tuple[str, str]:
+        """Return the sources for a text that is replaced by another on the wire, if it is one of a few."""
         match field.validators:
             case [OneOf(choices=choices)]:
                 table = f"{name}_json"
-                self._values[table] = {choice: as_json(FORMS[name].write(choice)) for choice in choices}
+                self._values[table] = {choice: dumps(CODECS[name].write(choice)) for choice in choices}
                 return f"type({name}) is str and {name} in {table}", f"{table}[{name}]"
         return "False", "''"
 
@@ -151,7 +161,7 @@ class _Compiler:
 
 
 def _merged(parts: list[str]) -> list[str]:
-    """The parts as source, neighbouring texts in one."""
+    """Return the parts as source, with neighbouring texts joined."""
     source: list[str] = []
     for is_code, group in groupby(parts, lambda part: isinstance(part, _Code)):
         neighbours = list(group)
@@ -159,4 +169,4 @@ def _merged(parts: list[str]) -> list[str]:
     return source
 
 
-_WRITERS: Final = {method: _Compiler(method, shape).compiled() for method, shape in SHAPES.items()}
+_WRITERS: Final = {method: _Compiler(method, event_format).compile() for method, event_format in EVENT_FORMATS.items()}

@@ -1,4 +1,4 @@
-"""The fields of the schemas: each takes the values of one type, and gives them on as plain ones."""
+"""The fields of the schemas: each accepts values of one type, and returns them as plain ones."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-from marshmallow import ValidationError as Refusal
+from marshmallow import ValidationError as SchemaError
 from marshmallow import fields
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
 from alignai._plain import whole_number
-from alignai.exception import shown
+from alignai.exception import short_repr
 from alignai.interruption import is_interruption
 
 __all__ = [
-    "Exact",
     "Length",
     "OneOf",
     "Properties",
     "Range",
-    "Refusal",
     "Regexp",
+    "SchemaError",
+    "StrictField",
     "Text",
     "Time",
     "WholeNumber",
@@ -30,124 +30,128 @@ __all__ = [
 ]
 
 
-class Exact(fields.Raw):
-    """A field that takes the values of one type, and makes nothing else into one."""
+class StrictField(fields.Raw):
+    """A field that accepts the values of one type, and converts no others."""
 
     accepts: type
-    called: str
-    default_error_messages = {"required": "is required", "null": "must not be None"}  # noqa: RUF012 - marshmallow's way
+    type_name: str
+    default_error_messages = {"required": "is required", "null": "must not be None"}  # noqa: RUF012 - as marshmallow asks for
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Any:
         del attr, data
-        # `type()`, since mocks and proxies answer to isinstance for what they are not.
+        # `type()`, since mocks and proxies pass isinstance checks for other types.
         if not issubclass(type(value), self.accepts):
-            raise self._of_another_type(value)
-        return self._plain(value)
+            raise self._type_error(value)
+        return self._convert(value)
 
-    def _of_another_type(self, value: object) -> Refusal:
-        return Refusal(f"must be {self.called}, not {type(value).__name__:.40}")
+    def _type_error(self, value: object) -> SchemaError:
+        return SchemaError(f"must be {self.type_name}, not {type(value).__name__:.40}")
 
-    def _plain(self, value: Any) -> Any:
-        """*value*, which may be of a subclass, as one of the type itself."""
+    def _convert(self, value: Any) -> Any:
+        """Return *value*, which may be of a subclass, as one of the type itself."""
         return value
 
 
-class Text(Exact):
-    """A str of valid Unicode; an enum's member that is one counts by its value."""
+class Text(StrictField):
+    """A str of valid Unicode. The member of a str enum counts by its value."""
 
     accepts = str
-    called = "a str"
+    type_name = "a str"
 
-    def _plain(self, value: str) -> str:
+    def _convert(self, value: str) -> str:
         text = str.__str__(value)
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            # Not from its cause, which holds the whole text.
-            raise Refusal(f"is not valid Unicode: a lone surrogate at index {error.start}") from None
+            # Not raised from its cause, which holds the whole text.
+            raise SchemaError(f"is not valid Unicode: a lone surrogate at index {error.start}") from None
         return text
 
 
-class WholeNumber(Exact):
-    """An int of at most 64 bits, or what Python takes for an index; a bool is none."""
+class WholeNumber(StrictField):
+    """An int of at most 64 bits, or a value that Python accepts as an index. A bool is not one."""
 
     accepts = object
-    called = "an int"
+    type_name = "an int"
 
-    def _plain(self, value: object) -> int:
+    def _convert(self, value: object) -> int:
         try:
             number = whole_number(value)
         except Exception as error:  # `__index__` is the caller's code
             if is_interruption(error):
                 raise
-            raise self._of_another_type(value) from None
+            raise self._type_error(value) from None
         # `Range` shows the number, and Python refuses to print one of more than 4300 digits.
-        if number.bit_length() > 64:  # noqa: PLR2004 - the error says what it is
-            raise Refusal("must be a number of at most 64 bits")
+        if number.bit_length() > 64:  # noqa: PLR2004 - the error names it
+            raise SchemaError("must be a number of at most 64 bits")
         return number
 
 
-class Time(Exact):
-    """A datetime, given in UTC; a naive one is taken as UTC."""
+class Time(StrictField):
+    """A datetime, converted to UTC. A naive one is taken as UTC."""
 
     accepts = datetime
-    called = "a datetime"
+    type_name = "a datetime"
 
-    def _plain(self, value: datetime) -> datetime:
+    def _convert(self, value: datetime) -> datetime:
         try:
             offset = value.utcoffset()
-            # Built from its parts: a subclass's own arithmetic may give anything. pandas' NaT is a datetime too.
+            # Built from its parts: the arithmetic of a subclass may return anything. pandas' NaT is a datetime, too.
             parts = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
             clock = datetime(*parts, tzinfo=UTC)
             return clock - offset if offset else clock
         except Exception as error:  # a time zone is the caller's code
             if is_interruption(error):
                 raise
-            raise Refusal("must be a time whose year in UTC is 1 to 9999") from error
+            raise SchemaError("must be a time whose year in UTC is 1 to 9999") from error
 
 
-class Properties(Exact):
-    """A mapping of at most *most* entries, their keys and values by the fields given; an empty one counts as None."""
+class Properties(StrictField):
+    """
+    A mapping of at most *max_entries* entries, whose keys and values are checked by two other fields.
+
+    An empty one counts as None.
+    """
 
     accepts = Mapping
-    called = "a dict"
+    type_name = "a dict"
 
-    def __init__(self, keys: Text, values: Text, *, most: int, **kwargs: Any) -> None:
+    def __init__(self, keys: Text, values: Text, *, max_entries: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.keys = keys
         self.values = values
-        self.most = most
+        self.max_entries = max_entries
 
-    def _plain(self, value: Mapping[Any, Any]) -> dict[str, str] | None:
+    def _convert(self, value: Mapping[Any, Any]) -> dict[str, str] | None:
         try:
-            entries = _entries(value, self.most + 1)
+            entries = _entries(value, self.max_entries + 1)
         except Exception as error:  # a mapping is the caller's code
             if is_interruption(error):
                 raise
-            raise Refusal("must be a dict, not a mapping that cannot be read") from None
-        if len(entries) > self.most:
-            raise Refusal(f"must have at most {self.most} entries")
+            raise SchemaError("must be a dict, not a mapping that cannot be read") from None
+        if len(entries) > self.max_entries:
+            raise SchemaError(f"must have at most {self.max_entries} entries")
         if wrong := [text for entry in entries for text in self._wrong(*entry)]:
-            raise Refusal(wrong)
+            raise SchemaError(wrong)
         return {str.__str__(key): str.__str__(text) for key, text in entries} or None
 
     def _wrong(self, key: object, text: object) -> list[str]:
-        named = f"key {shown(key) if issubclass(type(key), str) else ''}".rstrip()
+        named = f"key {short_repr(key) if issubclass(type(key), str) else ''}".rstrip()
         in_value = [f"value of {named} {wrong}" for wrong in errors_of(self.values, text)]
         return [f"{named} {wrong}" for wrong in errors_of(self.keys, key)] + in_value
 
 
-def _entries(mapping: Mapping[Any, Any], most: int) -> list[tuple[Any, Any]]:
-    """Return the first entries of *mapping*, *most* at most."""
-    # A dict is read at once, since another thread may change it. Another mapping may be large, or without end.
+def _entries(mapping: Mapping[Any, Any], max_entries: int) -> list[tuple[Any, Any]]:
+    """Return the first entries of *mapping*, *max_entries* at most."""
+    # A dict is read in one step, since another thread may change it. Another mapping may be large, or without end.
     items = list(dict.items(mapping)) if isinstance(mapping, dict) else mapping.items()
-    return [(key, text) for key, text in islice(items, most)]
+    return [(key, text) for key, text in islice(items, max_entries)]
 
 
-def errors_of(field: Exact, value: object) -> list[str]:
-    """Return what is wrong with *value* in *field*."""
+def errors_of(field: StrictField, value: object) -> list[str]:
+    """Return the errors of *value* in *field*."""
     try:
         field.deserialize(value)
-    except Refusal as refusal:
-        return [str(text) for text in refusal.messages]
+    except SchemaError as error:
+        return [str(text) for text in error.messages]
     return []

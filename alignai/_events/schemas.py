@@ -1,5 +1,5 @@
 """
-What may be recorded: one marshmallow schema per event method, the only place of every limit.
+The rules for arguments: one marshmallow schema per event method, the only place of every limit.
 
 Limits are data on the fields (`Length`, `Range`, `Regexp`, `OneOf`), so that other checks can be derived from them.
 """
@@ -18,8 +18,8 @@ from alignai._events.fields import (
     OneOf,
     Properties,
     Range,
-    Refusal,
     Regexp,
+    SchemaError,
     Text,
     Time,
     WholeNumber,
@@ -41,12 +41,12 @@ def _optional(*limits: Length | Regexp, **kwargs: Any) -> Text:
     return Text(validate=limits, allow_none=True, **kwargs)
 
 
-def _like(pattern: re.Pattern[str], meaning: str) -> Regexp:
+def _matching(pattern: re.Pattern[str], meaning: str) -> Regexp:
     return Regexp(pattern, error=f"must {meaning}, not {{input!r:.40}}")
 
 
 def _one_of(*choices: str) -> Text:
-    # 20 characters show any role there is, and little of a message that was given in its place.
+    # 20 characters show every valid role, and little of a message that was passed in its place.
     return Text(validate=OneOf(choices, error="must be one of: {choices}; not {input!r:.20}"), required=True)
 
 
@@ -59,33 +59,33 @@ _CREATE_TIME: Final = Time(allow_none=True)
 _CUSTOM_PROPERTIES: Final = Properties(
     Text(validate=Regexp(_PROPERTY_KEY, error="must be an ASCII letter and at most 63 ASCII letters, digits or _")),
     Text(validate=Length(max=256, error=_AT_MOST)),
-    most=10,
+    max_entries=10,
     allow_none=True,
 )
 
 
 class _Event(Schema):
     class Meta:
-        # Out of marshmallow's global registry: a user's own schema may bear the same name.
+        # Not in marshmallow's global registry: a user's schema may have the same name.
         register = False
 
-    set_class = OrderedSet  # as by default since 3.20: older versions list what is wrong in any order
-    error_messages = {"unknown": "is not known here"}  # noqa: RUF012 - marshmallow's way
-    event_id = _optional(_like(_EVENT_ID, "have 1 to 64 of the characters A-Z a-z 0-9 _ -"))
+    set_class = OrderedSet  # the default since 3.20: older versions list the errors in any order
+    error_messages = {"unknown": "is not known here"}  # noqa: RUF012 - as marshmallow asks for
+    event_id = _optional(_matching(_EVENT_ID, "have 1 to 64 of the characters A-Z a-z 0-9 _ -"))
 
 
 class _IdentifyUser(_Event):
     user_id = _IDENTIFIER
     display_name = _optional(Length(max=64, error=_AT_MOST))
     email = _optional(Length(max=256, error=_AT_MOST))
-    ip = _optional(_like(_IPV4, "be an IPv4 address such as 203.0.113.7"))
-    country_code = _optional(_like(_COUNTRY_CODE, "be two ASCII letters"))
+    ip = _optional(_matching(_IPV4, "be an IPv4 address such as 203.0.113.7"))
+    country_code = _optional(_matching(_COUNTRY_CODE, "be two ASCII letters"))
     create_time = _CREATE_TIME
     custom_properties = _CUSTOM_PROPERTIES
 
     @post_load
     def _upper(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
-        # After the check: the upper case of one letter that is not ASCII can be two that are.
+        # After the check: the upper case of one letter outside ASCII can be two letters of ASCII.
         code = data.get("country_code")
         return {**data, "country_code": code.upper()} if code else data
 
@@ -137,28 +137,28 @@ def load(method: str, arguments: dict[str, object]) -> dict[str, Any]:
 
     Args:
         method: A key of `SCHEMAS`.
-        arguments: By name, as the caller gave them; `event_id` may be among them.
+        arguments: By name, as the caller gave them. They may include `event_id`.
 
     Returns:
         The arguments as they will be recorded: plain types, country code in upper case, times in UTC. Optional ones
-        that are None, and custom properties without an entry, are left out; a missing `assistant_id` is the default.
+        that are None, and custom properties without an entry, are left out. A missing `assistant_id` is the default.
 
     Raises:
-        ValidationError: Something is wrong; it lists all that is, by argument.
+        ValidationError: An argument is invalid. All errors are listed, by argument.
 
     """
     try:
         loaded: dict[str, Any] = SCHEMAS[method].load(arguments)
-    except Refusal as refusal:
-        errors = refusal.messages_dict
+    except SchemaError as error:
+        errors = error.messages_dict
     else:
         return {name: value for name, value in loaded.items() if value is not None}
-    # Outside the handler: as its context, the refusal would carry every argument into error reports, contents too.
+    # Outside the handler: as its context, that error would carry every argument into error reports, contents too.
     raise ValidationError(f"{method}: {summary(errors)}", errors)
 
 
 def check_project_id(project_id: object) -> str:
-    """*project_id* as a plain str; a `ValidationError` where it is not 1 to 64 characters of valid Unicode."""
+    """Return *project_id* as a plain str. Raise a `ValidationError` unless it has 1 to 64 characters."""
     check("project_id", project_id)
     return str.__str__(project_id)
 
@@ -170,7 +170,7 @@ _CHECKED_ALONE: Final = {
 
 
 def check(name: str, value: object) -> None:
-    """Raise a `ValidationError` if *value* cannot be recorded as *name*, one of a few arguments."""
+    """Raise a `ValidationError` if *value* cannot be recorded as *name*, a key of `_CHECKED_ALONE`."""
     if texts := errors_of(_CHECKED_ALONE[name], value):
         errors = {name: texts}
         raise ValidationError(summary(errors), errors)

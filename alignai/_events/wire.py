@@ -1,4 +1,4 @@
-"""The event on the wire: built, and written as JSON. The only place that knows the wire's names."""
+"""The event on the wire: built, and encoded as JSON. The only place of the names on the wire."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from alignai.validate import ValidationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MISREAD: Final = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
+MISREAD_ERRORS: Final = (AttributeError, LookupError, OverflowError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Codec:
     """
-    How a value looks on the wire.
+    The form of a value on the wire.
 
-    *read* undoes *write*. It raises one of `MISREAD` for a value that it cannot read. *rule* says what it can.
+    *write* converts an argument. *read* converts it back, and raises one of `MISREAD_ERRORS` for any other value.
+    *rule* describes the values that it accepts.
     """
 
     write: Callable[[Any], Any]
@@ -34,8 +35,8 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """An event method on the wire: its type, the name of its properties, and their fields by argument."""
+class EventFormat:
+    """The format of a method's events: their type, the name of their properties, and the members by argument."""
 
     type: str
     group: str
@@ -48,19 +49,19 @@ _ROLES_READ: Final = {wire: role for role, wire in _ROLES.items()}
 
 
 def wire_time(when: datetime) -> str:
-    """*when*, which has a time zone, as on the wire."""
+    """Return *when*, which has a time zone, as on the wire."""
     return when.astimezone(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
 
 
-FORMS: Final = {
-    "create_time": Form(wire_time, datetime.fromisoformat, "must be a time such as 2026-11-23T09:47:02.484685Z"),
-    "role": Form(_ROLES.__getitem__, _ROLES_READ.__getitem__, f"must be one of: {', '.join(_ROLES_READ)}"),
-    "country_code": Form(
+CODECS: Final = {
+    "create_time": Codec(wire_time, datetime.fromisoformat, "must be a time such as 2026-11-23T09:47:02.484685Z"),
+    "role": Codec(_ROLES.__getitem__, _ROLES_READ.__getitem__, f"must be one of: {', '.join(_ROLES_READ)}"),
+    "country_code": Codec(
         lambda code: {"countryCode": code},
         lambda location: location["countryCode"].upper(),
         'must be {"countryCode": two upper-case letters}',
     ),
-    "custom_properties": Form(
+    "custom_properties": Codec(
         lambda properties: {key: {"stringValue": text} for key, text in properties.items()},
         lambda properties: {key: value["stringValue"] for key, value in properties.items()},
         'must be {key: {"stringValue": text}, ...}',
@@ -68,8 +69,8 @@ FORMS: Final = {
 }
 
 _FEEDBACK: Final = {"session_id": "sessionId", "feedback_type": "type"}
-SHAPES: Final = {
-    "identify_user": Shape(
+EVENT_FORMATS: Final = {
+    "identify_user": EventFormat(
         EventTypes.USER_RECOGNIZE,
         "userProperties",
         {
@@ -81,7 +82,7 @@ SHAPES: Final = {
             "create_time": "userCreateTime",
         },
     ),
-    "open_session": Shape(
+    "open_session": EventFormat(
         EventTypes.SESSION_OPEN,
         "sessionProperties",
         {
@@ -92,7 +93,7 @@ SHAPES: Final = {
             "create_time": "sessionStartTime",
         },
     ),
-    "create_message": Shape(
+    "create_message": EventFormat(
         EventTypes.MESSAGE_CREATE,
         "messageProperties",
         {
@@ -103,14 +104,14 @@ SHAPES: Final = {
             "create_time": "messageCreateTime",
         },
     ),
-    "close_session": Shape(EventTypes.SESSION_CLOSE, "sessionProperties", {"session_id": "sessionId"}),
-    "create_message_feedback": Shape(
+    "close_session": EventFormat(EventTypes.SESSION_CLOSE, "sessionProperties", {"session_id": "sessionId"}),
+    "create_message_feedback": EventFormat(
         EventTypes.FEEDBACK_CREATE,
         "feedbackProperties",
         {**_FEEDBACK, "message_index": "messageIndexHint"},
         {"feedbackTarget": "TARGET_MESSAGE"},
     ),
-    "create_session_feedback": Shape(
+    "create_session_feedback": EventFormat(
         EventTypes.FEEDBACK_CREATE, "feedbackProperties", _FEEDBACK, {"feedbackTarget": "TARGET_SESSION"}
     ),
 }
@@ -120,15 +121,15 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separato
 
 
 def new_event_id() -> str:
-    """A new event id: 32 hexadecimal digits, never given before."""
+    """Return a new event id: 32 random hexadecimal digits."""
     return os.urandom(16).hex()
 
 
 _second: tuple[int, str] = (-1, "")
 
 
-def now_on_wire() -> str:
-    """This moment as on the wire. Only the first call in a second does all the work."""
+def wire_now() -> str:
+    """Return this moment as on the wire. Only the first call in a second does all the work."""
     global _second  # noqa: PLW0603 - replaced whole, so that no thread meets half of it
     second, microseconds = divmod(floor(time.time() * 1_000_000), 1_000_000)
     known, text = _second
@@ -140,40 +141,40 @@ def now_on_wire() -> str:
 
 def build(method: str, arguments: dict[str, Any], *, project_id: str, event_id: str, now: datetime) -> dict[str, Any]:
     """
-    The event as it goes over the wire.
+    Return the event as it goes over the wire.
 
     Args:
         method: The event method that was called, such as `create_message`.
-        arguments: What `alignai._events.schemas.load` made of its arguments; an `event_id` among them is passed over.
-        project_id: Whose event it is.
-        event_id: What a repeat of it is known by.
-        now: When it was recorded, with its time zone.
+        arguments: Its arguments, as `alignai._events.schemas.load` returns them. An `event_id` is ignored.
+        project_id: The project of the event.
+        event_id: Identifies a repeat of the event.
+        now: When the event was recorded, with a time zone.
 
     """
-    shape = SHAPES[method]
-    written = {name: FORMS[name].write(value) if name in FORMS else value for name, value in arguments.items()}
-    members = {wire: written[name] for name, wire in shape.fields.items() if name in written}
-    properties = {shape.group: {**members, **shape.fixed}}
+    event_format = EVENT_FORMATS[method]
+    written = {name: CODECS[name].write(value) if name in CODECS else value for name, value in arguments.items()}
+    members = {member: written[name] for name, member in event_format.fields.items() if name in written}
+    properties = {event_format.group: {**members, **event_format.fixed}}
     if "custom_properties" in written:
         properties[CUSTOM] = written["custom_properties"]
     return {
         "id": event_id,
-        "type": shape.type,
+        "type": event_format.type,
         "createTime": wire_time(now),
         "projectId": project_id,
         "properties": properties,
     }
 
 
-def as_json(value: object) -> str:
-    """*value*, of what JSON knows, as compact JSON."""
+def dumps(value: object) -> str:
+    """Return *value* as compact JSON."""
     return _ENCODER.encode(value)
 
 
 def encode(event: object) -> bytes:
-    """*event* as compact JSON in UTF-8; a `ValidationError` where it is not JSON."""
+    """Return *event* as compact JSON in UTF-8. Raise a `ValidationError` if it is not JSON."""
     try:
-        return as_json(event).encode()
+        return dumps(event).encode()
     except (TypeError, ValueError, RecursionError) as error:
         if is_interruption(error):
             raise

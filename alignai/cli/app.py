@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from alignai._console import print_table
-from alignai.cli.output import EXIT_USAGE, UsageError, as_json, print_error
+from alignai.cli.output import EXIT_USAGE, UsageError, dumps, print_error
 from alignai.exception import ConfigError
 from alignai.spool import SpoolError
 
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_error(str(error))
         return EXIT_USAGE
     if args.json:
-        print(as_json(answer.figures))
+        print(dumps(answer.figures))
     else:
         print_table(answer.rows)
     return answer.exit_code

@@ -37,7 +37,7 @@ def print_error(text: str) -> None:
     print(f"alignai.spool: {printable(text)}", file=sys.stderr)
 
 
-def as_json(figures: dict[str, Any]) -> str:
+def dumps(figures: dict[str, Any]) -> str:
     """Return *figures* as JSON."""
     import json  # noqa: PLC0415 - a table does not need it
 

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from marshmallow import fields
 from marshmallow.validate import Length
 
-from alignai._events import compiler as compiled
-from alignai._events import schemas
-from alignai._events import wire as events
+from alignai._events import compiler, schemas, wire
 from alignai._events.fields import Text
 from alignai.validate import ValidationError
 from tests.support.strategies import METHODS, NOW, OPTIONAL, REQUIRED, UNHURRIED
@@ -28,12 +26,12 @@ PROJECT = 'p "1" é'
 
 def long_way(method: str, arguments: dict[str, Any], event_id: str, now: datetime) -> bytes:
     checked = schemas.load(method, arguments)
-    return events.encode(events.build(method, checked, project_id=PROJECT, event_id=event_id, now=now))
+    return wire.encode(wire.build(method, checked, project_id=PROJECT, event_id=event_id, now=now))
 
 
 def short_way(method: str, arguments: dict[str, Any], event_id: str, now: datetime) -> bytes | None:
-    project = events.as_json(PROJECT)
-    return compiled.write(method, arguments, project=project, event_id=event_id, now=events.wire_time(now))
+    project = wire.dumps(PROJECT)
+    return compiler.write(method, arguments, project=project, event_id=event_id, now=wire.wire_time(now))
 
 
 def names(method: str) -> list[str]:
@@ -120,17 +118,17 @@ def test_the_fast_path_reads_every_argument() -> None:
 
 
 def test_a_field_of_an_unknown_kind_cannot_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiler = compiled._Compiler("close_session", events.SHAPES["close_session"])
-    monkeypatch.setitem(compiler._fields, "session_id", fields.Float())
+    making = compiler._Compiler("close_session", wire.EVENT_FORMATS["close_session"])
+    monkeypatch.setitem(making._fields, "session_id", fields.Float())
     with pytest.raises(TypeError, match="no way to compile"):
-        compiler.compiled()
+        making.compile()
 
 
 def test_a_limit_of_an_unknown_kind_cannot_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiler = compiled._Compiler("close_session", events.SHAPES["close_session"])
-    monkeypatch.setitem(compiler._fields, "session_id", Text(validate=Length(equal=3), required=True))
+    making = compiler._Compiler("close_session", wire.EVENT_FORMATS["close_session"])
+    monkeypatch.setitem(making._fields, "session_id", Text(validate=Length(equal=3), required=True))
     with pytest.raises(TypeError, match="no way to compile"):
-        compiler.compiled()
+        making.compile()
 
 
 def test_properties_that_change_meanwhile_are_written_as_they_were_checked() -> None:
@@ -147,7 +145,7 @@ def test_properties_that_change_meanwhile_are_written_as_they_were_checked() -> 
 def test_the_moment_is_written_as_a_datetime_would_be(clock: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("alignai._events.wire.time.time", lambda: clock)
-        text = events.now_on_wire()
+        text = wire.wire_now()
 
     assert abs(datetime.fromisoformat(text).timestamp() - clock) < 1e-4  # floats so far from 1970 know no more
-    assert events.wire_time(datetime.fromisoformat(text)) == text
+    assert wire.wire_time(datetime.fromisoformat(text)) == text
