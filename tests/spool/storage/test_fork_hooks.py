@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 WHILE_OPENING = """
 import signal, threading
-from alignai.spool import aside, format, looking
+from alignai.spool.storage import format, quarantine, readonly
 s = spool()
 s.append(b'before')
 inside, forked = threading.Event(), threading.Event()
@@ -25,12 +25,12 @@ def in_the_midst(module, name):
         return real(*args, **kwargs)
     setattr(module, name, slow)
 def look():
-    with looking.looking_at(PATH): pass
+    with readonly.looking_at(PATH): pass
 module, name, act = {
     'a construction': (format, 'verify', lambda: spool().close()),
     'the first use': (format, 'verify', lambda: s.append(b'thread')),
-    'a second look at damage': (aside, 'missing', lambda: s._access.replace_damaged()),
-    'a look': (looking, 'verify', look),
+    'a second look at damage': (quarantine, 'missing', lambda: s._access.replace_damaged()),
+    'a look': (readonly, 'verify', look),
 }[sys.argv[2]]
 if sys.argv[2] == 'the first use':
     s._access.suspend(); s._access.resume()
