@@ -21,8 +21,7 @@ from .errors import (
     translated,
 )
 from .group_commit import Rows
-from .ledger import sql
-from .ledger import transitions as ledger
+from .ledger import sql, transitions
 from .storage.changes import change
 from .storage.connections import Links
 from .storage.database import LogLostError
@@ -223,7 +222,9 @@ class Appender:
         return self._wait_for_room()
 
     def _delete_some(self, size: int, db: sqlite3.Connection) -> bool:
-        return ledger.prune(db, 0) is not None or (self._on_full == "drop_oldest" and ledger.drop(db, size) > 0)
+        return transitions.prune(db, 0) is not None or (
+            self._on_full == "drop_oldest" and transitions.drop(db, size) > 0
+        )
 
     def _wait_for_room(self) -> bool:
         """Wait a little, where this spool waits at all; whether it did."""

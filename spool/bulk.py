@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .clock import monotonic
 from .errors import SpoolFullError
-from .ledger import queries, sql
-from .ledger import transitions as ledger
+from .ledger import queries, sql, transitions
 from .ledger.selection import cutoff, selected
 from .records import Requeued
 from .steps import Steps
@@ -80,7 +79,7 @@ class Disposal:
         try:
             return change(self._access, partial(self._requeue_chunk, selection.before, chunk))
         except SpoolFullError:
-            if change(self._access, lambda db: ledger.prune(db, 0)) is None:
+            if change(self._access, lambda db: transitions.prune(db, 0)) is None:
                 raise
             return None
 
@@ -113,7 +112,7 @@ class Disposal:
                 return None
             if chunk.selected != chunk.last - tail:
                 queries.refuse_gap(chunk.first, chunk.last)
-            return ledger.give_up(db, chunk.last)
+            return transitions.give_up(db, chunk.last)
 
         return self._steps.repeat(purge_some)
 
@@ -122,7 +121,7 @@ class Disposal:
 
         def purge_some(db: sqlite3.Connection) -> int | None:
             age = 0.0 if selection.before is None else max(0.0, time.time() - selection.before)
-            return ledger.prune(db, age, selection.upto, self._steps.max_bytes)
+            return transitions.prune(db, age, selection.upto, self._steps.max_bytes)
 
         return self._steps.repeat(purge_some)
 

@@ -13,8 +13,7 @@ from .appender import Appender
 from .bulk import Disposal
 from .errors import SpoolBusyError, SpoolError
 from .group_commit import GroupCommit
-from .ledger import queries, sql
-from .ledger import transitions as ledger
+from .ledger import queries, sql, transitions
 from .ledger.integrity import check
 from .maintenance import Upkeep
 from .stats import stats
@@ -148,7 +147,7 @@ class Spool:
         """Return the batch to upload, if any, and whether to look again: the ledger was changed, and there is none."""
         unfinished = queries.first_open(db, after)
         if unfinished:
-            batch = ledger.resume(db, unfinished)
+            batch = transitions.resume(db, unfinished)
             return batch, batch is None
         if not rows:
             return None, False
@@ -156,29 +155,29 @@ class Spool:
             raise _OvertakenError  # another process dropped these to make room, or they were read from a lost log
         sound = queries.intact(rows)
         if sound:
-            return ledger.open_next(db, sound), False
-        ledger.set_apart(db, rows[0])
+            return transitions.open_next(db, sound), False
+        transitions.set_apart(db, rows[0])
         return None, True
 
     def mark_sent(self, batch: Batch) -> None:
         """Write down that the server took *batch*."""
-        change(self._access, lambda db: ledger.mark_sent(db, batch))
+        change(self._access, lambda db: transitions.mark_sent(db, batch))
 
     def mark_failed(self, batch: Batch, error: str, *, fault: bool = False) -> None:
         """Write down that an upload of *batch* ended without an outcome; *fault* where the server itself failed."""
-        change(self._access, lambda db: ledger.mark_failed(db, batch, error, fault=fault))
+        change(self._access, lambda db: transitions.mark_failed(db, batch, error, fault=fault))
 
     def mark_rejected(self, batch: Batch, reason: str, summary: str) -> None:
         """Keep every event of *batch* apart, with the server's words; *summary* is what `inspect` may show."""
-        change(self._access, lambda db: ledger.reject(db, batch, reason, summary))
+        change(self._access, lambda db: transitions.reject(db, batch, reason, summary))
 
     def split(self, batch: Batch) -> None:
         """Make two batches of one: it is not to be sent again as it is."""
-        change(self._access, lambda db: ledger.split(db, batch))
+        change(self._access, lambda db: transitions.split(db, batch))
 
     def take_out(self, batch: Batch, index: int) -> None:
         """Write down that the server took the event at *index* of *batch* by itself; the others are yet to be sent."""
-        change(self._access, lambda db: ledger.take_out(db, batch, index))
+        change(self._access, lambda db: transitions.take_out(db, batch, index))
 
     # -- explicit acts -------------------------------------------------------------------------------------------------
 
@@ -287,7 +286,7 @@ class Spool:
         Args:
             until: When to give up waiting for another process that writes, as with `request_flush`.
         """
-        change(self._access, ledger.end_uploading, until)
+        change(self._access, transitions.end_uploading, until)
 
     # -- upkeep and the end --------------------------------------------------------------------------------------------
 

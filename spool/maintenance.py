@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .ledger import queries
-from .ledger import transitions as ledger
+from .ledger import queries, transitions
 from .steps import Steps
 from .storage.changes import despite_full_volume
 from .storage.connections import Links
@@ -91,7 +90,7 @@ class Upkeep:
         self.is_behind = self._has_prunable()
         if self.is_behind:
             self._steps.repeat(
-                lambda db: ledger.prune(db, self._retention, max_bytes=self._steps.max_bytes), _PRUNE_SECONDS
+                lambda db: transitions.prune(db, self._retention, max_bytes=self._steps.max_bytes), _PRUNE_SECONDS
             )
             self.is_behind = self._has_prunable()
 

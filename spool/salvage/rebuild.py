@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..errors import SpoolCorruptError, SpoolError, from_os
 from ..interruption import is_refusal
 from ..ledger import sql
-from ..storage import fork as forks
+from ..storage import fork
 from ..storage.files import delete_left, scratch_folder, sync_folder
 from ..storage.format import prepare, refuse_newer
 from ..storage.ownership import give_to_owner
@@ -84,7 +84,7 @@ def salvage(damaged: Path, new: Path, project_id: str | None = None) -> Salvaged
     try:
         delete_left(new, _SCRATCH)
         _refuse_existing(new)
-        with forks.HeldOff(), ExitStack() as stack:
+        with fork.HeldOff(), ExitStack() as stack:
             file = stack.enter_context(_existing(damaged).open("rb"))
             log = stack.enter_context(wal_of(damaged).open("rb")) if wal_of(damaged).exists() else None
             before = _moment(damaged)

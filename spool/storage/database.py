@@ -22,7 +22,7 @@ from ..errors import (
     own_error,
 )
 from ..records import Notice
-from . import fork as forks
+from . import fork
 from .connections import Links
 from .files import identity
 from .format import prepare
@@ -86,7 +86,7 @@ class Access:
         self.broken = False
         self._log_is_whole = False
         self.begin_anew()
-        forks.register(self)
+        fork.register(self)
         shared = host_share(path)
         if shared:
             self._notice(shared, allowed=True)
@@ -277,7 +277,7 @@ class Access:
 
     def _closed_everywhere(self, act: Callable[[], None]) -> None:
         """Close every connection of this process to the spool, and *act* before one is opened again."""
-        pause = forks.Pause.of(forks.sharing(self.path) or [self])
+        pause = fork.Pause.of(fork.sharing(self.path) or [self])
         try:
             with pause:
                 act()
@@ -293,7 +293,7 @@ class Access:
 
     def _renewed_after(self, error: BaseException) -> bool:
         """Whether *error* may come from a WAL that was cut short, which no other spool of this process has open."""
-        if not is_lasting(error, error.__cause__) or any(spool.opened for spool in forks.sharing(self.path)):
+        if not is_lasting(error, error.__cause__) or any(spool.opened for spool in fork.sharing(self.path)):
             return False
         self._renew(PAGE_SIZE, b"", index_was_cut=False)
         return True
@@ -364,7 +364,7 @@ class Access:
 
     def suspend(self) -> None:
         """Take every lock and close every connection."""
-        self._pause = forks.Pause.of([self])
+        self._pause = fork.Pause.of([self])
         self._pause.begin()
 
     def resume(self) -> None:

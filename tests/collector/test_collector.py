@@ -17,8 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from alignai._events import schemas
-from alignai._events import wire as events
+from alignai._events import schemas, wire
 from alignai.collector.collector import Collector, Counts, Delivery, main
 from alignai.constants import COLLECT_EVENTS_PATH as PATH
 
@@ -33,7 +32,7 @@ def an_event(event_id: str, content: str = "Hello") -> dict[str, Any]:
     arguments = {"session_id": "s", "message_index": 1, "role": "user", "content": content}
     checked = schemas.load("create_message", arguments)
     now = datetime(2026, 11, 23, 9, 47, tzinfo=UTC)
-    return events.build("create_message", checked, project_id="p", event_id=event_id, now=now)
+    return wire.build("create_message", checked, project_id="p", event_id=event_id, now=now)
 
 
 def a_body(*taken: object, request_id: object = "r1") -> bytes:
@@ -90,7 +89,7 @@ def test_repeats_are_kept_and_recognised_by_event_id_and_request_id(collector: C
     send(collector, a_body(an_event("e2"), an_event("e3"), request_id="r2"))
 
     assert [delivery.event_id for delivery in collector.received] == ["e1", "e2", "e1", "e2", "e2", "e3"]
-    assert collector.counts == Counts(requests=3, refused=0, events=6, repeated_requests=1, repeated_events=3)
+    assert collector.counts == Counts(requests=3, refused=0, wire=6, repeated_requests=1, repeated_events=3)
 
 
 def test_an_event_twice_in_one_request_is_a_repeat(collector: Collector) -> None:

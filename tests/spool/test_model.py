@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from alignai.spool import Spool
-from alignai.spool.ledger import transitions as ledger
+from alignai.spool.ledger import transitions
 from tests.support.spool_file import ask
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class SpoolModel(RuleBasedStateMachine):
     @rule(max_bytes=st.sampled_from([1, 100, 10_000]))
     def drop_oldest(self, max_bytes: int) -> None:
         with self.spool._access.transaction() as db:
-            dropped = ledger.drop(db, max_bytes)
+            dropped = transitions.drop(db, max_bytes)
         size = 0
         for number in range(dropped):
             self.dropped.append(self.waiting.popleft())

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool
-from alignai.spool.ledger import queries
-from alignai.spool.ledger import transitions as ledger
+from alignai.spool.ledger import queries, transitions
 from alignai.spool.salvage.rebuild import salvage
 from tests.support.spool_file import ask, on_disk, payloads, wal
 
@@ -40,7 +39,7 @@ def ledger_rows(path: Path) -> list[tuple[int, int, int, str]]:
 
 def prune_in_use(spool: Spool) -> None:
     with spool._access.transaction() as db:
-        assert ledger.prune(db, 0) is not None
+        assert transitions.prune(db, 0) is not None
 
 
 def upload_one(spool: Spool) -> None:
@@ -54,7 +53,7 @@ def upload_one(spool: Spool) -> None:
 
 def drop_one(spool: Spool) -> None:
     with spool._access.transaction() as db:
-        assert ledger.drop(db, 1)
+        assert transitions.drop(db, 1)
 
 
 ACTS: dict[str, Callable[[Spool], object]] = {
@@ -104,12 +103,12 @@ def steps_of_sqlite(spool: Spool, act: Callable[[], object]) -> int:
 
 def test_a_transaction_deletes_a_bounded_number_of_batches_and_events(open_spool: Callable[..., Spool]) -> None:
     spool = open_spool(retention=3600)
-    add_sent(spool, 3 * ledger.MAX_PRUNED, time.time())
+    add_sent(spool, 3 * transitions.MAX_PRUNED, time.time())
     spool.append(b"newest")
     for left in (2, 1, 0):
         prune_in_use(spool)
-        assert len(ledger_rows(spool.path)) == max(1, left * ledger.MAX_PRUNED)
-        assert len(payloads(spool.path)) == left * ledger.MAX_PRUNED + 1
+        assert len(ledger_rows(spool.path)) == max(1, left * transitions.MAX_PRUNED)
+        assert len(payloads(spool.path)) == left * transitions.MAX_PRUNED + 1
     assert spool.check() == []
 
 
@@ -118,7 +117,7 @@ def test_a_batch_too_large_for_one_transaction_is_deleted_piece_by_piece(
 ) -> None:
     spool = open_spool(retention=3600)
     for _ in range(10):
-        spool.append(b"." * (ledger.MAX_PRUNED_BYTES // 3))
+        spool.append(b"." * (transitions.MAX_PRUNED_BYTES // 3))
     spool.append(b"newest")
     upload = spool.next_batch(10, 10 * MIB)
     assert upload
@@ -140,7 +139,7 @@ def is_prunable(spool: Spool) -> bool:
 def test_purging_large_sent_batches_counts_each_event_once(open_spool: Callable[..., Spool]) -> None:
     spool = open_spool(retention=3600)
     for _ in range(10):
-        spool.append(b"." * (ledger.MAX_PRUNED_BYTES // 3))
+        spool.append(b"." * (transitions.MAX_PRUNED_BYTES // 3))
     batch = spool.next_batch(10, 10 * MIB)
     assert batch
     spool.mark_sent(batch)
@@ -154,7 +153,7 @@ def test_a_run_of_maintenance_is_bounded_and_says_that_more_is_left(
 ) -> None:
     monkeypatch.setattr("alignai.spool.maintenance._PRUNE_SECONDS", 0.0)
     spool = open_spool(retention=3600)
-    add_sent(spool, 3 * ledger.MAX_PRUNED, time.time() - 7200)
+    add_sent(spool, 3 * transitions.MAX_PRUNED, time.time() - 7200)
     synced = []
     monkeypatch.setattr(spool._access.links(), "sync_log", lambda: synced.append(len(ledger_rows(spool.path))))
     runs = []
@@ -162,7 +161,7 @@ def test_a_run_of_maintenance_is_bounded_and_says_that_more_is_left(
         spool.upkeep()
         runs.append((len(ledger_rows(spool.path)), spool.needs_upkeep))
 
-    assert runs == [(2 * ledger.MAX_PRUNED, True), (ledger.MAX_PRUNED, True), (1, False)]
+    assert runs == [(2 * transitions.MAX_PRUNED, True), (transitions.MAX_PRUNED, True), (1, False)]
     assert synced == [rows for rows, _ in runs]
     assert spool.check() == []
 
@@ -180,7 +179,7 @@ def test_a_long_prune_keeps_the_wal_short_without_a_sync_per_step(
     purged = spool.purge(spool.select("sent"))
 
     assert purged == LONG
-    assert len(syncs) < LONG / ledger.MAX_PRUNED / 5
+    assert len(syncs) < LONG / transitions.MAX_PRUNED / 5
     assert wal(spool.path).stat().st_size < 8 * MIB
     assert spool.check() == []
 

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from alignai.spool import Spool
-from alignai.spool.ledger import transitions as ledger
+from alignai.spool.ledger import transitions
 from alignai.spool.storage.format import VERSION
 from tests.support.spool_file import ask
 
@@ -47,7 +47,7 @@ def make(path: Path) -> None:
     spool.upkeep()
     append(spool, PRUNED + 1, PRUNED + DROPPED)
     with spool._access.transaction() as db:
-        ledger.drop(db, MUCH)
+        transitions.drop(db, MUCH)
     append(spool, PRUNED + DROPPED + 1, ALL)
     for _ in range(2):
         send(spool, SENT // 2)

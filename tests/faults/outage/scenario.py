@@ -20,7 +20,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alignai._events import wire as events
+from alignai._events import wire
 from alignai.spool import Spool
 from alignai.spool.ledger import sql
 from tests.faults.network.delivery import parsed
@@ -203,8 +203,8 @@ def payload(number: int) -> bytes:
     return _PATTERN.replace(b"NUMBER", str(number).encode())
 
 
-_PATTERN = events.encode(
-    events.build(
+_PATTERN = wire.encode(
+    wire.build(
         "create_message",
         {"session_id": "s1", "message_index": 1, "role": "user", "content": "There is an outage, is there not?"},
         project_id=PROJECT,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignai.spool import Spool, SpoolFullError
-from alignai.spool.storage import limits as space
+from alignai.spool.storage import limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,5 +136,5 @@ class Worker:
 
 
 if __name__ == "__main__":
-    space._VACUUM_FROM_PAGES = 16
+    limits._VACUUM_FROM_PAGES = 16
     Worker(Path(sys.argv[1]), sys.argv[2], sys.argv[3]).work(int(sys.argv[4]))

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from alignai.spool.storage import connections as links
-from alignai.spool.storage import files as filesystem
+from alignai.spool.storage import connections, files
 from alignai.spool.storage.files import create_private
 from alignai.spool.storage.limits import Space
 from alignai.spool.storage.redo import Recent
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 def test_the_names_of_new_folders_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr(filesystem, "sync_folder", synced.append)
+    monkeypatch.setattr(files, "sync_folder", synced.append)
     create_private(tmp_path / "new" / "newer" / "spool.db")
     assert synced == [tmp_path, tmp_path / "new", tmp_path / "new" / "newer"]
 
@@ -71,7 +70,7 @@ def test_making_a_file_drops_no_lock_of_a_thread_that_is_faster(path: Path, monk
 @pytest.fixture
 def syncs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
-    monkeypatch.setattr(links, "sync_wal", seen.append)
+    monkeypatch.setattr(connections, "sync_wal", seen.append)
     return seen
 
 
@@ -96,15 +95,15 @@ def test_damage_that_a_checkpoint_meets_for_a_moment_costs_nothing(
     error = sqlite3.DatabaseError("database disk image is malformed")
     error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT"
     failures = [error]
-    checkpoint = links.Links.checkpoint
+    checkpoint = connections.Links.checkpoint
 
-    def fails_once(self: links.Links) -> None:
+    def fails_once(self: connections.Links) -> None:
         if failures:
             raise failures.pop()
         checkpoint(self)
 
     spool.append(b"event")
-    monkeypatch.setattr(links.Links, "checkpoint", fails_once)
+    monkeypatch.setattr(connections.Links, "checkpoint", fails_once)
     monkeypatch.setattr(Space, "log_alarm", 0)
     spool._access.recent.verified_at = 0.0
     assert spool.append(b"more") == 2

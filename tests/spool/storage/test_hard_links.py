@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolError
-from alignai.spool.storage import path_checks as mounts
+from alignai.spool.storage import path_checks
 from alignai.spool.storage.readonly import looking_at
 from tests.support.processes import BEGIN, ROOT
 from tests.support.spool_file import payloads, shm, wal
@@ -59,7 +59,7 @@ def test_a_symbolic_link_is_the_same_name(path: Path, open_spool: Callable[..., 
 
 def test_a_file_that_is_a_mount_is_refused(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mountinfo").write_text(f"22 1 8:1 / / rw - ext4 x rw\n30 22 8:1 /srv/x {path} rw - ext4 x rw\n")
-    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mountinfo")
+    monkeypatch.setattr(path_checks, "MOUNTS", tmp_path / "mountinfo")
     path.touch()
     with pytest.raises(SpoolError, match=r"mounted by itself.*Mount the folder"):
         Spool(path, project_id="project")

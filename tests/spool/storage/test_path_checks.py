@@ -11,7 +11,7 @@ import pytest
 
 from alignai.spool import Spool, SpoolError
 from alignai.spool.errors import translated
-from alignai.spool.storage import path_checks as mounts
+from alignai.spool.storage import path_checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def mounted(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     def mount(kind: str, source: str = "source", options: str = "rw") -> None:
         lines = f"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 22 0:40 / {path.parent} rw - {kind} {source} {options}\n"
         (tmp_path / "mountinfo").write_text(lines)
-        monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mountinfo")
+        monkeypatch.setattr(path_checks, "MOUNTS", tmp_path / "mountinfo")
 
     return mount
 
@@ -107,7 +107,7 @@ def test_a_mount_table_of_any_bytes_is_read(
     tmp_path: Path, open_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch, table: bytes
 ) -> None:
     (tmp_path / "mountinfo").write_bytes(table)
-    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mountinfo")
+    monkeypatch.setattr(path_checks, "MOUNTS", tmp_path / "mountinfo")
     assert open_spool().append(b"event") == 1
 
 
@@ -118,17 +118,17 @@ def test_mounts_are_found_whatever_their_name(tmp_path: Path, monkeypatch: pytes
     for each in b"\\ \t\n#":
         escaped = escaped.replace(bytes([each]), b"\\%03o" % each) if each != 0x5C else escaped.replace(b"\\", b"\\134")
     (tmp_path / "mountinfo").write_bytes(b"22 1 8:1 / / rw - ext4 x rw\n30 22 0:40 / " + escaped + b" rw - nfs4 x rw\n")
-    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mountinfo")
+    monkeypatch.setattr(path_checks, "MOUNTS", tmp_path / "mountinfo")
     with pytest.raises(SpoolError, match="network file system"):
-        mounts.refuse_network(Path(os.fsdecode(folder)) / "spool.db")
-    mounts.refuse_network(tmp_path / "spool.db")
+        path_checks.refuse_network(Path(os.fsdecode(folder)) / "spool.db")
+    path_checks.refuse_network(tmp_path / "spool.db")
 
 
 def test_the_last_of_several_mounts_in_one_place_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = f"30 22 0:40 / {tmp_path} rw - nfs4 x rw\n31 30 0:41 / {tmp_path} rw - ext4 x rw\n"
     (tmp_path / "mountinfo").write_text(table)
-    monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "mountinfo")
-    mounts.refuse_network(tmp_path / "spool.db")
+    monkeypatch.setattr(path_checks, "MOUNTS", tmp_path / "mountinfo")
+    path_checks.refuse_network(tmp_path / "spool.db")
 
 
 def test_a_path_that_is_too_long_for_sqlite_is_a_clear_error(tmp_path: Path) -> None:

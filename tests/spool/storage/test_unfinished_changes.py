@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import SpoolError
-from alignai.spool.storage import connections as links
+from alignai.spool.storage import connections
 from alignai.spool.storage.sqlite import journal_of
 from tests.support.processes import run
 from tests.support.spool_file import wal
@@ -43,7 +43,7 @@ def test_a_file_half_created_at_a_power_cut_is_created_again(path: Path, open_sp
 @pytest.fixture
 def syncs(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
-    monkeypatch.setattr(links, "sync_wal", seen.append)
+    monkeypatch.setattr(connections, "sync_wal", seen.append)
     return seen
 
 
@@ -66,7 +66,7 @@ def test_a_sync_that_failed_is_tried_again(spool: Spool, monkeypatch: pytest.Mon
         if len(tries) == 1:
             raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(links, "sync_wal", sync)
+    monkeypatch.setattr(connections, "sync_wal", sync)
     with pytest.raises(SpoolError, match="Input/output error"):
         spool.upkeep()
     spool.upkeep()

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolBusyError, SpoolError
-from alignai.spool.storage import sqlite as connection
-from alignai.spool.storage import write_lock
+from alignai.spool.storage import sqlite, write_lock
 from alignai.spool.storage.write_lock import WriteLock, lock_of
 from tests.support import old_spools as kept
 from tests.support.interrupts import TimeLimitError, interrupt
@@ -278,7 +277,7 @@ def test_each_of_several_threads_waits_no_longer_than_its_own_patience(
     frozen: Spool, open_spool: Callable[..., Spool], synchronous: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = open_spool(synchronous=synchronous)
-    monkeypatch.setattr(connection, "PATIENCE", 1.0)
+    monkeypatch.setattr(sqlite, "PATIENCE", 1.0)
     waited: list[float] = []
 
     def append(delay: float) -> None:
@@ -312,7 +311,7 @@ def test_calls_keep_their_deadlines_and_a_spool_closes_in_time(frozen: Spool) ->
 def test_a_waiting_call_does_not_block_reading_closing_or_forking(
     frozen: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "PATIENCE", 3.0)
+    monkeypatch.setattr(sqlite, "PATIENCE", 3.0)
     thread = threading.Thread(target=_append_in_vain, args=[frozen])
     thread.start()
     began = time.monotonic()
