@@ -15,28 +15,28 @@ from .errors import (
     SpoolCorruptError,
     SpoolFullError,
     WriteLockTakenError,
+    from_sqlite_error,
     is_lasting,
     is_of_cut_log,
     is_volume_full,
-    translated,
 )
 from .group_commit import Rows
 from .ledger import sql, transitions
 from .storage.changes import change
-from .storage.connections import Links
-from .storage.database import LogLostError
-from .storage.limits import LogFullError, in_the_log
+from .storage.connections import Connections
+from .storage.database import WalLostError
+from .storage.limits import WalFullError, wal_growth
 from .storage.recovery import LOST_AGAIN
 from .storage.redo import VERIFY_ROWS, VERIFY_SECONDS
-from .storage.sqlite import Patience, patiently, refuse_nested
+from .storage.sqlite import BusyTimeout, check_not_nested, retry_while_busy
 
 if TYPE_CHECKING:
-    from .storage.database import Access
-    from .storage.limits import Space
+    from .storage.database import Database
+    from .storage.limits import Limits
     from .storage.redo import Row
 
 _FULL_POLL_SECONDS = 0.05
-_MOST_LOSSES = 5
+_MAX_LOSSES = 5
 
 
 class Appender:
@@ -44,16 +44,16 @@ class Appender:
     The way of a row into the file.
 
     Args:
-        access: The connections.
+        database: The connections.
         space: The limits.
         on_full: "raise", "block" or "drop_oldest".
     """
 
-    def __init__(self, access: Access, space: Space, on_full: str) -> None:
-        self._access = access
-        self._space = space
+    def __init__(self, database: Database, limits: Limits, on_full: str) -> None:
+        self._database = database
+        self._limits = limits
         self._on_full = on_full
-        self._unverified_bytes = space.unverified_bytes
+        self._unverified_bytes = limits.unverified_bytes
 
     @staticmethod
     def row(payload: bytes) -> Row:
@@ -66,25 +66,25 @@ class Appender:
 
         Whatever stands in its way is left to `append` to find out; nothing is committed then.
         """
-        access = self._access
-        with access.writing:
-            links = access.opened
-            growth = in_the_log(len(row[2]), links.page_size) if links is not None else 0
-            if links is not None and links.lock.owner is None and not self._verification_due(growth):
+        database = self._database
+        with database.write_mutex:
+            connections = database.opened
+            growth = wal_growth(len(row[2]), connections.page_size) if connections is not None else 0
+            if connections is not None and connections.lock.owner is None and not self._verification_due(growth):
                 try:
-                    links.lock.take()
-                    seq = links.append.execute(sql.APPEND, row).lastrowid or 0
-                    links.lock.give()
+                    connections.lock.take()
+                    seq = connections.append.execute(sql.APPEND, row).lastrowid or 0
+                    connections.lock.give()
                 except sqlite3.Error:
-                    links.lock.give()  # waiting for room with the lock held would keep it from being made
+                    connections.lock.give()  # waiting for room with the lock held would keep it from being made
                 except BaseException:
-                    links.lock.give()
+                    connections.lock.give()
                     raise
                 else:
-                    recent = access.recent
-                    recent.unverified.append((seq, row))
-                    recent.unverified_bytes += growth
-                    access.dirty = True
+                    redo = database.redo
+                    redo.unverified.append((seq, row))
+                    redo.unverified_bytes += growth
+                    database.dirty = True
                     return seq
         return self.append([row])
 
@@ -102,119 +102,119 @@ class Appender:
     def commit(self, rows: Rows[Row]) -> int:
         """Do the same, and set `rows.last` whatever exception comes after the commit."""
         size = sum(len(row[2]) for row in rows)
-        self._space.refuse_oversize(size, self._access.path)
+        self._limits.check_size(size, self._database.path)
         losses = damages = refusals = 0
-        until = Patience(rows.until).until
+        until = BusyTimeout(rows.until).until
         while True:
             try:
                 return self._commit(rows, size, until)
-            except LogLostError as error:
+            except WalLostError as error:
                 losses += 1
-                if losses > _MOST_LOSSES:
-                    raise SpoolBusyError(f"spool {self._access.path}: {LOST_AGAIN}") from error
-                self._access.recover()
+                if losses > _MAX_LOSSES:
+                    raise SpoolBusyError(f"spool {self._database.path}: {LOST_AGAIN}") from error
+                self._database.recover()
             except SpoolCorruptError:
                 if damages > 1:
                     raise
-                self._access.replace_damaged(sure=damages == 1)
+                self._database.quarantine_if_corrupt(sure=damages == 1)
                 damages += 1
-            except LogFullError:
+            except WalFullError:
                 if not self._wait_for_room():
                     raise
-                until = Patience().until
+                until = BusyTimeout().until
             except SpoolFullError as error:
                 refusals += 1
                 if len(rows) > 1 or not self._make_room(size, error, refusals):
                     raise
-                until = Patience().until
+                until = BusyTimeout().until
 
     def _commit(self, rows: Rows[Row], size: int, until: float) -> int:
-        def attempt() -> tuple[int, Links]:
-            with self._access.exclusive() as links:
-                return self._insert(links, rows, size), links
+        def attempt() -> tuple[int, Connections]:
+            with self._database.exclusive() as connections:
+                return self._insert(connections, rows, size), connections
 
-        seq, links = patiently(attempt, until)
-        links.lock.give_way()
+        seq, connections = retry_while_busy(attempt, until)
+        connections.lock.give_way()
         return seq
 
-    def _insert(self, links: Links, rows: Rows[Row], size: int) -> int:
+    def _insert(self, connections: Connections, rows: Rows[Row], size: int) -> int:
         """Append in one statement, so that no call that interrupts this one finds a transaction half way."""
-        access = self._access
-        growth = in_the_log(size, links.page_size)
+        database = self._database
+        growth = wal_growth(size, connections.page_size)
         statement = sql.APPEND + sql.APPEND_MORE * (len(rows) - 1)
         values = rows[0] if len(rows) == 1 else tuple(value for row in rows for value in row)
-        before = links.append.total_changes
+        before = connections.append.total_changes
         try:
-            refuse_nested(links.ledger, access.path)
-            with links.lock.held():
+            check_not_nested(connections.ledger, database.path)
+            with connections.lock.held():
                 if self._verification_due(growth):
-                    self._verify(links, size, growth)
-                rows.last = links.append.execute(statement, values).lastrowid or 0
-                if not links.watch.header:
-                    links.watch.see_wal()  # it was empty at the look; if it is so again at the next, it was cut short
+                    self._verify(connections, size, growth)
+                rows.last = connections.append.execute(statement, values).lastrowid or 0
+                if not connections.watch.header:
+                    connections.watch.see_wal()  # it was empty at the look; if so again at the next, it was cut short
         except WriteLockTakenError as error:  # says nothing of the files, and comes too often to look at them each time
-            raise translated(error, str(access.path)) from error
+            raise from_sqlite_error(error, str(database.path)) from error
         except sqlite3.Error as error:
-            access.broken = access.broken or is_lasting(error)
-            if links.lost or is_of_cut_log(error) or access.reconnect_due():
-                raise LogLostError from error  # whatever SQLite makes of that
-            self._refuse_at_limit(links, growth, error)
-            raise translated(error, str(access.path)) from error
+            database.broken = database.broken or is_lasting(error)
+            if connections.lost or is_of_cut_log(error) or database.reconnect_due():
+                raise WalLostError from error  # whatever SQLite makes of that
+            self._check_limit(connections, growth, error)
+            raise from_sqlite_error(error, str(database.path)) from error
         finally:
-            if not rows.last and links.append.total_changes != before:  # interrupted right behind the commit
-                (rows.last,) = links.append.execute("SELECT last_insert_rowid()").fetchone()
-        access.recent.unverified += zip(range(rows.last - len(rows) + 1, rows.last + 1), rows, strict=True)
-        access.recent.unverified_bytes += growth
-        access.dirty = True
+            if not rows.last and connections.append.total_changes != before:  # interrupted right behind the commit
+                (rows.last,) = connections.append.execute("SELECT last_insert_rowid()").fetchone()
+        database.redo.unverified += zip(range(rows.last - len(rows) + 1, rows.last + 1), rows, strict=True)
+        database.redo.unverified_bytes += growth
+        database.dirty = True
         return rows.last
 
-    def _refuse_at_limit(self, links: Links, growth: int, error: sqlite3.Error) -> None:
+    def _check_limit(self, connections: Connections, growth: int, error: sqlite3.Error) -> None:
         """Raise SpoolFullError if SQLite calls the disk full because the file has reached the limit set for it."""
         if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_FULL:
             return
-        (pages,) = links.append.execute("PRAGMA page_count").fetchone()
-        if pages + growth // links.page_size > self._space.max_pages(links.page_size):
+        (pages,) = connections.append.execute("PRAGMA page_count").fetchone()
+        if pages + growth // connections.page_size > self._limits.max_pages(connections.page_size):
             raise SpoolFullError(
-                f"spool {self._access.path}: it has reached its limit of {self._space.max_bytes} bytes - raise "
+                f"spool {self._database.path}: it has reached its limit of {self._limits.max_bytes} bytes - raise "
                 "max_spool_bytes, or see why its events are not sent (python -m alignai.spool inspect)"
             )
 
     def _verification_due(self, growth: int) -> bool:
-        recent = self._access.recent
+        redo = self._database.redo
         return (
-            monotonic() - recent.verified_at > VERIFY_SECONDS
-            or len(recent.unverified) >= VERIFY_ROWS
-            or recent.unverified_bytes + growth > self._unverified_bytes
+            monotonic() - redo.verified_at > VERIFY_SECONDS
+            or len(redo.unverified) >= VERIFY_ROWS
+            or redo.unverified_bytes + growth > self._unverified_bytes
         )
 
-    def _verify(self, links: Links, size: int, growth: int) -> None:
+    def _verify(self, connections: Connections, size: int, growth: int) -> None:
         """See that the log is in its place and has room; nobody else writes to it meanwhile."""
-        self._access.verify(links)
-        log_bytes = links.log_bytes
-        self._access.log_is_long = log_bytes > self._space.checkpoint_at
-        self._unverified_bytes = links.unverified_bytes
-        if links.must_shorten(growth):
-            self._space.refuse_large_pages(size, links.page_size, self._access.path)
-            self._keep_log_short(links, growth)
+        self._database.verify(connections)
+        log_bytes = connections.log_bytes
+        self._database.wal_is_long = log_bytes > self._limits.wal_checkpoint_bytes
+        self._unverified_bytes = connections.unverified_bytes
+        if connections.must_shorten(growth):
+            self._limits.check_room_for_pages(size, connections.page_size, self._database.path)
+            self._keep_wal_short(connections, growth)
 
-    def _keep_log_short(self, links: Links, growth: int) -> None:
+    def _keep_wal_short(self, connections: Connections, growth: int) -> None:
         """Last resort, where upkeep has not kept up: without it the log would outgrow the spool's limit."""
         with suppress(sqlite3.OperationalError):
-            links.checkpoint()
-            links.restart_log()
-        self._space.refuse_long_log(links.log_bytes + growth, self._access.path)
-        if not links.volume_full and links.is_beyond_reserve(growth):
-            raise LogFullError(
-                f"spool {self._access.path}: the volume is too full for an event of {growth} bytes. Free space on it."
+            connections.checkpoint()
+            connections.restart_wal()
+        self._limits.check_wal_size(connections.log_bytes + growth, self._database.path)
+        if not connections.volume_full and connections.is_beyond_reserve(growth):
+            raise WalFullError(
+                f"spool {self._database.path}: the volume is too full for an event of {growth} bytes. Free space on it."
             )
 
     def _make_room(self, size: int, error: SpoolFullError, refusals: int) -> bool:
         """Whether to try again: something was deleted, or this spool waits until something will be."""
         try:
             if refusals == 1 and is_volume_full(error):
-                self._access.write(Links.checkpoint)  # there may be room in the file, and none for a longer log
+                self._database.write(Connections.checkpoint)  # there may be room in the file, and none for a longer log
                 return True
-            if change(self._access, partial(self._delete_some, size)):
+            if change(self._database, partial(self._delete_some, size)):
                 return True
         except SpoolFullError:
             if self._on_full != "block":
@@ -228,7 +228,7 @@ class Appender:
 
     def _wait_for_room(self) -> bool:
         """Wait a little, where this spool waits at all; whether it did."""
-        if self._on_full != "block" or self._access.closed:
+        if self._on_full != "block" or self._database.closed:
             return False
         time.sleep(_FULL_POLL_SECONDS)
         return True

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .records import Selection
-    from .storage.connections import Links
-    from .storage.database import Access
-    from .storage.limits import Space
+    from .storage.connections import Connections
+    from .storage.database import Database
+    from .storage.limits import Limits
 
-_MOST_ROWS = 250
+_MAX_ROWS = 250
 
 
 class _Chunk(NamedTuple):
@@ -44,14 +44,14 @@ class Disposal:
     Requeueing and purging.
 
     Args:
-        access: The connections.
+        database: The connections.
         space: The limits.
     """
 
-    def __init__(self, access: Access, space: Space) -> None:
-        self._access = access
-        self._space = space
-        self._steps = Steps(access, space)
+    def __init__(self, database: Database, limits: Limits) -> None:
+        self._database = database
+        self._limits = limits
+        self._steps = Steps(database, limits)
 
     def select(self, state: str, older_than: float) -> Selection:
         """
@@ -61,7 +61,7 @@ class Disposal:
             ValueError: There is no such state, or no such age.
         """
         before = cutoff(state, older_than)
-        with self._access.reading() as db:
+        with self._database.reading() as db:
             return selected(db, state, before)
 
     def requeue(self, selection: Selection) -> Requeued:
@@ -77,16 +77,16 @@ class Disposal:
     def _requeue_some(self, selection: Selection, chunk: _Chunk) -> Requeued | None:
         """None where it is to be tried again: there was no room, and older sent events have been deleted."""
         try:
-            return change(self._access, partial(self._requeue_chunk, selection.before, chunk))
+            return change(self._database, partial(self._requeue_chunk, selection.before, chunk))
         except SpoolFullError:
-            if change(self._access, lambda db: transitions.prune(db, 0)) is None:
+            if change(self._database, lambda db: transitions.prune(db, 0)) is None:
                 raise
             return None
 
     def _requeue_chunk(self, before: float | None, chunk: _Chunk, db: sqlite3.Connection) -> Requeued:
         pages = _pages(db)
         done = _requeue(db, before, chunk)
-        self._refuse_growth(pages, _pages(db), self._access.links())
+        self._check_growth(pages, _pages(db), self._database.connections())
         return done
 
     def purge(self, selection: Selection) -> int:
@@ -98,7 +98,7 @@ class Disposal:
     def _purge_rejected(self, selection: Selection) -> int:
         purged = 0
         for chunk in self._rejected(selection):
-            purged += change(self._access, partial(_purge_rejected, selection.before, chunk))
+            purged += change(self._database, partial(_purge_rejected, selection.before, chunk))
         return purged
 
     def _purge_pending(self, selection: Selection) -> int:
@@ -106,12 +106,12 @@ class Disposal:
 
         def purge_some(db: sqlite3.Connection) -> int | None:
             tail = queries.tail(db)
-            found = db.execute(sql.WAITING_SIZES, (tail, selection.upto, _MOST_ROWS))
+            found = db.execute(sql.WAITING_SIZES, (tail, selection.upto, _MAX_ROWS))
             chunk = _chunk(found.fetchall(), tail, self._steps.max_bytes)
             if not chunk:
                 return None
             if chunk.selected != chunk.last - tail:
-                queries.refuse_gap(chunk.first, chunk.last)
+                queries.check_gap(chunk.first, chunk.last)
             return transitions.give_up(db, chunk.last)
 
         return self._steps.repeat(purge_some)
@@ -129,25 +129,25 @@ class Disposal:
         """The chunks with selected rows in them; each is looked for without holding anybody up."""
         after = 0
         while True:
-            with self._access.reading() as db:
-                meant = (selection.before, selection.before, after, selection.upto, _MOST_ROWS)
+            with self._database.reading() as db:
+                meant = (selection.before, selection.before, after, selection.upto, _MAX_ROWS)
                 found = db.execute(sql.REJECTED_SIZES, meant)
                 chunk = _chunk(found.fetchall(), after, self._steps.max_bytes)
             if not chunk:
                 return
             after = chunk.last
             if chunk.selected:
-                self._steps.keep_log_short(chunk.bytes)
+                self._steps.keep_wal_short(chunk.bytes)
                 began = monotonic()
                 yield chunk
                 self._steps.give_way(began)
 
-    def _refuse_growth(self, before: int, after: int, links: Links) -> None:
+    def _check_growth(self, before: int, after: int, connections: Connections) -> None:
         """The ledger's connection may pass the limit of the file, so that deleting works on a full spool."""
-        if after > max(before, 0 if links.volume_full else self._space.max_pages(links.page_size)):
+        if after > max(before, 0 if connections.volume_full else self._limits.max_pages(connections.page_size)):
             raise SpoolFullError(
-                f"spool {self._access.path}: there is no room to requeue more. Let what is pending be sent, "
-                + ("or free space on the volume." if links.volume_full else "or raise max_spool_bytes.")
+                f"spool {self._database.path}: there is no room to requeue more. Let what is pending be sent, "
+                + ("or free space on the volume." if connections.volume_full else "or raise max_spool_bytes.")
             )
 
 

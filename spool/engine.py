@@ -15,14 +15,14 @@ from .errors import SpoolBusyError, SpoolError
 from .group_commit import GroupCommit
 from .ledger import queries, sql, transitions
 from .ledger.integrity import check
-from .maintenance import Upkeep
+from .maintenance import Maintenance
 from .stats import stats
 from .storage.changes import change
-from .storage.database import Access
-from .storage.files import refuse_planted
+from .storage.database import Database
+from .storage.files import check_ownership
 from .storage.holding import interruptible
-from .storage.limits import Space
-from .storage.sqlite import Patience
+from .storage.limits import Limits
+from .storage.sqlite import BusyTimeout
 
 if TYPE_CHECKING:
     import sqlite3
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .records import Backlog, Batch, Notice, Requeued, Selection, Stats
 
-_MOST_TRIES = 1000
+_MAX_ATTEMPTS = 1000
 """How often a batch is begun anew because the events that wait have changed meanwhile."""
 
 
@@ -69,18 +69,18 @@ class Spool:
         retention: float = 3600.0,
     ) -> None:
         # One name for one file, however it is reached: the log, the lease and other spools of the process go by it.
-        refuse_planted(path)
+        check_ownership(path)
         self.path = path = Path(os.path.realpath(path))
-        refuse_planted(path)
+        check_ownership(path)
         self._synchronous = synchronous
-        space = Space(max_bytes)
-        self._access = Access(path, project_id, synchronous, space)
-        self._appender = Appender(self._access, space, on_full)
-        self._upkeep = Upkeep(self._access, space, synchronous, retention)
-        self._disposal = Disposal(self._access, space)
-        self._begin_group()
+        limits = Limits(max_bytes)
+        self._database = Database(path, project_id, synchronous, limits)
+        self._appender = Appender(self._database, limits, on_full)
+        self._maintenance = Maintenance(self._database, limits, synchronous, retention)
+        self._bulk = Disposal(self._database, limits)
+        self._reset_group()
 
-    def _begin_group(self) -> None:
+    def _reset_group(self) -> None:
         self._group = GroupCommit(self._appender.commit) if self._synchronous == "full" else None
         self._pid = os.getpid()  # last: another thread that sees it goes on
 
@@ -99,10 +99,10 @@ class Spool:
             SpoolError: The disk or the file system refused.
         """
         if self._pid != os.getpid():
-            self._access.notice_fork()
-            self._begin_group()
-        access = self._access
-        nested = access.held
+            self._database.check_fork()
+            self._reset_group()
+        database = self._database
+        nested = database.held
         try:
             row = self._appender.row(payload)
             if self._group and not nested:  # in the queue it could wait for what it interrupts
@@ -110,7 +110,7 @@ class Spool:
             return self._appender.append_one(row)
         except BaseException:
             if not nested:
-                access.release()
+                database.release()
             raise
 
     # -- batches -------------------------------------------------------------------------------------------------------
@@ -127,13 +127,13 @@ class Spool:
             after: Pass over the batches up to this row.
         """
         tries = 0
-        while tries < _MOST_TRIES:
-            with self._access.reading() as seen:
+        while tries < _MAX_ATTEMPTS:
+            with self._database.reading() as seen:
                 start = queries.tail(seen)
-                queries.refuse_missing_newest(seen, self.path)
+                queries.check_newest(seen, self.path)
                 rows = [] if queries.first_open(seen, after) else queries.waiting(seen, start, max_events, max_bytes)
             try:
-                batch, again = change(self._access, partial(self._claim, seen, start, rows, after))
+                batch, again = change(self._database, partial(self._claim, seen, start, rows, after))
             except _OvertakenError:
                 tries += 1
                 continue
@@ -151,7 +151,7 @@ class Spool:
             return batch, batch is None
         if not rows:
             return None, False
-        if queries.tail(db) != start or self._access.links().reader is not seen:
+        if queries.tail(db) != start or self._database.connections().reader is not seen:
             raise _OvertakenError  # another process dropped these to make room, or they were read from a lost log
         sound = queries.intact(rows)
         if sound:
@@ -161,23 +161,23 @@ class Spool:
 
     def mark_sent(self, batch: Batch) -> None:
         """Write down that the server took *batch*."""
-        change(self._access, lambda db: transitions.mark_sent(db, batch))
+        change(self._database, lambda db: transitions.mark_sent(db, batch))
 
     def mark_failed(self, batch: Batch, error: str, *, fault: bool = False) -> None:
         """Write down that an upload of *batch* ended without an outcome; *fault* where the server itself failed."""
-        change(self._access, lambda db: transitions.mark_failed(db, batch, error, fault=fault))
+        change(self._database, lambda db: transitions.mark_failed(db, batch, error, fault=fault))
 
     def mark_rejected(self, batch: Batch, reason: str, summary: str) -> None:
         """Keep every event of *batch* apart, with the server's words; *summary* is what `inspect` may show."""
-        change(self._access, lambda db: transitions.reject(db, batch, reason, summary))
+        change(self._database, lambda db: transitions.reject(db, batch, reason, summary))
 
     def split(self, batch: Batch) -> None:
         """Make two batches of one: it is not to be sent again as it is."""
-        change(self._access, lambda db: transitions.split(db, batch))
+        change(self._database, lambda db: transitions.split(db, batch))
 
     def take_out(self, batch: Batch, index: int) -> None:
         """Write down that the server took the event at *index* of *batch* by itself; the others are yet to be sent."""
-        change(self._access, lambda db: transitions.take_out(db, batch, index))
+        change(self._database, lambda db: transitions.take_out(db, batch, index))
 
     # -- explicit acts -------------------------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class Spool:
             SpoolFullError: There is no room for more; what is not requeued is still rejected.
             SpoolError: As SQLite says.
         """
-        return self._disposal.requeue(self._disposal.select("rejected", older_than))
+        return self._bulk.requeue(self._bulk.select("rejected", older_than))
 
     def select(self, state: str, older_than: float = 0.0) -> Selection:
         """
@@ -204,7 +204,7 @@ class Spool:
             state: "rejected", "pending" or "sent". What is in flight cannot be purged: the server may have it.
             older_than: Seconds since the event was rejected, appended or sent, at least; 0 for all.
         """
-        return self._disposal.select(state, older_than)
+        return self._bulk.select(state, older_than)
 
     def purge(self, selection: Selection) -> int:
         """
@@ -221,44 +221,44 @@ class Spool:
         Raises:
             SpoolError: As SQLite says.
         """
-        return self._disposal.purge(selection)
+        return self._bulk.purge(selection)
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
     def last_seq(self) -> int:
         """The number of the newest row: what is committed by now, by whichever process."""
-        with self._access.reading() as db:
+        with self._database.reading() as db:
             return queries.last_seq(db)
 
     def unsettled(self, upto: int) -> int:
         """How many events up to row *upto* have no outcome yet."""
-        with self._access.reading() as db:
+        with self._database.reading() as db:
             return queries.unsettled(db, upto)
 
     def backlog(self) -> Backlog:
         """What waits for a batch."""
-        with self._access.reading() as db:
+        with self._database.reading() as db:
             return queries.backlog(db)
 
     def totals(self) -> queries.Totals:
         """The spool's counters."""
-        with self._access.reading() as db:
+        with self._database.reading() as db:
             return queries.totals(db)
 
     def stats(self) -> Stats:
         """The spool at this moment; what it costs does not grow with the number of events."""
-        with self._access.reading() as db:
+        with self._database.reading() as db:
             return stats(db, self.path)
 
     def check(self) -> list[str]:
         """What is inconsistent: nothing, in a healthy spool. Reads the whole file."""
-        with self._access.reading() as db:
+        with self._database.reading() as db:
             return check(db)
 
     def notices(self) -> Iterator[Notice]:
         """What has befallen the spool and belongs in a log, each once; the spool itself never logs."""
-        while self._access.notices:
-            yield self._access.notices.popleft()
+        while self._database.notices:
+            yield self._database.notices.popleft()
 
     # -- between processes ---------------------------------------------------------------------------------------------
 
@@ -273,11 +273,11 @@ class Spool:
         Raises:
             SpoolBusyError: Another process has held the write lock until then.
         """
-        change(self._access, lambda db: db.execute(sql.NOTE_FLUSH, (upto,)), until)
+        change(self._database, lambda db: db.execute(sql.NOTE_FLUSH, (upto,)), until)
 
     def note_lease(self, host: str) -> None:
         """Write down, for `inspect`, that this process uploads now."""
-        change(self._access, lambda db: db.execute(sql.TAKE_LEASE, (os.getpid(), host, time.time())))
+        change(self._database, lambda db: db.execute(sql.TAKE_LEASE, (os.getpid(), host, time.time())))
 
     def note_lease_given(self, until: float | None = None) -> None:
         """
@@ -286,23 +286,23 @@ class Spool:
         Args:
             until: When to give up waiting for another process that writes, as with `request_flush`.
         """
-        change(self._access, transitions.end_uploading, until)
+        change(self._database, transitions.end_uploading, until)
 
     # -- upkeep and the end --------------------------------------------------------------------------------------------
 
-    def upkeep(self) -> None:
+    def maintain(self) -> None:
         """
         What must be done about once a second, on a thread that no caller waits for.
 
         It sees that the log is in its place, brings it to stable storage, moves it into the file, and gives back the
         space of what has been sent.
         """
-        self._upkeep.run()
+        self._maintenance.run()
 
     @property
-    def needs_upkeep(self) -> bool:
+    def maintenance_due(self) -> bool:
         """Whether upkeep should come at once: the log has grown long, or more was sent than one run could delete."""
-        return self._access.log_is_long or self._upkeep.is_behind
+        return self._database.wal_is_long or self._maintenance.is_behind
 
     def close(self, until: float | None = None) -> None:
         """
@@ -312,11 +312,11 @@ class Spool:
             until: When to give up waiting for another process that writes, by `monotonic`, and leave the log as it is;
                 after some seconds if None.
         """
-        if self._access.closed:
+        if self._database.closed:
             return
-        self._access.notice_fork()
+        self._database.check_fork()
         with suppress(SpoolError):
-            until = Patience(until).until
-            self._upkeep.finish(until)
-            self._upkeep.cut_log(until)
-        self._access.close()
+            until = BusyTimeout(until).until
+            self._maintenance.finish(until)
+            self._maintenance.truncate_wal(until)
+        self._database.close()

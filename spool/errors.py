@@ -137,7 +137,7 @@ def is_volume_full(error: BaseException) -> bool:
     return getattr(cause, "sqlite_errorcode", 0) in _VOLUME_FULL
 
 
-def translated(error: sqlite3.Error, path: str) -> SpoolError:
+def from_sqlite_error(error: sqlite3.Error, path: str) -> SpoolError:
     """The spool's own error for what SQLite or its Python module raised."""
     code = getattr(error, "sqlite_errorcode", 0)
     kind, hint = _HINTS.get(code & 0xFF, _OTHERWISE)
@@ -151,16 +151,16 @@ def translated(error: sqlite3.Error, path: str) -> SpoolError:
     return kind(f"spool {path}: {error} ({name}) - {hint}")
 
 
-MISREAD = (TypeError, ValueError, OverflowError)
+INVALID_VALUE_ERRORS = (TypeError, ValueError, OverflowError)
 """What our own code raises over a value that it never wrote there: no checksum covers the ledger."""
 
 
-def misread(path: str) -> SpoolCorruptError:
+def invalid_value(path: str) -> SpoolCorruptError:
     """The spool's own error for that."""
     return SpoolCorruptError(f"spool {path}: it holds values that were never written there - keep the file")
 
 
-def from_os(error: OSError, path: str) -> SpoolError:
+def from_os_error(error: OSError, path: str) -> SpoolError:
     """The spool's own error for what the operating system refused."""
     kind = SpoolFullError if error.errno in _NO_ROOM else SpoolError
     return kind(f"spool {path}: {error.strerror or error} - check the path, its modes and the free space, {_OR_MOVE}")
@@ -186,11 +186,11 @@ def own_error(error: BaseException, path: str) -> SpoolError | None:
     Signal handlers raise TimeoutError or ValueError, too. What our own code raises comes out of this package.
     """
     if isinstance(error, sqlite3.Error):
-        return translated(error, path)
+        return from_sqlite_error(error, path)
     if isinstance(error, OSError) and is_refusal(error):
-        return from_os(error, path)
-    if isinstance(error, MISREAD) and _raised_here(error):
-        return misread(path)
+        return from_os_error(error, path)
+    if isinstance(error, INVALID_VALUE_ERRORS) and _raised_here(error):
+        return invalid_value(path)
     return None
 
 

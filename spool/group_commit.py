@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from .clock import monotonic
 from .errors import SpoolError, SpoolFullError, is_busy
 from .interruption import is_interruption
-from .storage.sqlite import Patience
+from .storage.sqlite import BusyTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
 
-MOST = 128
+MAX_GROUP_SIZE = 128
 """Rows in one commit."""
 
 _POLL_SECONDS = 0.05
@@ -32,7 +32,7 @@ class Rows(list[T]):
         last: The number of the last row, 0 until they are committed; the others' precede it. It is set in the moment
             of the commit, so that an exception right behind it hides from nobody what has happened.
         error: Why they are not committed; None while that is not known.
-        until: How long the first of them may wait for another process that writes; see `Patience`.
+        until: How long the first of them may wait for another process that writes; see `BusyTimeout`.
     """
 
     last = 0
@@ -45,7 +45,7 @@ class _Ticket(Generic[T]):
 
     def __init__(self, row: T) -> None:
         self._row = row
-        self._until = Patience().until
+        self._until = BusyTimeout().until
         self._group: Rows[T] = Rows()
         self._place = 0
         self._calls = threading.Lock()
@@ -69,7 +69,7 @@ class _Ticket(Generic[T]):
         group.until = self._until if group.until is None else min(group.until, self._until)
         self._group = group
 
-    def refuse_if_late(self, error: SpoolError) -> None:
+    def check_deadline(self, error: SpoolError) -> None:
         """Give up if the caller has waited for as long as it may; otherwise the next leader tries again."""
         if monotonic() >= self._until:
             self.join(Rows())
@@ -156,7 +156,7 @@ class GroupCommit(Generic[T]):
     def _take(self) -> list[_Ticket[T]]:
         """Take the next tickets out of the queue, behind those that an interrupted leader has left."""
         self._taken = taken = [ticket for ticket in self._taken if ticket.waits]
-        while self._queue and len(taken) < MOST:
+        while self._queue and len(taken) < MAX_GROUP_SIZE:
             first = self._queue[0]
             if first.waits and first not in taken[-1:]:  # it is in both if that leader was interrupted right here
                 taken.append(first)
@@ -178,7 +178,7 @@ class GroupCommit(Generic[T]):
         except SpoolError as error:
             if is_busy(error):
                 for ticket in tickets:
-                    ticket.refuse_if_late(error)
+                    ticket.check_deadline(error)
             else:
                 group.error = error
         finally:

@@ -10,7 +10,7 @@ from typing import Any
 from .holder import STATES, state_of
 from .ledger import sql
 from .stats import stats
-from .storage.readonly import looking_at
+from .storage.readonly import open_readonly
 from .storage.sqlite import has_wal_reset_bug
 
 __all__ = ["STATES", "inspect", "project_of"]
@@ -24,7 +24,7 @@ def inspect(path: str) -> dict[str, Any]:
         SpoolError: The spool cannot be read.
     """
     file = Path(path)
-    with looking_at(file) as db:
+    with open_readonly(file) as db:
         figures = asdict(now := stats(db, file))
     if now.lease is not None:
         state = state_of(now.lease, file)
@@ -42,6 +42,6 @@ def project_of(path: str) -> str:
     Raises:
         SpoolError: The spool cannot be read.
     """
-    with looking_at(Path(path)) as db:
+    with open_readonly(Path(path)) as db:
         (project_id,) = db.execute(sql.PROJECT).fetchone()
     return str(project_id)

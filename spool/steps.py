@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from .clock import monotonic
 from .storage.changes import change
-from .storage.limits import in_the_log
+from .storage.limits import wal_growth
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from .storage.connections import Links
-    from .storage.database import Access
-    from .storage.limits import Space
+    from .storage.connections import Connections
+    from .storage.database import Database
+    from .storage.limits import Limits
 
 _MAX_BYTES = 256 << 10
 _MAX_PAUSE = 0.05
@@ -27,31 +27,31 @@ class Steps:
     Transactions one after the other.
 
     Args:
-        access: The connections.
+        database: The connections.
         space: The limits.
     """
 
-    def __init__(self, access: Access, space: Space) -> None:
-        self._access = access
-        self._space = space
+    def __init__(self, database: Database, limits: Limits) -> None:
+        self._database = database
+        self._limits = limits
         self._shortened_to = 0
         self._written = 0
 
     @property
     def max_bytes(self) -> int:
         """Bytes of events that one transaction may move or delete; a single event may have more."""
-        most = min(self._space.unverified_bytes, _MAX_BYTES)
-        links = self._access.opened
-        return min(most, links.step_bytes) if links else most
+        most = min(self._limits.unverified_bytes, _MAX_BYTES)
+        connections = self._database.opened
+        return min(most, connections.step_bytes) if connections else most
 
     def repeat(self, step: Callable[[sqlite3.Connection], int | None], seconds: float = math.inf) -> int:
         """Run *step* in transactions of its own until it returns None or *seconds* are over; return the sum."""
         total = 0
         end = monotonic() + seconds
         while True:
-            self.keep_log_short(self.max_bytes)
+            self.keep_wal_short(self.max_bytes)
             began = monotonic()
-            done = change(self._access, step)
+            done = change(self._database, step)
             if done is None:
                 return total
             total += done
@@ -59,26 +59,26 @@ class Steps:
             if monotonic() >= end:
                 return total
 
-    def keep_log_short(self, size: int) -> None:
+    def keep_wal_short(self, size: int) -> None:
         """
         Move the log into the file if *size* bytes more make it long: upkeep may not run, or not keep up.
 
         A log that was begun anew keeps its length on disk, so its length alone does not tell that it is long again.
         """
-        with self._access.exclusive() as links:
-            growth = in_the_log(size, links.page_size)
+        with self._database.exclusive() as connections:
+            growth = wal_growth(size, connections.page_size)
             self._written += growth
-            is_long = links.log_bytes > self._shortened_to or self._written > self._space.checkpoint_at
-            must_shorten = is_long and links.log_bytes + growth > self._space.checkpoint_at
+            is_long = connections.log_bytes > self._shortened_to or self._written > self._limits.wal_checkpoint_bytes
+            must_shorten = is_long and connections.log_bytes + growth > self._limits.wal_checkpoint_bytes
         if must_shorten:
-            self._access.write(lambda links: self._shorten(links, growth))
+            self._database.write(lambda connections: self._shorten(connections, growth))
 
-    def _shorten(self, links: Links, growth: int) -> None:
-        links.sync_log()  # before the write lock is taken, so that it is held for less
-        links.checkpoint()
-        links.restart_log()
-        self._shortened_to, self._written = links.log_bytes, growth
-        self._space.refuse_long_log(links.log_bytes + growth, self._access.path)
+    def _shorten(self, connections: Connections, growth: int) -> None:
+        connections.sync_wal()  # before the write lock is taken, so that it is held for less
+        connections.checkpoint()
+        connections.restart_wal()
+        self._shortened_to, self._written = connections.log_bytes, growth
+        self._limits.check_wal_size(connections.log_bytes + growth, self._database.path)
 
     @staticmethod
     def give_way(began: float) -> None:

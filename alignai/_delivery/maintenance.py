@@ -64,15 +64,15 @@ class Maintenance:
     def _step(self) -> float:
         for sender in self.users:
             sender.look_after()
-        if not self._due.expired and not self.spool.needs_upkeep:
+        if not self._due.expired and not self.spool.maintenance_due:
             return self._due.remaining  # it was at it already when it was woken
         self.keep_up()
-        return 0.0 if self.spool.needs_upkeep else _UPKEEP_SECONDS
+        return 0.0 if self.spool.maintenance_due else _UPKEEP_SECONDS
 
     def keep_up(self) -> None:
         """Do now what must be done about once a second, and log what has befallen the spool."""
         try:
-            self.spool.upkeep()
+            self.spool.maintain()
         finally:
             self._due = Deadline.after(_UPKEEP_SECONDS)
             self._log_notices()

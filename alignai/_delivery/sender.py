@@ -85,7 +85,7 @@ class Sender:
         self._check_fork()
         if not (self._upkeep.alive and (self._uploads.alive or self._only_records)):
             self.start()
-        if self.spool.needs_upkeep:
+        if self.spool.maintenance_due:
             self._upkeep.wake()
         self._appended += 1
         if self._appended >= self._batch_size:

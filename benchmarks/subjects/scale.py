@@ -37,7 +37,7 @@ def _fill(job: Job, path: Path) -> Figures:
     for number in range(job["pending"]):
         spool.append(payloads[number % 1000])
         if number % _UPKEEP_ROWS == 0:
-            spool.upkeep()
+            spool.maintain()
     elapsed = time.perf_counter() - begin
     spool.close()
     os.sync()  # or the next process waits until all of it is on the disk

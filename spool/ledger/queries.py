@@ -99,7 +99,7 @@ def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int)
         if rows and size > max_bytes:
             break
         rows.append(row)
-    refuse_gaps(rows, after + 1, after + len(rows))
+    check_gaps(rows, after + 1, after + len(rows))
     return rows
 
 
@@ -120,7 +120,7 @@ def prunable(db: sqlite3.Connection, retention: float, upto: int | None = None, 
     found: list[Settled] = []
     for row in map(Settled._make, db.execute(sql.OLDEST_UNPRUNED, (most,)).fetchall()):
         # Either way: where the clock has been put back, what was settled "in the future" is not kept until then.
-        _refuse_senseless_settled(db, row)
+        _check_settled(db, row)
         kept = row.state == "sent" and abs(time.time() - row.settled_at) < retention
         if kept or row.state == "open" or (upto is not None and row.last > upto):
             break
@@ -172,15 +172,15 @@ def is_senseless(row: Open) -> bool:
     )
 
 
-def _refuse_senseless_settled(db: sqlite3.Connection, row: Settled) -> None:
+def _check_settled(db: sqlite3.Connection, row: Settled) -> None:
     """Delete no event because of a ledger that makes no sense: no checksum covers it."""
     end = last_seq(db) if row.next is None else row.next - 1
     bounds_fit = row.last == end or (row.next is None and row.first <= row.last <= end)
     if row.state != "open" and not (bounds_fit and row.state in _SETTLED_STATES):
-        refuse_senseless(row.first)
+        check_batch(row.first)
 
 
-def refuse_senseless(first: int) -> NoReturn:
+def check_batch(first: int) -> NoReturn:
     """
     Say that the ledger makes no sense.
 
@@ -190,7 +190,7 @@ def refuse_senseless(first: int) -> NoReturn:
     raise SpoolCorruptError(f"the ledger says what makes no sense of the batch from row {first} on - keep it")
 
 
-def refuse_missing_newest(db: sqlite3.Connection, path: Path) -> None:
+def check_newest(db: sqlite3.Connection, path: Path) -> None:
     """
     See that the newest rows are there: or new ones would get their numbers, and count as settled.
 
@@ -201,13 +201,13 @@ def refuse_missing_newest(db: sqlite3.Connection, path: Path) -> None:
         raise SpoolCorruptError(f"spool {path}: its newest events are missing - keep the file")
 
 
-def refuse_gaps(rows: list[Row], first: int, last: int) -> None:
+def check_gaps(rows: list[Row], first: int, last: int) -> None:
     """What damage has taken out of the tree may still be on the disk, for as long as nothing is written there."""
     if len(rows) != last - first + 1 or [seq for seq, _, _ in rows] != list(range(first, last + 1)):
-        refuse_gap(first, last)
+        check_gap(first, last)
 
 
-def refuse_gap(first: int, last: int) -> NoReturn:
+def check_gap(first: int, last: int) -> NoReturn:
     """
     Say that of these rows not all are there, though nobody took them away.
 

@@ -20,7 +20,7 @@ from . import queries, sql
 if TYPE_CHECKING:
     import sqlite3
 
-MOST_DROPPED = 1000
+MAX_DROPPED = 1000
 """Events given up in one transaction where room is made for a newer one."""
 
 MAX_PRUNED = 250
@@ -53,10 +53,10 @@ def resume(db: sqlite3.Connection, row: queries.Open) -> Batch | None:
     Uploaders that died before there was an outcome change nothing about the batch: the server may have it.
     """
     if queries.is_senseless(row):
-        queries.refuse_senseless(row.first)
+        queries.check_batch(row.first)
     rows = db.execute(sql.COVERED, (row.first, row.last)).fetchall()
     if rows:
-        queries.refuse_gaps(rows, row.first, row.last)
+        queries.check_gaps(rows, row.first, row.last)
     batch = Batch(
         row.first, row.last, row.request_id, tuple(payload for _, _, payload in rows), row.attempts + 1, row.faults
     )
@@ -124,7 +124,7 @@ def take_out(db: sqlite3.Connection, batch: Batch, index: int) -> None:
 
 def drop(db: sqlite3.Connection, max_bytes: int) -> int:
     """Give up about *max_bytes* of the oldest waiting events, in favour of newer ones; how many that was."""
-    rows = queries.waiting(db, queries.tail(db), MOST_DROPPED, max_bytes)
+    rows = queries.waiting(db, queries.tail(db), MAX_DROPPED, max_bytes)
     if rows:
         give_up(db, rows[-1][0])
     return len(rows)

@@ -15,7 +15,7 @@ from ..interruption import is_interruption
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HEAD_OF_FILE = 100
+DATABASE_HEADER_SIZE = 100
 INDEX_INTERIOR, TABLE_INTERIOR, INDEX_LEAF, TABLE_LEAF = 2, 5, 10, 13
 
 _HEAD_SIZES = {INDEX_INTERIOR: 12, TABLE_INTERIOR: 12, INDEX_LEAF: 8, TABLE_LEAF: 8}

@@ -9,8 +9,8 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from ..storage.limits import PAGE_SIZE, PAGE_SIZES, PENDING_BYTE
-from ..storage.wal.parser import committed, page_size_of
-from .btree import HEAD_OF_FILE, Page
+from ..storage.wal.parser import committed_frames, page_size_of
+from .btree import DATABASE_HEADER_SIZE, Page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ _RESERVED = (0, 12)
 _SAMPLE = 500
 
 
-class Image:
+class DatabaseImage:
     """
     The states of the pages, each at a *place*: an offset in the file, or less than 0, one in the log.
 
@@ -39,7 +39,7 @@ class Image:
     def __init__(self, file: BinaryIO, log: BinaryIO | None) -> None:
         self._file = file.fileno()
         self._log = log.fileno() if log else -1
-        self._head = os.pread(self._file, HEAD_OF_FILE, 0).ljust(HEAD_OF_FILE, b"\0")
+        self._head = os.pread(self._file, DATABASE_HEADER_SIZE, 0).ljust(DATABASE_HEADER_SIZE, b"\0")
         self.sizes = (os.fstat(self._file).st_size, os.fstat(self._log).st_size if log else 0)
         self._in_log: dict[int, list[int]] = defaultdict(list)
         self._page_size, self._reserved = self._find_page_size()
@@ -47,7 +47,7 @@ class Image:
         self._in_file = -(-self.sizes[0] // self._page_size)
         self._promised = self._promised_by_file()
         if log:
-            self._read_log()
+            self._read_wal()
         self._newest_in_log = {places[-1] for places in self._in_log.values()}
         if not self.sizes[0]:
             self._page_size, self._reserved = self._log_page_size, self._find_reserved()
@@ -85,7 +85,7 @@ class Image:
     def _read_page(self, source: int, at: int, size: int, reserved: int) -> Page:
         data = os.pread(source, size, at).ljust(size, b"\0")  # a file cut short ends within a page
         first = at == 0 or -at in self._in_log.get(1, ())
-        return Page(data, HEAD_OF_FILE if first else 0, size - reserved)
+        return Page(data, DATABASE_HEADER_SIZE if first else 0, size - reserved)
 
     def _find_page_size(self) -> tuple[int, int]:
         """
@@ -149,8 +149,8 @@ class Image:
 
     # -- the log -------------------------------------------------------------------------------------------------------
 
-    def _read_log(self) -> None:
-        for frame in committed(self._log, self._log_page_size):
+    def _read_wal(self) -> None:
+        for frame in committed_frames(self._log, self._log_page_size):
             self._in_log[frame.number].append(-frame.offset)
             self._promised = frame.pages or self._promised
 

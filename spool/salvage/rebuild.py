@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ..errors import SpoolCorruptError, SpoolError, from_os
+from ..errors import SpoolCorruptError, SpoolError, from_os_error
 from ..interruption import is_refusal
 from ..ledger import sql
 from ..storage import fork
-from ..storage.files import delete_left, scratch_folder, sync_folder
-from ..storage.format import prepare, refuse_newer
+from ..storage.files import remove_stale_scratch, scratch_folder, sync_folder
+from ..storage.format import check_version, prepare
 from ..storage.ownership import give_to_owner
 from ..storage.sqlite import connect, journal_of, shm_of, wal_of
-from .image import Image
-from .rows import Findings
+from .image import DatabaseImage
+from .rows import RecoveredRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from .rows import FoundBatch, FoundEvent
+    from .rows import RecoveredBatch, RecoveredEvent
 
 _COMMIT_BYTES = 4 << 20
 _SCRATCH = ".alignai-salvage-"
@@ -82,15 +82,15 @@ def salvage(damaged: Path, new: Path, project_id: str | None = None) -> Salvaged
         SpoolError: A file cannot be read or made, *new* is there already, or *damaged* is being written to.
     """
     try:
-        delete_left(new, _SCRATCH)
-        _refuse_existing(new)
+        remove_stale_scratch(new, _SCRATCH)
+        _check_not_existing(new)
         with fork.HeldOff(), ExitStack() as stack:
             file = stack.enter_context(_existing(damaged).open("rb"))
             log = stack.enter_context(wal_of(damaged).open("rb")) if wal_of(damaged).exists() else None
             before = _moment(damaged)
-            image = Image(file, log)
-            refuse_newer(image.version, damaged)
-            findings = stack.enter_context(closing(Findings(image)))
+            image = DatabaseImage(file, log)
+            check_version(image.version, damaged)
+            findings = stack.enter_context(closing(RecoveredRows(image)))
             project_id = project_id or findings.project_id
             if not findings:
                 raise SpoolCorruptError(f"spool {damaged}: nothing of a spool can be read in it - no spool was made")
@@ -98,7 +98,7 @@ def salvage(damaged: Path, new: Path, project_id: str | None = None) -> Salvaged
                 raise SpoolError(f"spool {damaged}: it no longer says whose it is - name the project by --project-id")
             with _made_whole(new) as draft:
                 prepare(draft, project_id)
-                with closing(Draft(draft)) as spool:
+                with closing(SpoolWriter(draft)) as spool:
                     rejected = spool.write_rejected(findings)
                     pending, in_flight = spool.write_events(findings)
                 if _moment(damaged) != before:
@@ -117,10 +117,10 @@ def salvage(damaged: Path, new: Path, project_id: str | None = None) -> Salvaged
     except OSError as error:
         if not is_refusal(error):
             raise
-        raise from_os(error, str(error.filename or damaged)) from error
+        raise from_os_error(error, str(error.filename or damaged)) from error
 
 
-class Draft:
+class SpoolWriter:
     """The new spool while it is made: nobody else knows of it."""
 
     def __init__(self, path: Path) -> None:
@@ -129,7 +129,7 @@ class Draft:
         self._seq = 0
         self._uncommitted = 0
 
-    def write_rejected(self, findings: Findings) -> int:
+    def write_rejected(self, findings: RecoveredRows) -> int:
         """The rejected events, before all others; how many there are."""
         for row in findings.rejected():
             self._seq += 1
@@ -141,7 +141,7 @@ class Draft:
             self._db.execute(sql.COUNT_REJECTED, (self._seq, None))
         return self._seq
 
-    def write_events(self, findings: Findings) -> tuple[int, int]:
+    def write_events(self, findings: RecoveredRows) -> tuple[int, int]:
         """
         The events without an outcome, in order; how many are pending and how many in flight.
 
@@ -159,14 +159,14 @@ class Draft:
                 pending += count
         return pending, in_flight
 
-    def _append(self, events: Iterable[FoundEvent]) -> int:
+    def _append(self, events: Iterable[RecoveredEvent]) -> int:
         before = self._seq
         for event in events:
             self._seq = self._db.execute(sql.APPEND, (event.at, event.crc, event.payload)).lastrowid or 0
             self._wrote(event.payload)
         return self._seq - before
 
-    def _open(self, batch: FoundBatch, first: int) -> None:
+    def _open(self, batch: RecoveredBatch, first: int) -> None:
         count = self._seq - first + 1
         bounds = (first, self._seq, count, batch.request_id, batch.attempts, batch.faults, 0)
         self._db.execute(sql.OPEN_BATCH, bounds)
@@ -189,10 +189,10 @@ class Draft:
         self._db.close()
 
 
-def _batch_of(batches: list[FoundBatch]) -> Callable[[FoundEvent], FoundBatch | None]:
+def _batch_of(batches: list[RecoveredBatch]) -> Callable[[RecoveredEvent], RecoveredBatch | None]:
     firsts = [batch.first for batch in batches]
 
-    def of(event: FoundEvent) -> FoundBatch | None:
+    def of(event: RecoveredEvent) -> RecoveredBatch | None:
         at = bisect_right(firsts, event.seq) - 1
         return batches[at] if at >= 0 and event.seq <= batches[at].last else None
 
@@ -217,7 +217,7 @@ def _made_whole(path: Path) -> Iterator[Path]:
 _EXISTS = "it is there already, and salvage overwrites nothing - name another path"
 
 
-def _refuse_existing(new: Path) -> None:
+def _check_not_existing(new: Path) -> None:
     for each in (new, wal_of(new), shm_of(new), journal_of(new)):
         if os.path.lexists(each):
             raise SpoolError(f"spool {each}: {_EXISTS}")

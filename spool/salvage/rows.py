@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .btree import Cell, Value
-    from .image import Image
+    from .image import DatabaseImage
 
 _STATES = ("open", "sent", "rejected", "dropped", "pruned")
 _REQUEST_ID = re.compile(r"(?:[0-9a-f]{32})?")
-_MOST_NUMBER = 1 << 62
+_MAX_NUMBER = 1 << 62
 _WORDS_LOST = "the server refused it; what it said could not be read out of the damaged spool"
 
 
-class FoundEvent(NamedTuple):
+class RecoveredEvent(NamedTuple):
     """An event, as it was appended."""
 
     seq: int
@@ -41,7 +41,7 @@ class FoundEvent(NamedTuple):
     payload: bytes
 
 
-class FoundBatch(NamedTuple):
+class RecoveredBatch(NamedTuple):
     """A batch whose outcome is not known."""
 
     first: int
@@ -79,7 +79,7 @@ class Ranges:
         return sum(max(0, min(end, last) - max(begin, first) + 1) for begin, end in bounds)
 
 
-class Findings:
+class RecoveredRows:
     """
     What is found in *image*: where it is, in a scratch database of SQLite's own, which nobody else can see.
 
@@ -88,7 +88,7 @@ class Findings:
         left_out: Events passed over by `events` because they have been settled.
     """
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: DatabaseImage) -> None:
         self.project_id: str | None = None
         self.left_out = 0
         self._image = image
@@ -156,18 +156,18 @@ class Findings:
 
     # -- what is there -------------------------------------------------------------------------------------------------
 
-    def events(self) -> Iterator[FoundEvent]:
+    def events(self) -> Iterator[RecoveredEvent]:
         """The events that have no outcome, in order."""
         for seq, crc, at, believed, place, slot in self._db.execute(sql.FOUND):
             if believed and seq in self.settled:
                 self.left_out += 1
             else:
                 _, payload = self._sound(place, slot, crc)
-                yield FoundEvent(seq, crc, at, bool(believed), payload)
+                yield RecoveredEvent(seq, crc, at, bool(believed), payload)
 
-    def open_batches(self) -> list[FoundBatch]:
+    def open_batches(self) -> list[RecoveredBatch]:
         """The batches whose outcome is not known, in order."""
-        return [FoundBatch(*row) for row in self._db.execute(sql.FOUND_OPEN)]
+        return [RecoveredBatch(*row) for row in self._db.execute(sql.FOUND_OPEN)]
 
     def rejected(self) -> Iterator[tuple[Value, ...]]:
         """The rejected rows but for their numbers, in order."""
@@ -192,7 +192,7 @@ class Findings:
 
     def _found(self) -> tuple[int, int, int]:
         """How many numbers without an outcome there are, the lowest and the highest."""
-        count, low, high = 0, _MOST_NUMBER, 0
+        count, low, high = 0, _MAX_NUMBER, 0
         for (seq,) in self._db.execute(sql.FOUND_NUMBERS):
             if seq not in self.settled:
                 count, low, high = count + 1, min(low, seq), max(high, seq)
@@ -208,7 +208,7 @@ class Findings:
     # -- finding -------------------------------------------------------------------------------------------------------
 
     def _take(self, place: int, cell: Cell) -> None:
-        if not 0 < cell.number < _MOST_NUMBER:
+        if not 0 < cell.number < _MAX_NUMBER:
             cell = cell._replace(number=0, before=0, behind=0)
         if any(self._understands(place, cell, values(record)) for record in self._image.records(cell)):
             self._any = True
@@ -253,4 +253,4 @@ class Findings:
 
 
 def _neighbours(cell: Cell) -> list[int | None]:
-    return [None if number is None else min(number, _MOST_NUMBER) for number in (cell.before, cell.behind)]
+    return [None if number is None else min(number, _MAX_NUMBER) for number in (cell.before, cell.behind)]

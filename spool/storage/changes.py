@@ -5,42 +5,42 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import SpoolError, is_volume_full
-from .connections import Links
+from .connections import Connections
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from .database import Access
+    from .database import Database
 
 T = TypeVar("T")
 
 
-def change(access: Access, act: Callable[[sqlite3.Connection], T], until: float | None = None) -> T:
+def change(database: Database, act: Callable[[sqlite3.Connection], T], until: float | None = None) -> T:
     """
     Have *act* change the ledger in a transaction. It is called again if the volume had no room for what it wrote.
 
     Raises:
-        SpoolError: As `Access.transaction`.
+        SpoolError: As `Database.transaction`.
     """
 
     def attempt() -> T:
-        links = access.opened
-        if links and links.is_beyond_reserve(links.log_bytes):
-            access.write(Links.checkpoint, until)  # while there is room for it
-        with access.transaction(until) as db:
+        connections = database.opened
+        if connections and connections.is_beyond_reserve(connections.log_bytes):
+            database.write(Connections.checkpoint, until)  # while there is room for it
+        with database.transaction(until) as db:
             return act(db)
 
-    return despite_full_volume(access, attempt, until)
+    return despite_full_volume(database, attempt, until)
 
 
-def despite_full_volume(access: Access, write: Callable[[], T], until: float | None = None) -> T:
+def despite_full_volume(database: Database, write: Callable[[], T], until: float | None = None) -> T:
     """Call *write*; if the volume has no room for it, again with a short log, and with the room that was kept."""
-    for relief in (Links.checkpoint, Links.use_reserve):
+    for relief in (Connections.checkpoint, Connections.use_reserve):
         try:
             return write()
         except SpoolError as error:
             if not is_volume_full(error):
                 raise
-        access.write(relief, until)
+        database.write(relief, until)
     return write()

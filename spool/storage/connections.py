@@ -13,7 +13,7 @@ from ..ledger import sql
 from .files import size_of, sync_wal
 from .limits import VACUUM_BYTES, VACUUM_BYTES_OF_FULL_VOLUME, page_size, vacuum
 from .reserve import MIN_RESERVE, Reserve
-from .sqlite import connect, patiently, refuse_nested, roll_back, shm_of, wal_of
+from .sqlite import check_not_nested, connect, retry_while_busy, roll_back, shm_of, wal_of
 from .wal.share import WalShare
 from .watch import Watch
 from .write_lock import Held
@@ -21,16 +21,16 @@ from .write_lock import Held
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .limits import Space
+    from .limits import Limits
     from .write_lock import WriteLock
 
 
-class Links:
+class Connections:
     """
     Three connections: one appends, one keeps the ledger, one reads.
 
-    Each write holds the write lock. No method that writes waits for another process: `Access.write` and
-    `Access.transaction` try again, and keep no other thread out meanwhile.
+    Each write holds the write lock. No method that writes waits for another process: `Database.write` and
+    `Database.transaction` try again, and keep no other thread out meanwhile.
 
     The reader has a second duty. SQLite's last connection to close moves the log into the file and deletes it, even
     under another process whose locks were lost, whose later commits then go into a file without a name. While a
@@ -43,7 +43,7 @@ class Links:
 
     _pid = 0
 
-    def __init__(self, path: Path, synchronous: str, space: Space, lock: WriteLock) -> None:
+    def __init__(self, path: Path, synchronous: str, limits: Limits, lock: WriteLock) -> None:
         self.lock = lock
         self.share = WalShare()
         self._opened: list[sqlite3.Connection] = []
@@ -51,8 +51,8 @@ class Links:
         self._path = path
         self._log = wal_of(path)
         self._synced: tuple[int, int] | None = None
-        self._space = space
-        self.reserve = Reserve(path, space.reserve_bytes)
+        self._limits = limits
+        self.reserve = Reserve(path, limits.reserve_bytes)
         self.volume_full = False
         self._max_pages = 0
         try:
@@ -62,7 +62,7 @@ class Links:
             self.page_size = page_size(self.reader)
             self.bound_file()
             for writer in (self.append, self.ledger):
-                writer.execute(f"PRAGMA journal_size_limit = {space.checkpoint_at}")
+                writer.execute(f"PRAGMA journal_size_limit = {limits.wal_checkpoint_bytes}")
             self.watch = Watch(path)
         except BaseException:
             self.close()
@@ -72,21 +72,21 @@ class Links:
         connection = connect(path, synchronous=synchronous, read_only=read_only)
         self._opened.append(connection)
         # Only the first look at the file takes the shared lock and opens the log.
-        patiently(lambda: connection.execute("SELECT count(*) FROM sqlite_schema").fetchone())
+        retry_while_busy(lambda: connection.execute("SELECT count(*) FROM sqlite_schema").fetchone())
         return connection
 
     def bound_file(self) -> None:
         """Hold the file to its limit; while the volume is full, to the size that it has."""
         self.volume_full = not self.reserve.keep()
-        pages = 1 if self.volume_full else self._space.max_pages(self.page_size)  # never less than there are
+        pages = 1 if self.volume_full else self._limits.max_pages(self.page_size)  # never less than there are
         if self.volume_full or pages != self._max_pages:
-            patiently(lambda: self.append.execute(f"PRAGMA max_page_count = {pages}"))
+            retry_while_busy(lambda: self.append.execute(f"PRAGMA max_page_count = {pages}"))
             self._max_pages = pages
 
     @property
     def unverified_bytes(self) -> int:
         """Bytes that the log may grow by before it is looked at: few if few are kept for its checkpoint."""
-        return min(self._space.unverified_bytes, self._kept // 4)
+        return min(self._limits.unverified_bytes, self._kept // 4)
 
     @property
     def step_bytes(self) -> int:
@@ -96,7 +96,7 @@ class Links:
     def must_shorten(self, growth: int) -> bool:
         """Return whether a log that has grown by *growth* is too long, or might not find room for its checkpoint."""
         size = self.log_bytes + growth
-        return size > self._space.log_alarm or self.is_beyond_reserve(size)
+        return size > self._limits.wal_soft_limit or self.is_beyond_reserve(size)
 
     def is_beyond_reserve(self, size: int) -> bool:
         """Return whether a checkpoint of *size* bytes may find no room: neither what is kept, nor on the volume."""
@@ -106,7 +106,7 @@ class Links:
     def _kept(self) -> int:
         if self.volume_full:
             return MIN_RESERVE  # nothing is kept, but the file does not grow
-        return self.reserve.size or self._space.reserve_bytes
+        return self.reserve.size or self._limits.reserve_bytes
 
     @property
     def lost(self) -> bool:
@@ -121,16 +121,16 @@ class Links:
     @property
     def unsynced(self) -> bool:
         """Whether the log was written to since this process has synced it, by a process that is dead by now perhaps."""
-        return self._log_state() != self._synced
+        return self._wal_state() != self._synced
 
-    def sync_log(self) -> None:
+    def sync_wal(self) -> None:
         """Put the log on stable storage; where it is gone, the next look says so."""
-        state = self._log_state()
+        state = self._wal_state()
         with AllowingRefusal(FileNotFoundError):
             sync_wal(self._log)
         self._synced = state
 
-    def _log_state(self) -> tuple[int, int]:
+    def _wal_state(self) -> tuple[int, int]:
         """What changes when the log is written to."""
         try:
             found = self._log.stat()
@@ -151,12 +151,12 @@ class Links:
             # Or others may have gone on without us, or the file would get the zeros of a gap wherever there is one.
             if not self.lost and self.watch.see_wal(anew=True) and not self.watch.file_shrank:
                 try:
-                    self.move_log()
+                    self.checkpoint_passively()
                 except sqlite3.Error as error:
                     if not is_volume_full(error):
                         raise
                     self.reserve.release()  # nobody can append before the file has got what it needs
-                    self.move_log()
+                    self.checkpoint_passively()
                 self.watch.accept_file_size()
 
     def use_reserve(self) -> None:
@@ -164,7 +164,7 @@ class Links:
         self.reserve.release()
         self.checkpoint()
 
-    def move_log(self) -> int:
+    def checkpoint_passively(self) -> int:
         """Move the log into the file while the write lock is held; return how many frames SQLite sees in it."""
         ((_, frames, _),) = self.append.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         return int(frames)
@@ -179,7 +179,7 @@ class Links:
         """
         return Alone(self, self._path)
 
-    def save_log(self) -> None:
+    def rescue_wal(self) -> None:
         """
         Move a log that has been deleted into the file: these connections have it open, and no others can see it.
 
@@ -191,10 +191,10 @@ class Links:
             if self.watch.wal_deleted:
                 with self.alone():
                     if self.watch.wal_deleted:  # nobody has been faster
-                        self.move_log()
+                        self.checkpoint_passively()
                         shm_of(self._path).unlink()
 
-    def restart_log(self) -> None:
+    def restart_wal(self) -> None:
         """
         Have the log begun anew after a checkpoint, and cut to its limit: only a commit does that.
 
@@ -203,10 +203,10 @@ class Links:
         with self.lock.held():
             self.ledger.execute(sql.COMMIT_NOTHING)
 
-    def cut_log(self) -> None:
-        """As `restart_log`, and keep nothing of its length."""
+    def truncate_wal(self) -> None:
+        """As `restart_wal`, and keep nothing of its length."""
         self.ledger.execute("PRAGMA journal_size_limit = 0")
-        self.restart_log()
+        self.restart_wal()
 
     def vacuum(self) -> None:
         """Give a few free pages back to the file system."""
@@ -227,15 +227,15 @@ class Links:
 
 
 class Alone:
-    """A transaction of the ledger that holds the write lock; see `Links.alone`."""
+    """A transaction of the ledger that holds the write lock; see `Connections.alone`."""
 
-    def __init__(self, links: Links, path: Path) -> None:
-        self._ledger = links.ledger
+    def __init__(self, connections: Connections, path: Path) -> None:
+        self._ledger = connections.ledger
         self._path = path
-        self._lock = Held(links.lock, links.lock.take)
+        self._lock = Held(connections.lock, connections.lock.take)
 
     def __enter__(self) -> sqlite3.Connection:
-        refuse_nested(self._ledger, self._path)
+        check_not_nested(self._ledger, self._path)
         try:
             self._lock.__enter__()
             self._ledger.execute("BEGIN IMMEDIATE")

@@ -23,18 +23,18 @@ from ..errors import (
 )
 from ..records import Notice
 from . import fork
-from .connections import Links
+from .connections import Connections
 from .files import identity
 from .format import prepare
 from .holding import Exclusive, Reading, Transaction, give_back, is_held
 from .limits import PAGE_SIZE
 from .missing import append_missing
 from .path_checks import host_share
-from .quarantine import is_damaged, set_aside
-from .recovery import cut_short, refuse_changes, refuse_cut, repair_log, salvage_hint, wal_replaced
-from .redo import Recent
+from .quarantine import is_damaged, quarantine
+from .recovery import check_not_cut, check_unchanged, cut_short, repair_wal, salvage_hint, wal_replaced
+from .redo import RedoBuffer
 from .reserve import release_if_full
-from .sqlite import patiently, roll_back
+from .sqlite import retry_while_busy, roll_back
 from .wal.renewal import renew_wal
 from .write_lock import WriteLock
 
@@ -42,30 +42,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .limits import Space
+    from .limits import Limits
 
 RECONNECT_SECONDS = 1.0
 """How long connections are used, at least, although SQLite reports errors of the disk or of its locks."""
 
-_immortal: list[Links] = []
+_parent_connections: list[Connections] = []
 _locked_for_good: set[Path] = set()
 """Spools that a thread of the parent was writing to when C code forked: SQLite's memory of its lock is ours now."""
-_beginning = threading.RLock()
+_reset_lock = threading.RLock()
 
 
-class LogLostError(Exception):
-    """The write-ahead log was deleted or replaced under our connections; `Access.recover` mends it."""
+class WalLostError(Exception):
+    """The write-ahead log was deleted or replaced under our connections; `Database.recover` mends it."""
 
 
-class Access:
+class Database:
     """
     The connections of this process, opened when first needed, and who may use them.
 
-    Two locks: `writing` for the connections that write, `reader` for the one that reads. A call may wait for either
-    while a call that it interrupts holds the other. So whoever needs both waits for neither with the other held, see
-    `forks.Pause`. Every write of this process happens under `writing`, and holds the `WriteLock` of all processes. No
-    thread waits for a writer of another process while it holds `writing`, or the other threads would wait for longer
-    than their own calls may take.
+    A mutex excludes the threads of this process: `write_mutex` for the connections that write, `read_mutex` for the one
+    that reads. A call may wait for either while a call that it interrupts holds the other. So a caller that needs both
+    waits for neither while it holds the other, see `fork.Pause`. Every write of this process happens under
+    `write_mutex`, and holds the `WriteLock` of all processes. No thread waits for a writer of another process while it
+    holds `write_mutex`, or the other threads would wait for longer than their own calls may take.
 
     Attributes:
         notices: What whoever has a log should put there; the spool itself never logs.
@@ -75,30 +75,30 @@ class Access:
         broken: Whether SQLite has reported an error that may last as long as its connections.
     """
 
-    def __init__(self, path: Path, project_id: str, synchronous: str, space: Space) -> None:
+    def __init__(self, path: Path, project_id: str, synchronous: str, limits: Limits) -> None:
         self.path = path
         self.notices: deque[Notice] = deque(maxlen=100)
         self._project_id = project_id
         self._synchronous = synchronous
-        self._space = space
-        self._links: Links | None = None
+        self._limits = limits
+        self._connections: Connections | None = None
         self._closed = False
         self.broken = False
-        self._log_is_whole = False
-        self.begin_anew()
+        self._wal_is_whole = False
+        self.reset_after_fork()
         fork.register(self)
         shared = host_share(path)
         if shared:
             self._notice(shared, allowed=True)
         try:
             self.open()
-            self._repair_log()
+            self._repair_wal()
         except SpoolCorruptError:
-            self.replace_damaged()
+            self.quarantine_if_corrupt()
             self.open()
-        self._log_is_whole = True
-        with self.exclusive() as links:
-            links.share.let_others_in()
+        self._wal_is_whole = True
+        with self.exclusive() as connections:
+            connections.share.let_others_in()
 
     def open(self) -> None:
         """Open the connections if they are not."""
@@ -106,53 +106,57 @@ class Access:
             pass
 
     @property
-    def opened(self) -> Links | None:
+    def opened(self) -> Connections | None:
         """The connections, where they are open."""
-        return self._links
+        return self._connections
 
     # -- using the connections -----------------------------------------------------------------------------------------
 
-    def links(self) -> Links:
-        """The connections, opened where they are not; the caller holds `writing`, or `reader` once they are open."""
+    def connections(self) -> Connections:
+        """
+        Return the connections, opened if they are not.
+
+        The caller holds `write_mutex`, or `read_mutex` once they are open.
+        """
         if self._closed:
             raise SpoolClosedError(f"spool {self.path}: it has been closed in this process")
-        if self._links is None:
-            with self.translating():
+        if self._connections is None:
+            with self.translate_errors():
                 try:
                     self._connect()
                 except (sqlite3.Error, SpoolError, OSError) as error:
                     if not release_if_full(self.path, error) and not self._renewed_after(error):
                         raise
                     self._connect()
-        return self._links  # type: ignore[return-value]
+        return self._connections  # type: ignore[return-value]
 
     def _connect(self) -> None:
         prepare(self.path, self._project_id, self._notice_damage)
         lock = WriteLock(self.path)
         with lock.held_if_free():  # the first connection of all may write to the wal-index
-            links = Links(self.path, self._synchronous, self._space, lock)
-        links.share.join(self.path, keep_others_out=not self._log_is_whole)
-        self.recent.appended_again(append_missing(self.recent.rows(), links))
-        links.watch.see_wal()
-        self._links = links
+            connections = Connections(self.path, self._synchronous, self._limits, lock)
+        connections.share.join(self.path, keep_others_out=not self._wal_is_whole)
+        self.redo.reappended(append_missing(self.redo.rows(), connections))
+        connections.watch.see_wal()
+        self._connections = connections
 
     @property
     def held(self) -> bool:
         """Whether the calling thread holds any of this, and so interrupts a call of its own."""
-        return is_held(self.writing) or is_held(self.reader)
+        return is_held(self.write_mutex) or is_held(self.read_mutex)
 
     def release(self) -> None:
         """Give back all that the calling thread holds, with nothing left open on it."""
-        links = self._links
-        if is_held(self.reader):
-            if links:
-                roll_back(links.reader)
-            give_back(self.reader)
-        if is_held(self.writing):
-            if links:
-                roll_back(links.ledger)
-                links.lock.give()
-            give_back(self.writing)
+        connections = self._connections
+        if is_held(self.read_mutex):
+            if connections:
+                roll_back(connections.reader)
+            give_back(self.read_mutex)
+        if is_held(self.write_mutex):
+            if connections:
+                roll_back(connections.ledger)
+                connections.lock.give()
+            give_back(self.write_mutex)
 
     def exclusive(self) -> Exclusive:
         """
@@ -170,38 +174,38 @@ class Access:
         Raises:
             SpoolError: As SQLite says; a damaged file has been set aside by then.
         """
-        self.notice_fork()
-        self._mend()
+        self.check_fork()
+        self._recover_if_wal_lost()
         return Reading(self)
 
-    def write(self, act: Callable[[Links], object], until: float | None = None) -> None:
+    def write(self, act: Callable[[Connections], object], until: float | None = None) -> None:
         """
-        Have *act* write, again and again while another process writes; `Patience` says until when.
+        Have *act* write, again and again while another process writes; `BusyTimeout` says until when.
 
         Raises:
             SpoolError: As SQLite says.
         """
 
         def attempt() -> None:
-            with self.exclusive() as links:
-                act(links)
+            with self.exclusive() as connections:
+                act(connections)
 
-        patiently(attempt, until)
+        retry_while_busy(attempt, until)
 
     def transaction(self, until: float | None = None) -> Transaction:
         """
-        Write to the ledger, all or nothing; `Patience` says until when another process is waited for.
+        Write to the ledger, all or nothing; `BusyTimeout` says until when another process is waited for.
 
         Raises:
             SpoolError: As SQLite says; a damaged file has been set aside by then.
             SpoolBusyError: The log was lost meanwhile, and what was written with it.
         """
-        self.notice_fork()
-        self._mend()
+        self.check_fork()
+        self._recover_if_wal_lost()
         return Transaction(self, until)
 
     @contextmanager
-    def translating(self) -> Iterator[None]:
+    def translate_errors(self) -> Iterator[None]:
         """Turn what SQLite and the system raise into the spool's own errors."""
         try:
             yield
@@ -226,12 +230,12 @@ class Access:
             if isinstance(error, SpoolCorruptError):
                 raise error
         except SpoolCorruptError:
-            self.replace_damaged()
+            self.quarantine_if_corrupt()
             raise
 
     # -- a log that is no longer the spool's ---------------------------------------------------------------------------
 
-    def verify(self, links: Links) -> None:
+    def verify(self, connections: Connections) -> None:
         """
         See that what was acknowledged went into a log that is still the spool's.
 
@@ -239,18 +243,18 @@ class Access:
             LogLostError: It is not.
             SpoolCorruptError: The file has been cut short.
         """
-        if links.lost:
-            raise LogLostError
-        refuse_changes(self.path, links)
-        refuse_cut(self.path, links)
-        links.bound_file()
-        self.recent.verified()
+        if connections.lost:
+            raise WalLostError
+        check_unchanged(self.path, connections)
+        check_not_cut(self.path, connections)
+        connections.bound_file()
+        self.redo.verified()
 
-    def _mend(self) -> None:
-        links = self._links  # a fork may take it away at any moment
-        if links:
-            refuse_changes(self.path, links)
-            if links.lost or self.reconnect_due():
+    def _recover_if_wal_lost(self) -> None:
+        connections = self._connections  # a fork may take it away at any moment
+        if connections:
+            check_unchanged(self.path, connections)
+            if connections.lost or self.reconnect_due():
                 self.recover()
 
     def reconnect_due(self) -> bool:
@@ -260,18 +264,18 @@ class Access:
     def recover(self) -> None:
         """Make new connections, in the whole process at once: SQLite shares the wal-index between connections."""
         self._recovered_at = monotonic()
-        links = self._links
-        replaced, index_was_cut = links is not None and links.watch.replaced, False
-        with self.writing, self.translating():
-            if links:
-                index_was_cut = links.watch.restore_index()
-                links.save_log()
+        connections = self._connections
+        replaced, index_was_cut = connections is not None and connections.watch.replaced, False
+        with self.write_mutex, self.translate_errors():
+            if connections:
+                index_was_cut = connections.watch.restore_index()
+                connections.rescue_wal()
         if replaced:
             self.notices.append(wal_replaced(self.path))
 
         def renew() -> None:
-            if links and not replaced:
-                self._renew(links.page_size, links.watch.header, index_was_cut=index_was_cut)
+            if connections and not replaced:
+                self._renew(connections.page_size, connections.watch.header, index_was_cut=index_was_cut)
 
         self._closed_everywhere(renew)
 
@@ -285,7 +289,7 @@ class Access:
             pause.end()  # an exception may come between the two
 
     def _renew(self, page_size: int, header: bytes, *, index_was_cut: bool) -> None:
-        with self.translating(), closing(WriteLock(self.path)) as lock, lock.held_if_free():
+        with self.translate_errors(), closing(WriteLock(self.path)) as lock, lock.held_if_free():
             missing, aside = renew_wal(self.path, page_size, header, index_was_cut=index_was_cut)
         if missing:
             self.notices.append(cut_short(self.path, aside, self._project_id))
@@ -300,21 +304,23 @@ class Access:
 
     # -- a damaged file ------------------------------------------------------------------------------------------------
 
-    def replace_damaged(self, *, sure: bool = False) -> None:
+    def quarantine_if_corrupt(self, *, sure: bool = False) -> None:
         """
         Set the damaged file aside; the next use begins a new one.
 
         Unless *sure*, a second look with new connections must find it damaged too: a log that was lost under the old
         ones reads like damage.
         """
-        links = self._links
-        found = links.watch.file if links else identity(self.path)
-        cut = links if links and links.lost and not links.watch.replaced else None
+        connections = self._connections
+        found = connections.watch.file if connections else identity(self.path)
+        cut = connections if connections and connections.lost and not connections.watch.replaced else None
 
         def replace() -> None:
             if cut:  # what is missing reads like damage, too
                 self._renew(cut.page_size, cut.watch.header, index_was_cut=cut.watch.restore_index())
-            aside = set_aside(self.path, found) if (links and sure and not cut) or is_damaged(self.path) else None
+            aside = (
+                quarantine(self.path, found) if (connections and sure and not cut) or is_damaged(self.path) else None
+            )
             if aside:
                 self._notice_damage(aside)
 
@@ -329,11 +335,11 @@ class Access:
             + salvage_hint(aside)
         )
 
-    def _repair_log(self) -> None:
-        with self.exclusive() as links:
-            damaged = repair_log(self.path, links, self._project_id, self.notices.append)
+    def _repair_wal(self) -> None:
+        with self.exclusive() as connections:
+            damaged = repair_wal(self.path, connections, self._project_id, self.notices.append)
         if damaged:
-            self.replace_damaged(sure=True)
+            self.quarantine_if_corrupt(sure=True)
 
     # -- closing and forks ---------------------------------------------------------------------------------------------
 
@@ -351,16 +357,16 @@ class Access:
     @property
     def locks(self) -> tuple[threading.RLock, ...]:
         """What a thread holds while it opens or uses a connection."""
-        return self.writing, self.reader
+        return self.write_mutex, self.read_mutex
 
     def let_go(self) -> None:
         """Close every connection; the caller holds the locks."""
-        links = self._links
-        if links:
-            if not links.lost and not self.broken:
-                self.recent.forget()  # or what has been sent and deleted by now would be appended again
-            self._links = None
-            links.close()
+        connections = self._connections
+        if connections:
+            if not connections.lost and not self.broken:
+                self.redo.forget()  # or what has been sent and deleted by now would be appended again
+            self._connections = None
+            connections.close()
 
     def suspend(self) -> None:
         """Take every lock and close every connection."""
@@ -372,28 +378,28 @@ class Access:
         self._pause.end()
         del self._pause
 
-    def notice_fork(self) -> None:
+    def check_fork(self) -> None:
         """Begin anew where C code has forked without Python's hooks."""
         if self._pid != os.getpid():
-            with _beginning:
+            with _reset_lock:
                 if self._pid != os.getpid():
-                    self.begin_anew()
+                    self.reset_after_fork()
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Fresh locks and nothing open, as in a new process."""
-        if self._links:
+        if self._connections:
             # These connections are the parent's: never used, closed or collected here.
-            _immortal.append(self._links)
-            if self._links.lock.owner is not None:  # only if C code has forked: before other forks all is closed
+            _parent_connections.append(self._connections)
+            if self._connections.lock.owner is not None:  # only if C code has forked: before other forks all is closed
                 _locked_for_good.add(self.path)
-            self._links.lock.close()  # or its locks would outlive the parent
-            self._links.share.close()
-        self._links = None
-        self.reader = threading.RLock()
-        self.writing = threading.RLock()
-        self.recent = Recent()
+            self._connections.lock.close()  # or its locks would outlive the parent
+            self._connections.share.close()
+        self._connections = None
+        self.read_mutex = threading.RLock()
+        self.write_mutex = threading.RLock()
+        self.redo = RedoBuffer()
         self.dirty = False
-        self.log_is_long = False
+        self.wal_is_long = False
         self.broken = False
         self._recovered_at = 0.0
         self._pid = os.getpid()  # last: another thread that sees it goes on

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import SpoolError, from_os
+from ..errors import SpoolError, from_os_error
 from ..interruption import AllowingRefusal, is_refusal
 from .ownership import create_unopened, give_to_owner
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _BESIDE = ("", "-wal", "-shm", "-journal", ".lease", ".lock", ".reserve")
 
 
-def refuse_planted(path: Path) -> None:
+def check_ownership(path: Path) -> None:
     """
     Refuse a spool, a file beside it or a link to it that another user has put where everyone may write.
 
@@ -55,16 +55,16 @@ def create_private(path: Path) -> None:
         _make_folders(path.parent)
         create_unopened(path)
     except FileExistsError:
-        _take_over(path)
+        _check_existing(path)
         return
     except OSError as error:
         if not is_refusal(error):
             raise
-        raise from_os(error, str(path)) from error
+        raise from_os_error(error, str(path)) from error
     sync_folder(path.parent)
 
 
-def _take_over(path: Path) -> None:
+def _check_existing(path: Path) -> None:
     if path.is_dir():
         raise SpoolError(f"spool {path}: this is a folder - name a file in it")
     if path.exists() and not path.is_file():
@@ -111,7 +111,7 @@ def _sync(path: Path, flags: int) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Keep every other process out that asks for the same, where a folder can be locked: no file more is needed."""
     if sys.platform == "win32":
         yield
@@ -126,9 +126,9 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def scratch_folder(beside: Path, prefix: str) -> Iterator[Path]:
-    """A private folder beside *beside*, gone at the end; `delete_left` knows what a killed process has left."""
+    """Make a private folder beside *beside*; `remove_stale_scratch` deletes what a killed process has left."""
     _make_folders(beside.parent)
-    with alone_in(beside.parent):
+    with folder_lock(beside.parent):
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=beside.parent))
         held = _hold(folder)
     try:
@@ -140,10 +140,10 @@ def scratch_folder(beside: Path, prefix: str) -> Iterator[Path]:
             os.close(held)
 
 
-def delete_left(beside: Path, prefix: str) -> None:
+def remove_stale_scratch(beside: Path, prefix: str) -> None:
     """Delete the scratch folders beside *beside* that no living process holds."""
     if beside.parent.is_dir():
-        with alone_in(beside.parent):
+        with folder_lock(beside.parent):
             for left in beside.parent.glob(f"{prefix}*"):
                 _delete_unless_held(left)
 

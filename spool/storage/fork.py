@@ -36,7 +36,7 @@ class Forkable(Protocol):
     def let_go(self) -> None:
         """Close every connection; the caller holds the locks."""
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """Fresh locks and nothing open, as in a new process."""
 
 
@@ -130,7 +130,7 @@ class HeldOff:
 
     def __init__(self) -> None:
         self.path = Path()
-        self.begin_anew()
+        self.reset_after_fork()
 
     def __enter__(self) -> None:
         register(self)
@@ -152,7 +152,7 @@ class HeldOff:
     def let_go(self) -> None:
         """Only the thread that has opened the connection may fork now: its connection crosses the fork."""
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """A fresh lock."""
         self._lock = threading.RLock()
 
@@ -183,7 +183,7 @@ def _after_in_child() -> None:
         _forking = threading.RLock()
         _pauses.clear()
         for spool in _living():
-            spool.begin_anew()
+            spool.reset_after_fork()
         _pid = os.getpid()
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from ..errors import (
-    MISREAD,
+    INVALID_VALUE_ERRORS,
     READONLY_ROLLBACK,
     SpoolBusyError,
     SpoolCorruptError,
@@ -20,10 +20,10 @@ from ..errors import (
 from ..ledger import queries, sql
 from .files import create_private, identity, size_of
 from .limits import PAGE_SIZE, page_size
-from .path_checks import refuse_long, refuse_network, refuse_second_name
-from .quarantine import is_headless, set_aside
-from .sqlite import connect, page_size_in_file, patiently, wal_of
-from .wal.rescue import refuse_strange, unseen
+from .path_checks import check_not_network, check_one_name, check_path_length
+from .quarantine import is_headless, quarantine
+from .sqlite import connect, page_size_in_file, retry_while_busy, wal_of
+from .wal.rescue import check_wal_readable, frames_beyond_damage
 from .write_lock import WriteLock
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ MIGRATIONS = (sql.VERSION_1,)
 VERSION = len(MIGRATIONS)
 
 _LOOKS = 2
-_MOST_TRIES = 20
-_MOST_VERSIONS = 1000
+_MAX_ATTEMPTS = 20
+_MAX_VERSIONS = 1000
 """No version of this package will ever have a format as high: the number is damaged."""
 
 
@@ -57,12 +57,12 @@ def prepare(path: Path, project_id: str, tell: Callable[[Path], object] = lambda
         SpoolMismatchError: The file is no spool, or another project's.
         SpoolError: The path cannot be used.
     """
-    refuse_long(path)
-    refuse_network(path)
+    check_path_length(path)
+    check_not_network(path)
     looks = 0
-    for _ in range(_MOST_TRIES):
+    for _ in range(_MAX_ATTEMPTS):
         create_private(path)
-        refuse_second_name(path)
+        check_one_name(path)
         found = identity(path)
         headless = is_headless(path)
         try:
@@ -79,7 +79,7 @@ def prepare(path: Path, project_id: str, tell: Callable[[Path], object] = lambda
                 raise
             continue  # another process has set it aside meanwhile
         if headless or looks == _LOOKS:
-            aside = set_aside(path, found)
+            aside = quarantine(path, found)
             if aside:
                 tell(aside)
     raise SpoolBusyError(f"spool {path}: it is replaced again and again. Find the program that does that (lsof).")
@@ -101,20 +101,20 @@ def verify(connection: sqlite3.Connection, path: Path) -> int:
         return 0
     if mark != sql.APPLICATION_ID and not tables >= sql.TABLES:
         raise SpoolMismatchError(f"spool {path}: this is another program's database - name another path")
-    refuse_newer(version, path)
+    check_version(version, path)
     if mark != sql.APPLICATION_ID or not 0 < version <= VERSION or not tables >= sql.TABLES:
         raise SpoolCorruptError(f"spool {path}: its head or its schema is damaged - keep the file")
     return version
 
 
-def refuse_newer(version: int, path: Path) -> None:
+def check_version(version: int, path: Path) -> None:
     """
     Refuse a spool of which this version of the package may understand too little.
 
     Raises:
         SpoolVersionError: The format is newer.
     """
-    if VERSION < version < _MOST_VERSIONS:
+    if VERSION < version < _MAX_VERSIONS:
         raise SpoolVersionError(
             f"spool {path}: it has format {version}, this package knows up to {VERSION} - upgrade alignai; "
             "the file is left as it is"
@@ -138,12 +138,12 @@ def verify_project(connection: sqlite3.Connection, path: Path, project_id: str) 
 
 def _bring_up(path: Path, project_id: str, lock: WriteLock) -> None:
     try:
-        for _ in range(_MOST_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             if _is_spool(path, project_id, lock):
                 return
-            patiently(lambda: _roll_back(path, lock))
+            retry_while_busy(lambda: _roll_back(path, lock))
         raise SpoolBusyError(f"spool {path}: it is left half made again and again. Try again.")
-    except (sqlite3.Error, *MISREAD) as error:
+    except (sqlite3.Error, *INVALID_VALUE_ERRORS) as error:
         own = own_error(error, str(path))
         if own is None:
             raise
@@ -154,16 +154,16 @@ def _is_spool(path: Path, project_id: str, lock: WriteLock) -> bool:
     """Make the file a spool where it is none yet; false where a process has died in the midst of that."""
     try:
         if size_of(wal_of(path)):
-            refuse_strange(path, page_size_in_file(path))
+            check_wal_readable(path, page_size_in_file(path))
         with lock.held_if_free(), closing(connect(path, read_only=True)) as connection:
             connection.execute("BEGIN")  # one look: another process may be making it a spool at this moment
-            version = patiently(lambda: verify(connection, path))
+            version = retry_while_busy(lambda: verify(connection, path))
             (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
             if version == VERSION and mode == "wal":  # a copy by `VACUUM INTO` is in another mode
                 verify_project(connection, path, project_id)
-                queries.refuse_missing_newest(connection, path)
+                queries.check_newest(connection, path)
                 return True
-        patiently(lambda: _migrate(path, project_id, lock))
+        retry_while_busy(lambda: _migrate(path, project_id, lock))
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != READONLY_ROLLBACK:
             raise
@@ -174,7 +174,7 @@ def _is_spool(path: Path, project_id: str, lock: WriteLock) -> bool:
 def _roll_back(path: Path, lock: WriteLock) -> None:
     """Undo what was cut short while the file was switched to WAL: a connection that only reads may not."""
     with lock.held(), closing(connect(path)) as writer:
-        patiently(lambda: writer.execute("SELECT count(*) FROM sqlite_schema").fetchone())
+        retry_while_busy(lambda: writer.execute("SELECT count(*) FROM sqlite_schema").fetchone())
 
 
 def _migrate(path: Path, project_id: str, lock: WriteLock) -> None:
@@ -183,18 +183,18 @@ def _migrate(path: Path, project_id: str, lock: WriteLock) -> None:
         reader = stack.enter_context(closing(connect(path, read_only=True)))
         writer = stack.enter_context(closing(connect(path, synchronous="full")))
         if size_of(wal_of(path)):
-            _refuse_lost_log(writer, path)
+            _check_wal_not_lost(writer, path)
         # Before the first table, or they silently have no effect. SQLite may have been built with another page size.
         writer.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-        patiently(lambda: writer.execute("PRAGMA auto_vacuum = INCREMENTAL"))
-        (mode,) = patiently(lambda: writer.execute("PRAGMA journal_mode = WAL").fetchone())
+        retry_while_busy(lambda: writer.execute("PRAGMA auto_vacuum = INCREMENTAL"))
+        (mode,) = retry_while_busy(lambda: writer.execute("PRAGMA journal_mode = WAL").fetchone())
         if mode != "wal":
             raise SpoolError(
                 f"spool {path}: this file system refuses SQLite's write-ahead log (journal mode {mode!r}) "
                 "- set spool_path or ALIGNAI_SPOOL_PATH to a local disk"
             )
-        patiently(lambda: reader.execute("SELECT count(*) FROM sqlite_schema").fetchone())
-        patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
+        retry_while_busy(lambda: reader.execute("SELECT count(*) FROM sqlite_schema").fetchone())
+        retry_while_busy(lambda: writer.execute("BEGIN IMMEDIATE"))
         try:
             version = verify(writer, path)
             for script in MIGRATIONS[version:]:
@@ -212,16 +212,19 @@ def _migrate(path: Path, project_id: str, lock: WriteLock) -> None:
             raise
 
 
-def _refuse_lost_log(writer: sqlite3.Connection, path: Path) -> None:
+def _check_wal_not_lost(writer: sqlite3.Connection, path: Path) -> None:
     """
     Begin no new spool where there was one: all of a young spool is in its log, and SQLite may not see that.
 
     The first commit makes the spool, and is on stable storage before there is a second. Where it is alone, a power cut
     has come before that, and nothing has ever been appended.
     """
-    patiently(lambda: writer.execute("BEGIN IMMEDIATE"))
+    retry_while_busy(lambda: writer.execute("BEGIN IMMEDIATE"))
     try:
-        if not verify(writer, path) and sum(1 for frame in unseen(path, page_size(writer)) if frame.pages) > 1:
+        if (
+            not verify(writer, path)
+            and sum(1 for frame in frames_beyond_damage(path, page_size(writer)) if frame.pages) > 1
+        ):
             raise SpoolCorruptError(f"spool {path}: the beginning of its write-ahead log is damaged - keep it")
     finally:
         writer.execute("ROLLBACK")

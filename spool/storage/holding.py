@@ -14,19 +14,19 @@ from inspect import isfunction, isgeneratorfunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import SpoolBusyError
-from .sqlite import patiently, refuse_nested, roll_back
+from .sqlite import check_not_nested, retry_while_busy, roll_back
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
     from threading import RLock
 
-    from .connections import Alone, Links
-    from .database import Access
+    from .connections import Alone, Connections
+    from .database import Database
 
 T = TypeVar("T")
 
-_MOST_TRIES = 1000
+_MAX_ATTEMPTS = 1000
 
 
 def is_held(lock: RLock) -> bool:
@@ -51,14 +51,14 @@ def interruptible(cls: type[T]) -> type[T]:
 def _interruptible(method: Callable[..., object]) -> Callable[..., object]:
     @wraps(method)
     def call(self: Any, *args: object, **kwargs: object) -> object:
-        access: Access = self._access  # `Spool.append` does the same by itself, which saves a call
-        access.notice_fork()
-        nested = access.held
+        database: Database = self._database  # `Spool.append` does the same by itself, which saves a call
+        database.check_fork()
+        nested = database.held
         try:
             return method(self, *args, **kwargs)
         except BaseException:
             if not nested:
-                access.release()
+                database.release()
             raise
 
     return call
@@ -92,61 +92,64 @@ class Hold:
 
 
 class Exclusive:
-    """The connections that write, for the calling thread alone; see `Access.exclusive`."""
+    """The connections that write, for the calling thread alone; see `Database.exclusive`."""
 
-    def __init__(self, access: Access) -> None:
-        self._access = access
-        self._writing = Hold(access.writing)
-        self._links: Links | None = None
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._writing = Hold(database.write_mutex)
+        self._connections: Connections | None = None
 
-    def __enter__(self) -> Links:
+    def __enter__(self) -> Connections:
         try:
             self._writing.take()
-            self._links = links = self._access.links()
+            self._connections = connections = self._database.connections()
             if not self._writing.nested:
-                roll_back(links.ledger)
+                roll_back(connections.ledger)
         except BaseException as error:
             self.release()
-            self._access.raise_own(error)
+            self._database.raise_own(error)
             raise
-        return links
+        return connections
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.release()
         if error is not None:
-            self._access.raise_own(error)
+            self._database.raise_own(error)
 
     def release(self) -> None:
         """Let others have the connections, on which nothing is left open."""
-        if self._links and not self._writing.nested:
-            roll_back(self._links.ledger)
-            self._links.lock.give()
+        if self._connections and not self._writing.nested:
+            roll_back(self._connections.ledger)
+            self._connections.lock.give()
         self._writing.release()
 
 
 class Transaction:
-    """A change of the ledger, all or nothing; see `Access.transaction`."""
+    """A change of the ledger, all or nothing; see `Database.transaction`."""
 
-    def __init__(self, access: Access, until: float | None) -> None:
-        self._access = access
+    def __init__(self, database: Database, until: float | None) -> None:
+        self._database = database
         self._until = until
-        self._exclusive = Exclusive(access)
-        self._links: Links | None = None
+        self._exclusive = Exclusive(database)
+        self._connections: Connections | None = None
         self._alone: Alone | None = None
 
     def __enter__(self) -> sqlite3.Connection:
         try:
-            return patiently(self._begin, self._until)
+            return retry_while_busy(self._begin, self._until)
         except BaseException as error:
             self._end(error)
             raise
 
     def _begin(self) -> sqlite3.Connection:
         """Begin, or leave the connections to the other threads until the next attempt."""
-        links = self._exclusive.__enter__()
+        connections = self._exclusive.__enter__()
         try:
-            refuse_nested(links.ledger, self._access.path)
-            self._links, self._alone = links, links.alone()  # from here on there is a transaction to end
+            check_not_nested(connections.ledger, self._database.path)
+            self._connections, self._alone = (
+                connections,
+                connections.alone(),
+            )  # from here on there is a transaction to end
             return self._alone.__enter__()
         except BaseException:
             self._release()
@@ -154,20 +157,22 @@ class Transaction:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
-            if error is None and self._links:
-                self._access.dirty = True
-                self._links.ledger.execute("COMMIT")
-                self._access.recent.verified_at = 0.0  # the log has grown by nobody knows how much
+            if error is None and self._connections:
+                self._database.dirty = True
+                self._connections.ledger.execute("COMMIT")
+                self._database.redo.verified_at = 0.0  # the log has grown by nobody knows how much
         except BaseException as failure:
             self._end(failure)
             raise
         self._end(error)
-        if error is None and self._links:
-            self._links.lock.give_way()
-        if error is None and self._links and self._links.lost:
+        if error is None and self._connections:
+            self._connections.lock.give_way()
+        if error is None and self._connections and self._connections.lost:
             # Or a batch would be uploaded whose request id nobody remembers.
-            self._access.recover()
-            raise SpoolBusyError(f"spool {self._access.path}: its log was deleted while it was written to - try again")
+            self._database.recover()
+            raise SpoolBusyError(
+                f"spool {self._database.path}: its log was deleted while it was written to - try again"
+            )
 
     def _release(self) -> None:
         if self._alone:
@@ -177,15 +182,15 @@ class Transaction:
     def _end(self, error: BaseException | None) -> None:
         self._release()
         if error is not None:
-            self._access.fail(error)
+            self._database.fail(error)
 
 
 class Reading:
-    """One consistent look at the spool; see `Access.reading`."""
+    """One consistent look at the spool; see `Database.reading`."""
 
-    def __init__(self, access: Access) -> None:
-        self._access = access
-        self._reader = Hold(access.reader)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._reader = Hold(database.read_mutex)
         self._db: sqlite3.Connection | None = None
 
     def __enter__(self) -> sqlite3.Connection:
@@ -205,19 +210,19 @@ class Reading:
         self._end(error)
 
     def _connection(self) -> sqlite3.Connection:
-        for _ in range(_MOST_TRIES):
-            if self._access.opened is None:
-                self._access.open()  # without `reader` held
+        for _ in range(_MAX_ATTEMPTS):
+            if self._database.opened is None:
+                self._database.open()  # without `read_mutex` held
             self._reader.take()
-            links = self._access.opened
-            if links is not None:
-                return links.reader
+            connections = self._database.opened
+            if connections is not None:
+                return connections.reader
             self._reader.release()
-        raise SpoolBusyError(f"spool {self._access.path}: its connections are closed as soon as opened. Try again.")
+        raise SpoolBusyError(f"spool {self._database.path}: its connections are closed as soon as opened. Try again.")
 
     def _end(self, error: BaseException | None) -> None:
         if self._db:
             roll_back(self._db)
         self._reader.release()
         if error is not None:
-            self._access.fail(error)
+            self._database.fail(error)

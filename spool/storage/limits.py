@@ -22,9 +22,9 @@ PENDING_BYTE = 1 << 30
 
 _FRAME_HEADER_SIZE = 24
 _FRAMES_OF_A_COMMIT = 4
-_MOST_LOG = 64 << 20
-_MOST_BEFORE_CHECKPOINT = 6 << 20
-_MOST_UNVERIFIED = 1 << 20
+_MAX_WAL_BYTES = 64 << 20
+_MAX_BEFORE_CHECKPOINT = 6 << 20
+_MAX_UNVERIFIED = 1 << 20
 VACUUM_BYTES = 512 << 10
 VACUUM_BYTES_OF_FULL_VOLUME = 32 << 10
 """What is moved to give pages back is written to the log, for which a full volume has little room."""
@@ -32,12 +32,12 @@ VACUUM_BYTES_OF_FULL_VOLUME = 32 << 10
 _VACUUM_FROM_BYTES = 4 << 20
 
 
-class LogFullError(SpoolFullError):
+class WalFullError(SpoolFullError):
     """There is no room in the log, and deleting events would make none."""
 
 
 @dataclass(frozen=True)
-class Space:
+class Limits:
     """
     The limits that follow from *max_bytes*.
 
@@ -51,7 +51,7 @@ class Space:
     @property
     def log_bytes(self) -> int:
         """What the log may take."""
-        return min(self.max_bytes // 4, _MOST_LOG)
+        return min(self.max_bytes // 4, _MAX_WAL_BYTES)
 
     @property
     def index_bytes(self) -> int:
@@ -59,35 +59,35 @@ class Space:
         return (32 << 10) + self.log_bytes // 256
 
     @property
-    def log_alarm(self) -> int:
+    def wal_soft_limit(self) -> int:
         """Bytes of log at which appending stops for a checkpoint; what is appended unseen fits in the other half."""
         return self.log_bytes // 2
 
     @property
     def largest_append(self) -> int:
-        """Bytes that fit in the log at once, after a checkpoint has made it as short as `checkpoint_at`."""
+        """Bytes that fit in the log at once, after a checkpoint has made it as short as `wal_checkpoint_bytes`."""
         return self.log_bytes // 2
 
     @property
-    def checkpoint_at(self) -> int:
+    def wal_checkpoint_bytes(self) -> int:
         """Bytes of log at which upkeep moves it into the file."""
-        return min(self.log_bytes // 4, _MOST_BEFORE_CHECKPOINT)
+        return min(self.log_bytes // 4, _MAX_BEFORE_CHECKPOINT)
 
     @property
     def unverified_bytes(self) -> int:
         """Bytes that the log may grow by before it is looked at."""
-        return min(self.log_bytes // 8, _MOST_UNVERIFIED)
+        return min(self.log_bytes // 8, _MAX_UNVERIFIED)
 
     @property
     def reserve_bytes(self) -> int:
         """Bytes of the volume that are kept for a checkpoint of a log as long as it usually becomes."""
-        return self.checkpoint_at
+        return self.wal_checkpoint_bytes
 
     def max_pages(self, page_size: int) -> int:
         """Return how many pages of *page_size* the file may have."""
         return (self.max_bytes - self.log_bytes - self.index_bytes - self.reserve_bytes) // page_size
 
-    def refuse_oversize(self, size: int, path: Path) -> None:
+    def check_size(self, size: int, path: Path) -> None:
         """Raise SpoolFullError for an event that would not fit in an empty spool."""
         if size > self.largest_append:
             raise SpoolFullError(
@@ -95,24 +95,24 @@ class Space:
                 f"which takes events of up to {self.largest_append} bytes - raise max_spool_bytes"
             )
 
-    def refuse_large_pages(self, size: int, page_size: int, path: Path) -> None:
+    def check_room_for_pages(self, size: int, page_size: int, path: Path) -> None:
         """Raise SpoolFullError if the log, once it is short, has no room for the pages of a commit of *size* bytes."""
-        if self.checkpoint_at + in_the_log(size, page_size) > self.log_bytes:
-            raise LogFullError(
+        if self.wal_checkpoint_bytes + wal_growth(size, page_size) > self.log_bytes:
+            raise WalFullError(
                 f"spool {path}: with pages of {page_size} bytes, an event of {size} bytes does not fit in a spool of "
                 f"{self.max_bytes} bytes. Raise max_spool_bytes, or rebuild the spool with pages of {PAGE_SIZE} bytes."
             )
 
-    def refuse_long_log(self, size: int, path: Path) -> None:
+    def check_wal_size(self, size: int, path: Path) -> None:
         """Raise SpoolFullError where even a checkpoint could not keep the log within its bounds."""
         if size > self.log_bytes:
-            raise LogFullError(
+            raise WalFullError(
                 f"spool {path}: its write-ahead log has grown to {size} bytes, because some program reads the spool "
                 "without end - find it (lsof) and end it, or raise max_spool_bytes"
             )
 
 
-def in_the_log(size: int, page_size: int) -> int:
+def wal_growth(size: int, page_size: int) -> int:
     """Estimate what a commit of *size* bytes adds to the log: their pages, and the pages that point to them."""
     return (size // page_size + _FRAMES_OF_A_COMMIT) * (page_size + _FRAME_HEADER_SIZE)
 

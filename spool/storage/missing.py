@@ -6,43 +6,43 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..ledger import queries, sql
-from .sqlite import patiently
+from .sqlite import retry_while_busy
 
 if TYPE_CHECKING:
-    from .connections import Links
+    from .connections import Connections
     from .redo import Numbered, Row
 
-_MOST_SEQ = (1 << 63) - 1
+_MAX_SEQ = (1 << 63) - 1
 
 
-def append_missing(rows: list[Numbered], links: Links) -> list[Numbered]:
-    """Append those of *rows* again that are not in the file, and return all; if that fails, *links* are closed."""
+def append_missing(rows: list[Numbered], connections: Connections) -> list[Numbered]:
+    """Append again those of *rows* that are not in the file, and return all; if that fails, close *connections*."""
     if not rows:
         return rows
     try:
         # What is there is where it was; what is appended again, by an earlier try too, is behind the rest.
-        behind = min(rows[0][0], queries.last_seq(links.reader) + 1)
+        behind = min(rows[0][0], queries.last_seq(connections.reader) + 1)
         return [
             (
-                _number(links, seq, seq, row)
-                or _number(links, behind, _MOST_SEQ, row)
-                or patiently(partial(_append, links, row)),
+                _number(connections, seq, seq, row)
+                or _number(connections, behind, _MAX_SEQ, row)
+                or retry_while_busy(partial(_append, connections, row)),
                 row,
             )
             for seq, row in rows
         ]
     except BaseException:
-        links.close()
+        connections.close()
         raise
 
 
-def _append(links: Links, row: Row) -> int:
-    with links.lock.held():
-        return links.append.execute(sql.APPEND, row).lastrowid or 0
+def _append(connections: Connections, row: Row) -> int:
+    with connections.lock.held():
+        return connections.append.execute(sql.APPEND, row).lastrowid or 0
 
 
-def _number(links: Links, first: int, last: int, row: Row) -> int:
+def _number(connections: Connections, first: int, last: int, row: Row) -> int:
     """The number of *row* if it is between these; 0 if it is not."""
     at, crc, payload = row
-    found = links.reader.execute(sql.HOLDS, (first, last, crc, at, payload)).fetchone()
+    found = connections.reader.execute(sql.HOLDS, (first, last, crc, at, payload)).fetchone()
     return int(found[0]) if found else 0

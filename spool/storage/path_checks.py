@@ -46,7 +46,7 @@ class Mount(NamedTuple):
     options: str
 
 
-def refuse_network(path: Path) -> None:
+def check_not_network(path: Path) -> None:
     """
     Refuse a spool on a network file system: WAL needs memory that all processes share, so one machine.
 
@@ -73,7 +73,7 @@ def host_share(path: Path) -> str | None:
     )
 
 
-def refuse_long(path: Path) -> None:
+def check_path_length(path: Path) -> None:
     """
     Refuse a path that SQLite does not take.
 
@@ -88,7 +88,7 @@ def refuse_long(path: Path) -> None:
         )
 
 
-def refuse_second_name(path: Path) -> None:
+def check_one_name(path: Path) -> None:
     """
     Refuse a file that has a second name: SQLite goes by the name, so that each name would get a log of its own.
 

@@ -8,12 +8,12 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ..errors import MISREAD, SpoolCorruptError, from_os, own_error
+from ..errors import INVALID_VALUE_ERRORS, SpoolCorruptError, from_os_error, own_error
 from ..interruption import is_refusal
 from ..ledger.integrity import missing
-from .files import alone_in, identity, size_of, sync_folder
+from .files import folder_lock, identity, size_of, sync_folder
 from .limits import PAGE_SIZES
-from .sqlite import connect, journal_of, patiently, shm_of, wal_of
+from .sqlite import connect, journal_of, retry_while_busy, shm_of, wal_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,23 +34,23 @@ def is_damaged(path: Path) -> bool:
         return True  # there were rows in it, or nobody would ask; SQLite would delete the log of an empty file
     try:
         with closing(connect(path, read_only=True)) as connection:
-            (verdict,) = patiently(lambda: connection.execute("PRAGMA quick_check(1)").fetchone())
+            (verdict,) = retry_while_busy(lambda: connection.execute("PRAGMA quick_check(1)").fetchone())
             connection.execute("BEGIN")
             return bool(verdict != "ok" or missing(connection))
-    except (sqlite3.Error, *MISREAD) as error:
+    except (sqlite3.Error, *INVALID_VALUE_ERRORS) as error:
         own = own_error(error, str(path))
         if own is None:
             raise  # a signal handler's ValueError says nothing of the file
         return isinstance(own, SpoolCorruptError)
 
 
-def name_aside(path: Path) -> Path:
+def quarantine_path(path: Path) -> Path:
     """What a damaged file is called from now on: as nothing before it was."""
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     return path.with_name(f"{path.name}.corrupt-{moment}-{os.getpid()}")
 
 
-def set_aside(path: Path, found: tuple[int, int] | None) -> Path | None:
+def quarantine(path: Path, found: tuple[int, int] | None) -> Path | None:
     """
     Rename a damaged spool and its log, so that a new one can be made; nothing is deleted but the index.
 
@@ -60,9 +60,9 @@ def set_aside(path: Path, found: tuple[int, int] | None) -> Path | None:
     Raises:
         SpoolError: It cannot be renamed.
     """
-    aside = name_aside(path)
+    aside = quarantine_path(path)
     try:
-        with alone_in(path.parent):
+        with folder_lock(path.parent):
             if identity(path) != found:
                 return None
             shm_of(path).unlink(missing_ok=True)
@@ -74,5 +74,5 @@ def set_aside(path: Path, found: tuple[int, int] | None) -> Path | None:
     except OSError as error:
         if not is_refusal(error):
             raise
-        raise from_os(error, str(path)) from error
+        raise from_os_error(error, str(path)) from error
     return aside

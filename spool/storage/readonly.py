@@ -8,13 +8,13 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from ..errors import SpoolCorruptError, SpoolError, SpoolMismatchError, from_os, translated
+from ..errors import SpoolCorruptError, SpoolError, SpoolMismatchError, from_os_error, from_sqlite_error
 from ..interruption import is_refusal
-from . import fork as forks
+from . import fork
 from .format import verify
-from .path_checks import refuse_second_name
+from .path_checks import check_one_name
 from .quarantine import is_headless
-from .sqlite import connect, patiently, wal_of
+from .sqlite import connect, retry_while_busy, wal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def looking_at(path: Path) -> Iterator[sqlite3.Connection]:
+def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
     """
     One consistent look at the spool at *path*.
 
@@ -34,22 +34,22 @@ def looking_at(path: Path) -> Iterator[sqlite3.Connection]:
     except OSError as error:
         if not is_refusal(error):
             raise
-        raise from_os(error, str(path)) from error
+        raise from_os_error(error, str(path)) from error
     if not there:
         raise SpoolError(f"spool {path}: there is no such file - name the spool, or set ALIGNAI_SPOOL_PATH")
-    refuse_second_name(path)
+    check_one_name(path)
     if is_headless(path):
         raise SpoolCorruptError(
             f"spool {path}: the file is empty, and its write-ahead log is not. Keep both; a worker sets them aside."
         )
     try:
-        with forks.HeldOff(), closing(_connect(path)) as connection:
+        with fork.HeldOff(), closing(_connect(path)) as connection:
             connection.execute("BEGIN")
-            if not patiently(lambda: verify(connection, path)):
+            if not retry_while_busy(lambda: verify(connection, path)):
                 raise SpoolMismatchError(f"spool {path}: the file is empty - no worker has made it a spool yet")
             yield connection
     except sqlite3.Error as error:
-        raise translated(error, str(path)) from error
+        raise from_sqlite_error(error, str(path)) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:

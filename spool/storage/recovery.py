@@ -15,15 +15,22 @@ from ..records import Notice
 from .files import size_of
 from .limits import PENDING_BYTE
 from .path_checks import linked
-from .quarantine import name_aside
-from .sqlite import patiently, refuse_adapters
-from .wal.rescue import copy_whole, is_illegible, may_be_cut_off, pages_in_log, rescue, unseen
+from .quarantine import quarantine_path
+from .sqlite import check_adapters, retry_while_busy
+from .wal.rescue import (
+    copy_whole,
+    explained_by_power_loss,
+    frames_beyond_damage,
+    is_illegible,
+    move_frames,
+    pages_in_wal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from .connections import Links
+    from .connections import Connections
     from .wal.parser import Frame
 
 
@@ -31,7 +38,7 @@ _PATIENCE = 1.0
 """Seconds to wait for the write lock; whoever holds it for longer is no process that writes to the spool."""
 
 
-def repair_log(path: Path, links: Links, project_id: str, tell: Callable[[Notice], object]) -> bool:
+def repair_wal(path: Path, connections: Connections, project_id: str, tell: Callable[[Notice], object]) -> bool:
     """
     Keep the commits of the log that SQLite does not see: it takes the first damaged frame for the end of the log.
 
@@ -40,7 +47,7 @@ def repair_log(path: Path, links: Links, project_id: str, tell: Callable[[Notice
 
     Args:
         path: The spool.
-        links: The connections, which no other thread uses.
+        connections: Those of this process, which no other thread uses.
         project_id: The project that the spool belongs to.
         tell: Takes what belongs in a log.
 
@@ -49,45 +56,45 @@ def repair_log(path: Path, links: Links, project_id: str, tell: Callable[[Notice
     """
     act = _replace_illegible if is_illegible(path) else _rescue_unseen
     with suppress(sqlite3.OperationalError):
-        return patiently(lambda: act(path, links, project_id, tell), monotonic() + _PATIENCE)
+        return retry_while_busy(lambda: act(path, connections, project_id, tell), monotonic() + _PATIENCE)
     return False
 
 
-def refuse_cut(path: Path, links: Links) -> None:
+def check_not_cut(path: Path, connections: Connections) -> None:
     """
     Compare the length of the file with what belongs in it, if it has become shorter; nothing happens while it may not.
 
     Raises:
         SpoolCorruptError: It was cut short: pages are neither in the file nor in the log.
     """
-    if not links.watch.file_shrank or links.ledger.in_transaction:
+    if not connections.watch.file_shrank or connections.ledger.in_transaction:
         return
-    with suppress(sqlite3.OperationalError), links.alone():  # another process is writing: next time
-        if is_cut(path, links):
+    with suppress(sqlite3.OperationalError), connections.alone():  # another process is writing: next time
+        if is_cut(path, connections):
             raise SpoolCorruptError(f"spool {path}: it was cut short. Keep the file and its log.")
-        links.watch.accept_file_size()
+        connections.watch.accept_file_size()
 
 
-def is_cut(path: Path, links: Links) -> bool:
+def is_cut(path: Path, connections: Connections) -> bool:
     """Return whether pages are neither in the file nor in the log; the caller holds the write lock."""
-    (pages,) = links.ledger.execute("PRAGMA page_count").fetchone()
-    in_file = size_of(path) // links.page_size
+    (pages,) = connections.ledger.execute("PRAGMA page_count").fetchone()
+    in_file = size_of(path) // connections.page_size
     if in_file >= pages:
         return False
-    lock_page = PENDING_BYTE // links.page_size + 1
-    return not set(range(in_file + 1, pages + 1)) - {lock_page} <= pages_in_log(path, links.page_size)
+    lock_page = PENDING_BYTE // connections.page_size + 1
+    return not set(range(in_file + 1, pages + 1)) - {lock_page} <= pages_in_wal(path, connections.page_size)
 
 
-def refuse_changes(path: Path, links: Links) -> None:
+def check_unchanged(path: Path, connections: Connections) -> None:
     """
     Refuse to go on after what a running program may not do to a spool.
 
     Raises:
         SpoolError: The file has got a second name, or sqlite3 an adapter.
     """
-    if links.watch.has_second_name:
+    if connections.watch.has_second_name:
         raise SpoolError(linked(path))
-    refuse_adapters(path)
+    check_adapters(path)
 
 
 LOST_AGAIN = (
@@ -115,38 +122,38 @@ def cut_short(path: Path, aside: Path | None, project_id: str) -> Notice:
     )
 
 
-def _rescue_unseen(path: Path, links: Links, project_id: str, tell: Callable[[Notice], object]) -> bool:
-    if not links.share.is_first and not is_cut(path, links):
+def _rescue_unseen(path: Path, connections: Connections, project_id: str, tell: Callable[[Notice], object]) -> bool:
+    if not connections.share.is_first and not is_cut(path, connections):
         return False  # without the write lock, which many processes that start at once would keep from the others
-    with links.alone():
-        if is_cut(path, links):
+    with connections.alone():
+        if is_cut(path, connections):
             return True
         frames: list[Frame] = []
         with suppress(sqlite3.OperationalError), AllowingRefusal():  # there is no room for a copy of the log
-            frames = unseen(path, links.page_size) if links.share.is_first else []
-        damaged = bool(frames and check(links.ledger))
+            frames = frames_beyond_damage(path, connections.page_size) if connections.share.is_first else []
+        damaged = bool(frames and check(connections.ledger))
         if frames and not damaged:
-            aside = name_aside(path)
-            by_power_cut = may_be_cut_off(path)
-            rescue(path, frames, aside)
+            aside = quarantine_path(path)
+            by_power_cut = explained_by_power_loss(path)
+            move_frames(path, frames, aside)
             commits = sum(1 for frame in frames if frame.pages)
             tell(_rescued(path, aside, commits, project_id, by_power_cut=by_power_cut))
     return damaged
 
 
-def _replace_illegible(path: Path, links: Links, project_id: str, tell: Callable[[Notice], object]) -> bool:
+def _replace_illegible(path: Path, connections: Connections, project_id: str, tell: Callable[[Notice], object]) -> bool:
     """
     Have a log whose header is damaged begun anew; what SQLite does not see of it is copied before.
 
     If other processes have it open, SQLite still knows what is in it, and moves that into the file.
     """
-    with links.alone():
+    with connections.alone():
         if not is_illegible(path):
             return False
-        if not links.move_log():
-            if check(links.ledger):
+        if not connections.checkpoint_passively():
+            if check(connections.ledger):
                 return True
-            aside = name_aside(path)
+            aside = quarantine_path(path)
             copy_whole(path, aside)
             tell(
                 Notice(
@@ -154,7 +161,7 @@ def _replace_illegible(path: Path, links: Links, project_id: str, tell: Callable
                     f"empty. A copy of it was kept as {aside}-wal. {salvage_hint(aside, project_id)}"
                 )
             )
-    patiently(links.restart_log)
+    retry_while_busy(connections.restart_wal)
     return False
 
 

@@ -9,7 +9,7 @@ VERIFY_ROWS = 64
 """How much may be acknowledged before the log is seen to be in its place."""
 
 DELETING_SECONDS = 0.25
-MOST_SEEN_BYTES = 4 << 20
+MAX_SEEN_BYTES = 4 << 20
 """
 For how long, and how much, is remembered once the log has been seen in its place. Whoever deletes it has moved it into
 the file a moment before: what was added in between is lost with it.
@@ -22,7 +22,7 @@ Numbered = tuple[int, Row]
 """A row, with its number."""
 
 
-class Recent:
+class RedoBuffer:
     """
     Rows by the look at the log that came after them.
 
@@ -52,10 +52,10 @@ class Recent:
         self.unverified.clear()
         self.unverified_bytes = 0
         self.verified_at = now = monotonic()
-        if now - self._seen_from > DELETING_SECONDS or self._seen_bytes > MOST_SEEN_BYTES:
+        if now - self._seen_from > DELETING_SECONDS or self._seen_bytes > MAX_SEEN_BYTES:
             self._seen_before, self._seen, self._seen_bytes, self._seen_from = self._seen, [], 0, now
 
-    def appended_again(self, rows: list[Numbered]) -> None:
+    def reappended(self, rows: list[Numbered]) -> None:
         """Take *rows*, which are all of it, for new ones: the log they are in may be a moment old, and lost as well."""
         self.unverified = rows
         self.verified_at = 0.0

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
+BUSY_TIMEOUT_SECONDS = 10.0
 """Seconds to wait for the write lock. Everyone gives it back within milliseconds; a frozen process may not."""
 
 _SHORTEST_WAIT = 50e-6
 _LONGEST_WAIT = 2e-3
 
-INTERRUPTING = (
+REENTRANT_CALL = (
     "this call interrupts the spool's own work on the same thread (a signal handler or a finaliser), and cannot wait "
     "for it - call again from elsewhere"
 )
@@ -60,10 +60,10 @@ def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False)
     # A byte of the server's words that was flipped must not keep everything else from being read.
     connection.text_factory = _as_text
     try:
-        refuse_adapters(path)
+        check_adapters(path)
         for pragma in (*PRAGMAS, f"PRAGMA synchronous = {synchronous}"):
             # Some look at the file, and whoever opens it first after a crash locks it to read its log.
-            patiently(partial(connection.execute, pragma))
+            retry_while_busy(partial(connection.execute, pragma))
     except BaseException:
         connection.close()
         raise
@@ -74,7 +74,7 @@ _BOUND_TYPES = (str, bytes, float, int)
 """The types of every value that is handed to SQLite."""
 
 
-def refuse_adapters(path: Path) -> None:
+def check_adapters(path: Path) -> None:
     """
     Refuse to go on in a program that has SQLite store something else than is handed to it.
 
@@ -108,7 +108,7 @@ def _as_text(stored: bytes) -> str:
     return stored.decode(errors="replace")
 
 
-class Patience:
+class BusyTimeout:
     """
     The wait of one call for other processes, from one attempt to the next.
 
@@ -117,8 +117,8 @@ class Patience:
     """
 
     def __init__(self, until: float | None = None) -> None:
-        """Wait for `PATIENCE` seconds, but no longer than until the moment *until*, by the monotonic clock."""
-        longest = monotonic() + PATIENCE
+        """Wait for `BUSY_TIMEOUT_SECONDS`, but no longer than until the moment *until*, by the monotonic clock."""
+        longest = monotonic() + BUSY_TIMEOUT_SECONDS
         self.until = longest if until is None else min(until, longest)
         self._longest = _SHORTEST_WAIT
 
@@ -132,24 +132,24 @@ class Patience:
         return True
 
 
-def patiently(statement: Callable[[], T], until: float | None = None) -> T:
+def retry_while_busy(statement: Callable[[], T], until: float | None = None) -> T:
     """
-    Run *statement*, again and again while it finds the spool locked; `Patience` says until when.
+    Run *statement*, again and again while it finds the spool locked; `BusyTimeout` says until when.
 
     Raises:
         Exception: What the statement raised, or the last refusal once the patience is used up.
     """
-    patience: Patience | None = None
+    patience: BusyTimeout | None = None
     while True:
         try:
             return statement()
         except (sqlite3.OperationalError, SpoolBusyError) as error:
-            patience = patience or Patience(until)
+            patience = patience or BusyTimeout(until)
             if not is_busy(error) or not patience.wait():
                 raise
 
 
-def refuse_nested(db: sqlite3.Connection, path: Path) -> None:
+def check_not_nested(db: sqlite3.Connection, path: Path) -> None:
     """
     Refuse to begin a transaction inside another one.
 
@@ -157,7 +157,7 @@ def refuse_nested(db: sqlite3.Connection, path: Path) -> None:
         SpoolBusyError: One is open: the calling thread's, since no other may use *db* now.
     """
     if db.in_transaction:
-        raise SpoolBusyError(f"spool {path}: {INTERRUPTING}")
+        raise SpoolBusyError(f"spool {path}: {REENTRANT_CALL}")
 
 
 def roll_back(db: sqlite3.Connection) -> None:

@@ -16,7 +16,7 @@ from ..errors import WriteLockTakenError
 from ..interruption import AllowingRefusal, is_refusal
 from .files import identity
 from .ownership import create
-from .sqlite import patiently
+from .sqlite import retry_while_busy
 
 if sys.platform != "win32":
     from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
@@ -55,8 +55,8 @@ class WriteLock:
     frozen. A process that is refused for long asks the others to give way, or those who write without a pause would
     always be faster.
 
-    Its user holds `Access.writing` and so keeps the other threads out. A call that interrupts another one on the same
-    thread may take the lock again: only the call that took it first gives it back.
+    Its user holds `Database.write_mutex` and so keeps the other threads out. A call that interrupts another one on the
+    same thread may take the lock again: only the call that took it first gives it back.
 
     On a platform or a file system without `flock` there is only SQLite's lock.
 
@@ -121,7 +121,7 @@ class WriteLock:
 
     def _take_soon(self) -> None:
         with suppress(sqlite3.OperationalError):
-            patiently(self._take_unless_asked, monotonic() + _SOON_SECONDS)
+            retry_while_busy(self._take_unless_asked, monotonic() + _SOON_SECONDS)
 
     def _take_unless_asked(self) -> None:
         """Take the lock, but leave it to a process that asks for it: many may start at once beside one that writes."""

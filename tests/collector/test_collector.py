@@ -89,7 +89,7 @@ def test_repeats_are_kept_and_recognised_by_event_id_and_request_id(collector: C
     send(collector, a_body(an_event("e2"), an_event("e3"), request_id="r2"))
 
     assert [delivery.event_id for delivery in collector.received] == ["e1", "e2", "e1", "e2", "e2", "e3"]
-    assert collector.counts == Counts(requests=3, refused=0, wire=6, repeated_requests=1, repeated_events=3)
+    assert collector.counts == Counts(requests=3, refused=0, events=6, repeated_requests=1, repeated_events=3)
 
 
 def test_an_event_twice_in_one_request_is_a_repeat(collector: Collector) -> None:

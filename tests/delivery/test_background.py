@@ -14,7 +14,7 @@ from alignai._delivery.background import Loop
 from alignai._delivery.backoff import Backoff
 from alignai.deadline import Deadline
 from tests.support.strategies import UNHURRIED
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.waiting import BUSY_TIMEOUT_SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ def loop(steps: Steps) -> Iterator[Loop]:
     loop = Loop("steps", steps, nothing)
     yield loop
     loop.stop()
-    assert loop.join(Deadline.after(PATIENCE))
+    assert loop.join(Deadline.after(BUSY_TIMEOUT_SECONDS))
 
 
 # -- Deadline ----------------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def test_a_loop_that_runs_is_not_started_twice(loop: Loop, steps: Steps) -> None
 def test_a_loop_ends_when_stopped_and_never_starts_again(loop: Loop, steps: Steps) -> None:
     loop.start()
     loop.stop()
-    assert loop.join(Deadline.after(PATIENCE))
+    assert loop.join(Deadline.after(BUSY_TIMEOUT_SECONDS))
     loop.start()
     assert not loop.running
 
@@ -136,7 +136,7 @@ def test_a_loop_runs_its_end_on_its_own_thread() -> None:
     loop = Loop("steps", Steps(), lambda: ends.append(threading.current_thread().name))
     loop.start()
     loop.stop()
-    assert loop.join(Deadline.after(PATIENCE))
+    assert loop.join(Deadline.after(BUSY_TIMEOUT_SECONDS))
     assert ends == ["steps"]
 
 
@@ -150,7 +150,7 @@ def test_a_thread_cannot_wait_for_itself(steps: Steps) -> None:
     loop.start()
     wait_until(lambda: joined == [False])
     loop.stop()
-    assert loop.join(Deadline.after(PATIENCE))
+    assert loop.join(Deadline.after(BUSY_TIMEOUT_SECONDS))
 
 
 def test_an_error_is_logged_once_and_the_loop_goes_on(

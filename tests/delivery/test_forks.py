@@ -15,7 +15,7 @@ from tests.delivery.test_sender_threads import backlog
 from tests.faults.processes.scenario import visit
 from tests.support.clients import client, finished, record, worker
 from tests.support.servers.raw import silence
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.waiting import BUSY_TIMEOUT_SECONDS, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +99,7 @@ def test_forks_do_not_wait_for_a_server_that_hangs(raw_server: Callable[..., Raw
 
     server = raw_server(hang)
     with worker(SERVER_HANGS, server.url, spool_path) as process:
-        assert asked.wait(PATIENCE)
+        assert asked.wait(BUSY_TIMEOUT_SECONDS)
         output, _ = process.communicate("\n", timeout=60)
     assert float(output) < 4
 
@@ -118,7 +118,7 @@ os._exit(0)
 
 def test_a_forked_child_that_records_nothing_takes_over(connect_server: ConnectServer, spool_path: Path) -> None:
     with worker(CHILD, connect_server.url, spool_path) as parent:
-        assert parent.wait(PATIENCE) == -9
+        assert parent.wait(BUSY_TIMEOUT_SECONDS) == -9
         ids = backlog(spool_path)
         wait_until(lambda: connect_server.ids() == ids)
         assert parent.stdin

@@ -32,4 +32,4 @@ def test_threads_end_if_close_is_interrupted_at_any_line(tmp_path: Path) -> None
     assert len(kept) > 5
 
     wait_until(lambda: not threads())
-    wait_until(lambda: all(sdk._spool._access.closed for sdk in kept))
+    wait_until(lambda: all(sdk._spool._database.closed for sdk in kept))

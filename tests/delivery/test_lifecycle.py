@@ -16,7 +16,7 @@ from tests.delivery.test_sender import LONG, lease_held_elsewhere, threads
 from tests.support.clients import client, finished, inspect, record, repeated_under_another_id, worker
 from tests.support.servers.connect import refuse
 from tests.support.servers.raw import silence
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.waiting import BUSY_TIMEOUT_SECONDS, wait_until
 from tests.test_client import CALLS
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def test_a_hasty_close_ends_a_patient_one(
     patient = threading.Thread(target=sdk.close, args=(3600,))
     patient.start()
     sdk.close(0.2)
-    patient.join(PATIENCE)
+    patient.join(BUSY_TIMEOUT_SECONDS)
     assert not patient.is_alive()
     assert "could not be flushed" not in caplog.text
 
@@ -78,7 +78,7 @@ def test_close_lets_an_upload_under_way_end_where_there_is_time(
     connect_server: ConnectServer, spool_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     flushing = threading.Event()
-    connect_server.respond = lambda request: flushing.wait(PATIENCE) and time.sleep(0.2)
+    connect_server.respond = lambda request: flushing.wait(BUSY_TIMEOUT_SECONDS) and time.sleep(0.2)
     sdk = client(connect_server.url, spool_path, flush_interval_ms=0.001)
     with client(connect_server.url, spool_path, sender=False) as other:
         record(sdk, 1)
@@ -349,7 +349,7 @@ def test_an_idle_child_does_not_keep_the_lease_of_its_dead_parent(
         assert parent.stdout
         assert parent.stdout.readline()
         assert parent.stdout.readline() == "flushed\n"
-        assert parent.wait(PATIENCE) == -9
+        assert parent.wait(BUSY_TIMEOUT_SECONDS) == -9
         with client(connect_server.url, spool_path) as sdk:
             ids = record(sdk, 1)
             wait_until(lambda: connect_server.ids()[1:] == ids, 5)

@@ -259,7 +259,7 @@ def test_an_error_after_the_commit_does_not_fail_the_event(
 
     with client(connect_server.url, spool_path) as sdk:
         with monkeypatch.context() as trouble:
-            trouble.setattr("alignai.spool.engine.Spool.needs_upkeep", property(broken))
+            trouble.setattr("alignai.spool.engine.Spool.maintenance_due", property(broken))
             ids = record(sdk, 2)
         assert sdk.flush()
     assert connect_server.ids() == ids

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from alignai._console import print_table
-from alignai._events import schemas
-from alignai._events import wire as events
+from alignai._events import schemas, wire
 from alignai.collector.collector import Collector, Delivery
 from alignai.demo import conversations, demo
 from alignai.demo.conversations import InputError, Script, Step
@@ -36,7 +35,7 @@ def a_message(content: object, role: object = "user") -> dict[str, object]:
 def delivered(step: Step, request_id: str = "r1") -> Delivery:
     arguments = schemas.load(step.method, step.arguments)
     now = datetime(2026, 11, 23, tzinfo=UTC)
-    event = events.build(step.method, arguments, project_id="demo", event_id=step.event_id, now=now)
+    event = wire.build(step.method, arguments, project_id="demo", event_id=step.event_id, now=now)
     return Delivery(request_id, step.event_id, event)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.faults.scenario import Trial
 
-PATIENCE = 60
+BUSY_TIMEOUT_SECONDS = 60
 """Seconds within which any order is carried out, on a slow machine too."""
 
 
@@ -67,8 +67,8 @@ class Worker:
     def ends(self, trial: Trial, order: str) -> dict[str, Any]:
         """Return the answer to the order given before."""
         assert self.popen.stdout
-        heard = select.select([self.popen.stdout], [], [], PATIENCE)[0]
-        trial.check(f"{order} is over within {PATIENCE} s", holds=bool(heard))
+        heard = select.select([self.popen.stdout], [], [], BUSY_TIMEOUT_SECONDS)[0]
+        trial.check(f"{order} is over within {BUSY_TIMEOUT_SECONDS} s", holds=bool(heard))
         line = self.popen.stdout.readline()
         trial.check(f"the process survives {order}", holds=bool(line))
         answer: dict[str, Any] = json.loads(line)
@@ -78,4 +78,4 @@ class Worker:
     def dies(self) -> None:
         """End it as `kill -9` does."""
         self.popen.kill()
-        self.popen.wait(PATIENCE)
+        self.popen.wait(BUSY_TIMEOUT_SECONDS)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alignai.spool import Spool, SpoolClosedError, SpoolFullError
-from alignai.spool.group_commit import MOST, GroupCommit
+from alignai.spool.group_commit import MAX_GROUP_SIZE, GroupCommit
 from tests.support.processes import process, run
 from tests.support.spool_file import payloads
 from tests.support.waiting import wait_until
@@ -70,7 +70,7 @@ def test_no_number_is_used_twice_after_every_event_was_sent_and_deleted(
         spool = open_spool(retention=0)
         numbers += [spool.append(b"event") for _ in range(25)]
         settle_all(spool)
-        spool.upkeep()
+        spool.maintain()
         assert payloads(path) == [b""]  # the newest row's number is kept, its contents are not
         assert spool.check() == []
         spool.close()
@@ -135,10 +135,10 @@ def test_threads_share_commits_where_each_must_reach_the_disk(
 def test_a_commit_of_many_events_is_one_transaction(open_spool: Callable[..., Spool]) -> None:
     spool = open_spool(synchronous="full")
     statements: list[str] = []
-    spool._access.links().append.set_trace_callback(statements.append)
+    spool._database.connections().append.set_trace_callback(statements.append)
 
     last = spool._appender.append([spool._appender.row(b"%d" % i) for i in range(50)])
-    spool._access.links().append.set_trace_callback(None)
+    spool._database.connections().append.set_trace_callback(None)
 
     assert last == 50
     assert len([each for each in statements if each.startswith("INSERT")]) == 1
@@ -170,7 +170,7 @@ def test_a_spool_reached_through_a_link_is_the_same_spool(path: Path, tmp_path: 
     link.symlink_to(path)
     one, two = Spool(link, project_id="project"), Spool(path, project_id="project")
     numbers = [each.append(b"event") for each in (one, two) * 100]
-    one.upkeep()
+    one.maintain()
 
     assert numbers == list(range(1, 201))
     assert one.path == two.path
@@ -249,26 +249,26 @@ def test_calls_that_come_during_a_commit_share_the_next_one() -> None:
 
 def test_a_commit_holds_no_more_than_its_most() -> None:
     gate = Gate()
-    _, numbers = queue_behind_a_leader(gate, MOST + 10)
+    _, numbers = queue_behind_a_leader(gate, MAX_GROUP_SIZE + 10)
 
-    assert [len(each) for each in gate.groups] == [1, MOST, 10]
-    assert numbers == list(range(1, MOST + 12))
+    assert [len(each) for each in gate.groups] == [1, MAX_GROUP_SIZE, 10]
+    assert numbers == list(range(1, MAX_GROUP_SIZE + 12))
 
 
 def test_a_caller_whom_the_first_commit_leaves_out_waits_for_the_next() -> None:
     gate = Gate()
     gate.opened.set()
     group = GroupCommit(gate.commit)
-    with ThreadPoolExecutor(MOST + 10) as threads:
+    with ThreadPoolExecutor(MAX_GROUP_SIZE + 10) as threads:
         group._leading.acquire()
-        early = [threads.submit(group.append, row) for row in range(MOST + 10)]
-        wait_until(lambda: len(group._queue) == MOST + 10)
+        early = [threads.submit(group.append, row) for row in range(MAX_GROUP_SIZE + 10)]
+        wait_until(lambda: len(group._queue) == MAX_GROUP_SIZE + 10)
         group._leading.release()  # the lead is free, and all of them wait for a leader
         last = group.append(-1)
         numbers = [each.result(DEADLINE) for each in early]
 
-    assert last == MOST + 11
-    assert sorted(numbers) == list(range(1, MOST + 11))
+    assert last == MAX_GROUP_SIZE + 11
+    assert sorted(numbers) == list(range(1, MAX_GROUP_SIZE + 11))
 
 
 def test_an_error_is_handed_to_everyone_who_shared_the_commit() -> None:

@@ -181,7 +181,7 @@ def test_a_stack_that_is_full_at_any_depth_of_a_call_leaves_nothing_behind(
         lambda: spool.append(b"deep"),
         spool.stats,
         lambda: spool.next_batch(5, 1 << 20),
-        spool.upkeep,
+        spool.maintain,
     ]
     for call in calls:
         call()

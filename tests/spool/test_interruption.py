@@ -142,7 +142,7 @@ ACTS: dict[str, Callable[[Place], Callable[[], object]]] = {
     "stats": lambda place: place.opened(Spool.stats),
     "requeue": lambda place: place.opened(Spool.requeue),
     "purge": lambda place: place.opened(lambda spool: spool.purge(spool.select("pending"))),
-    "upkeep": lambda place: place.opened(Spool.upkeep),
+    "maintain": lambda place: place.opened(Spool.maintain),
     "acquire": lambda place: place.lease.acquire,
     "held": lambda place: place.held(place.is_held),
     "release": lambda place: place.held(place.lease.release),

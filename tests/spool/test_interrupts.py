@@ -32,7 +32,7 @@ CALLS: dict[str, Callable[[Spool, Batch], object]] = {
     "mark_failed": lambda spool, batch: spool.mark_failed(batch, "error"),
     "stats": lambda spool, _: spool.stats(),
     "unsettled": lambda spool, _: spool.unsettled(10),
-    "upkeep": lambda spool, _: spool.upkeep(),
+    "maintain": lambda spool, _: spool.maintain(),
     "requeue": lambda spool, _: spool.requeue(),
     "request_flush": lambda spool, _: spool.request_flush(3),
 }
@@ -83,7 +83,7 @@ def test_a_call_interrupted_at_any_line_leaves_no_lock_or_transaction(
 @pytest.mark.parametrize("left_open", ["reader", "ledger"])
 def test_a_transaction_that_is_left_open_is_rolled_back_by_the_next_call(spool: Spool, left_open: str) -> None:
     spool.append(b"before")
-    getattr(spool._access.links(), left_open).execute("BEGIN" if left_open == "reader" else "BEGIN IMMEDIATE")
+    getattr(spool._database.connections(), left_open).execute("BEGIN" if left_open == "reader" else "BEGIN IMMEDIATE")
     assert spool.last_seq() == 1
     goes_on(spool)
 
@@ -129,7 +129,7 @@ class Others:
                 if not turn % 5:
                     self._spool.stats()
                 if not turn % 20:
-                    self._spool.upkeep()
+                    self._spool.maintain()
         except BaseException as error:  # noqa: BLE001 - whatever it is
             self.refused.append(error)
 
@@ -177,7 +177,7 @@ def test_a_construction_or_close_that_is_interrupted_leaves_nothing_behind(path:
             assert may_be_written_by_others(path)
             goes_on(keeper)
             spool.close()
-            assert spool._access.opened is None
+            assert spool._database.opened is None
     keeper.close()
 
 
@@ -186,7 +186,7 @@ def test_a_signal_handlers_system_error_is_not_reported_as_the_spools(spool: Spo
         raise TimeoutError
 
     spool.append(b"event")
-    with pytest.raises(TimeoutError), spool._access.reading():
+    with pytest.raises(TimeoutError), spool._database.reading():
         limit()
-    with pytest.raises(SpoolError, match="No space left"), spool._access.reading():
+    with pytest.raises(SpoolError, match="No space left"), spool._database.reading():
         raise OSError(errno.ENOSPC, "No space left on device")

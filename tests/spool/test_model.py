@@ -162,7 +162,7 @@ class SpoolModel(RuleBasedStateMachine):
 
     @rule(max_bytes=st.sampled_from([1, 100, 10_000]))
     def drop_oldest(self, max_bytes: int) -> None:
-        with self.spool._access.transaction() as db:
+        with self.spool._database.transaction() as db:
             dropped = transitions.drop(db, max_bytes)
         size = 0
         for number in range(dropped):
@@ -202,8 +202,8 @@ class SpoolModel(RuleBasedStateMachine):
         return {seq for (seq,) in ask(self.path, "SELECT seq FROM events WHERE payload <> x''")}
 
     @rule()
-    def upkeep(self) -> None:
-        self.spool.upkeep()
+    def maintain(self) -> None:
+        self.spool.maintain()
 
     @rule()
     def reopen(self) -> None:
@@ -214,15 +214,15 @@ class SpoolModel(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         """The process is gone: nothing is moved into the file, and what it knew of its batch is forgotten."""
-        self.spool._access.close()
+        self.spool._database.close()
         self.spool = self.opened()
         self.current = None
 
     @rule()
     def fork_elsewhere(self) -> None:
         """What a fork does to the parent: every connection is closed and opened again."""
-        self.spool._access.suspend()
-        self.spool._access.resume()
+        self.spool._database.suspend()
+        self.spool._database.resume()
 
     @invariant()
     def everything_is_somewhere(self) -> None:

@@ -144,8 +144,8 @@ class FaultyModel(SpoolModel):
         self.fresh |= {seq for seq, _ in self.sent[before:]}
 
     @rule()
-    def upkeep(self) -> None:
-        super().upkeep()
+    def maintain(self) -> None:
+        super().maintain()
         if not self.retention:
             self.stale |= self.fresh
             self.fresh.clear()

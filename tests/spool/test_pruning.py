@@ -23,7 +23,7 @@ LONG = 20_000
 
 def add_sent(spool: Spool, batches: int, settled_at: float) -> None:
     """Leave behind what so many uploads of one event each do."""
-    with spool._access.transaction() as db:
+    with spool._database.transaction() as db:
         start = queries.last_seq(db) + 1
         numbers = range(start, start + batches)
         db.executemany("INSERT INTO events (seq, at, crc, payload) VALUES (?, ?, 0, x'')", ((i, 0.0) for i in numbers))
@@ -38,7 +38,7 @@ def ledger_rows(path: Path) -> list[tuple[int, int, int, str]]:
 
 
 def prune_in_use(spool: Spool) -> None:
-    with spool._access.transaction() as db:
+    with spool._database.transaction() as db:
         assert transitions.prune(db, 0) is not None
 
 
@@ -52,7 +52,7 @@ def upload_one(spool: Spool) -> None:
 
 
 def drop_one(spool: Spool) -> None:
-    with spool._access.transaction() as db:
+    with spool._database.transaction() as db:
         assert transitions.drop(db, 1)
 
 
@@ -91,7 +91,7 @@ def steps_of_sqlite(spool: Spool, act: Callable[[], object]) -> int:
         nonlocal steps
         steps += 1
 
-    links = spool._access.links()
+    links = spool._database.connections()
     connections: list[sqlite3.Connection] = [links.append, links.ledger, links.reader]
     for each in connections:
         each.set_progress_handler(count, 1)
@@ -132,7 +132,7 @@ def test_a_batch_too_large_for_one_transaction_is_deleted_piece_by_piece(
 
 
 def is_prunable(spool: Spool) -> bool:
-    with spool._access.reading() as db:
+    with spool._database.reading() as db:
         return bool(queries.prunable(db, 0))
 
 
@@ -155,11 +155,11 @@ def test_a_run_of_maintenance_is_bounded_and_says_that_more_is_left(
     spool = open_spool(retention=3600)
     add_sent(spool, 3 * transitions.MAX_PRUNED, time.time() - 7200)
     synced = []
-    monkeypatch.setattr(spool._access.links(), "sync_log", lambda: synced.append(len(ledger_rows(spool.path))))
+    monkeypatch.setattr(spool._database.connections(), "sync_wal", lambda: synced.append(len(ledger_rows(spool.path))))
     runs = []
     for _ in range(3):
-        spool.upkeep()
-        runs.append((len(ledger_rows(spool.path)), spool.needs_upkeep))
+        spool.maintain()
+        runs.append((len(ledger_rows(spool.path)), spool.maintenance_due))
 
     assert runs == [(2 * transitions.MAX_PRUNED, True), (transitions.MAX_PRUNED, True), (1, False)]
     assert synced == [rows for rows, _ in runs]
@@ -172,9 +172,9 @@ def test_a_long_prune_keeps_the_wal_short_without_a_sync_per_step(
     """A log that was begun anew keeps its length on disk, and is not long for that."""
     spool = open_spool(retention=3600)
     syncs = []
-    links = spool._access.links()
-    sync = links.sync_log
-    monkeypatch.setattr(links, "sync_log", lambda: (syncs.append(links.log_bytes), sync()))
+    links = spool._database.connections()
+    sync = links.sync_wal
+    monkeypatch.setattr(links, "sync_wal", lambda: (syncs.append(links.log_bytes), sync()))
     add_sent(spool, LONG, time.time())
     purged = spool.purge(spool.select("sent"))
 
@@ -198,7 +198,7 @@ def test_dropping_in_an_outage_leaves_one_row_and_stays_within_max_bytes(
     for number in range(12_000):
         spool.append(b"." * 300)
         if not number % 1000:
-            spool.upkeep()
+            spool.maintain()
     stats = spool.stats()
 
     assert stats.dropped > 8000
@@ -281,8 +281,8 @@ def test_a_salvage_takes_nothing_of_an_extended_row_for_unsent(spool: Spool, pat
     for number in range(60):
         drop_one(spool)
         if number == 30:
-            spool._upkeep.finish()
-    spool._access.close()
+            spool._maintenance.finish()
+    spool._database.close()
     new = tmp_path / "new.db"
     salvage(path, new, "project")
 

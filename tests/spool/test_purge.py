@@ -144,8 +144,8 @@ def test_purge_keeps_the_wal_short(
         spool.append(b"." * size)
     while state == "rejected" and spool.stats().pending:
         reject_next(spool, 5 if size > 400 else 400)
-        spool.upkeep()
-    spool.upkeep()
+        spool.maintain()
+    spool.maintain()
     purge(spool, state)
 
     assert wal(path).stat().st_size < MIB
@@ -157,11 +157,11 @@ def test_purge_gives_room_back(open_spool: Callable[..., Spool], path: Path) -> 
     spool = open_spool(max_bytes=64 * MIB)
     for _ in range(150):
         spool.append(b"." * 100_000)
-    spool.upkeep()
+    spool.maintain()
     full = on_disk(path)
     purge(spool, "pending")
     for _ in range(200):
-        spool.upkeep()
+        spool.maintain()
 
     assert on_disk(path) < full / 2
 
@@ -253,7 +253,7 @@ while not os.path.exists(sys.argv[2]):
     if not number % 50 and (batch := s.next_batch(20, 1 << 20)):
         s.mark_sent(batch)
         sent += len(batch)
-    if not number % 500: s.upkeep()
+    if not number % 500: s.maintain()
 say(number, sent)
 s.close()
 """

@@ -98,13 +98,13 @@ def test_requeue_in_several_transactions_keeps_the_order(spool: Spool) -> None:
 def test_requeue_needs_little_memory_and_small_transactions(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     rejected(spool, [b"." * 100_000 for _ in range(20)])
     commits: list[int] = []
-    transaction = spool._access.transaction
+    transaction = spool._database.transaction
 
     def counted(*until: float | None) -> object:
         commits.append(spool.stats().rejected)
         return transaction(*until)
 
-    monkeypatch.setattr(spool._access, "transaction", counted)
+    monkeypatch.setattr(spool._database, "transaction", counted)
     spool.requeue()
 
     assert commits == [*range(20, 0, -2)]
@@ -122,7 +122,7 @@ def test_requeue_keeps_file_and_wal_within_max_bytes(
         spool.append(event)
     while spool.stats().pending:
         reject_next(spool, 5 if size < 100_000 else 1)
-        spool.upkeep()
+        spool.maintain()
     largest = 0
     pause = threading.Event()
 
@@ -209,14 +209,14 @@ def test_an_event_rejected_again_meanwhile_is_not_requeued_for_ever(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rejected(spool, [b"%d" % number for number in range(600)])
-    keep_short = spool._disposal._steps.keep_log_short
+    keep_short = spool._bulk._steps.keep_wal_short
 
     def reject_meanwhile(size: int) -> None:
         keep_short(size)
         while spool.stats().pending:
             reject_next(spool)
 
-    monkeypatch.setattr(spool._disposal._steps, "keep_log_short", reject_meanwhile)
+    monkeypatch.setattr(spool._bulk._steps, "keep_wal_short", reject_meanwhile)
 
     assert spool.requeue().requeued == 600
 
@@ -355,7 +355,7 @@ while not os.path.exists(sys.argv[2]):
     if not number % 50 and (batch := s.next_batch(40, 1 << 20)):
         s.mark_sent(batch)
         sent += len(batch)
-    if not number % 500: s.upkeep()
+    if not number % 500: s.maintain()
 say(number, sent)
 s.close()
 """

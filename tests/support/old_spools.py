@@ -44,9 +44,9 @@ def make(path: Path) -> None:
     spool = Spool(path, project_id=PROJECT, retention=0)
     append(spool, 1, PRUNED)
     send(spool, PRUNED)
-    spool.upkeep()
+    spool.maintain()
     append(spool, PRUNED + 1, PRUNED + DROPPED)
-    with spool._access.transaction() as db:
+    with spool._database.transaction() as db:
         transitions.drop(db, MUCH)
     append(spool, PRUNED + DROPPED + 1, ALL)
     for _ in range(2):

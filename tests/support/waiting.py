@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Found = TypeVar("Found")
-PATIENCE = 20.0
+BUSY_TIMEOUT_SECONDS = 20.0
 """Seconds that a slow machine may take for what takes moments."""
 
 
-def wait_until(condition: Callable[[], Found], seconds: float = PATIENCE) -> Found:
+def wait_until(condition: Callable[[], Found], seconds: float = BUSY_TIMEOUT_SECONDS) -> Found:
     """Wait until *condition* is true, and return what it says; a failure after so many seconds."""
     end = time.monotonic() + seconds
     while not (found := condition()):

@@ -122,7 +122,7 @@ def _frame_headers(log: int, page_size: int) -> list[bytes]:
     ]
 
 
-def committed(log: int, page_size: int) -> list[Frame]:
+def committed_frames(log: int, page_size: int) -> list[Frame]:
     """
     Return the frames up to the last commit since the log was begun anew; those behind it are older, and in the file.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ..files import alone_in, size_of, sync_folder
+from ..files import folder_lock, size_of, sync_folder
 from ..ownership import create
-from ..quarantine import name_aside
+from ..quarantine import quarantine_path
 from ..sqlite import shm_of, wal_of
 from .gap import last_commit
 from .index import read_wal_index
-from .parser import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, committed, header_of, read_header
+from .parser import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, committed_frames, header_of, read_header
 from .rescue import COPIED_AT_ONCE, copy_whole, seen
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def renew_wal(path: Path, page_size: int, header: bytes, *, index_was_cut: bool)
     Returns:
         Whether commits are missing, and where those are kept that lay behind the gap.
     """
-    with alone_in(path.parent):
+    with folder_lock(path.parent):
         wal = wal_of(path)
         if not wal.exists() or not shm_of(path).exists():
             return False, None  # another process has renewed it; SQLite makes a new index
@@ -51,7 +51,7 @@ def renew_wal(path: Path, page_size: int, header: bytes, *, index_was_cut: bool)
         if is_whole and intact >= needed:
             draft.unlink()
             return False, None
-        aside = name_aside(path) if behind and (needed or not index) else None
+        aside = quarantine_path(path) if behind and (needed or not index) else None
         if aside:
             copy_whole(path, aside)
         if index and intact < index.backfilled:
@@ -106,7 +106,7 @@ def _intact(draft: Path, path: Path, page_size: int) -> tuple[int, int]:
     """How many frames SQLite sees, and how many committed ones lie behind them."""
     log = os.open(draft, os.O_RDONLY)
     try:
-        frames = committed(log, page_size)
+        frames = committed_frames(log, page_size)
         if not frames:
             return 0, 0
         intact = seen(log, frames[-1].offset + page_size, path, page_size)

@@ -17,7 +17,15 @@ from ...interruption import AllowingRefusal
 from ..files import size_of, sync_folder
 from ..ownership import create
 from ..sqlite import wal_of
-from .parser import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, WAL_VERSION, committed, header_of, page_size_of, read_header
+from .parser import (
+    FRAME_HEADER_SIZE,
+    WAL_HEADER_SIZE,
+    WAL_VERSION,
+    committed_frames,
+    header_of,
+    page_size_of,
+    read_header,
+)
 
 if TYPE_CHECKING:
     from .parser import Frame, Header
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
 COPIED_AT_ONCE = 1 << 20
 
 
-def unseen(path: Path, page_size: int) -> list[Frame]:
+def frames_beyond_damage(path: Path, page_size: int) -> list[Frame]:
     """
     Return the committed frames of a spool's log that SQLite does not see, because something before them is damaged.
 
@@ -42,7 +50,7 @@ def unseen(path: Path, page_size: int) -> list[Frame]:
     log = os.open(wal_of(path), os.O_RDONLY)
     try:
         page_size = page_size_of(log, page_size)
-        frames = committed(log, page_size)
+        frames = committed_frames(log, page_size)
         return frames[seen(log, frames[-1].offset + page_size, path, page_size) :] if frames else []
     finally:
         os.close(log)
@@ -71,16 +79,16 @@ def seen(log: int, end: int, path: Path, page_size: int) -> int:
     return max(0, int(frames))
 
 
-def pages_in_log(path: Path, page_size: int) -> set[int]:
+def pages_in_wal(path: Path, page_size: int) -> set[int]:
     """Return which pages are in the log."""
     log = os.open(wal_of(path), os.O_RDONLY)
     try:
-        return {frame.number for frame in committed(log, page_size_of(log, page_size))}
+        return {frame.number for frame in committed_frames(log, page_size_of(log, page_size))}
     finally:
         os.close(log)
 
 
-def refuse_strange(path: Path, page_size: int | None) -> None:
+def check_wal_readable(path: Path, page_size: int | None) -> None:
     """
     Refuse a log that SQLite would misread, before it is opened.
 
@@ -127,7 +135,7 @@ def is_illegible(path: Path) -> bool:
     return False
 
 
-def may_be_cut_off(path: Path) -> bool:
+def explained_by_power_loss(path: Path) -> bool:
     """
     Whether a gap in the log may be what a power cut leaves: this machine has started since the log was last written to.
 
@@ -149,7 +157,7 @@ def _started_at() -> float:
     return time.time() - (monotonic() if clock is None else time.clock_gettime(clock))
 
 
-def rescue(path: Path, frames: list[Frame], aside: Path) -> None:
+def move_frames(path: Path, frames: list[Frame], aside: Path) -> None:
     """
     Move the last *frames* of a spool's log, whose header is sound, into the log of *aside*, which is made, empty.
 

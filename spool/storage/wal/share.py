@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ...interruption import is_refusal
-from ..sqlite import Patience, wal_of
+from ..sqlite import BusyTimeout, wal_of
 
 if sys.platform != "win32":
     from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
@@ -40,7 +40,7 @@ class WalShare:
             self._descriptor = os.open(wal_of(path), os.O_RDONLY)
             if not self._lock(LOCK_EX):
                 self.is_first = False
-                patience = Patience()
+                patience = BusyTimeout()
                 while not self._lock(LOCK_SH) and patience.wait():
                     pass
         except OSError as error:

@@ -148,7 +148,7 @@ class _Life:
     def _gives_room_back(self) -> None:
         """Check that sent events are kept for the retention time and not for the years that the clock was ahead."""
         self._clock.wall += self._trial.rng.choice([-30, 30]) * YEAR
-        self._sdk._spool.upkeep()
+        self._sdk._spool.maintain()
         (kept,) = ask(self._path, "SELECT count(*) FROM events WHERE payload <> x''")[0]
         self._trial.check(f"{kept} sent events are not kept beyond their time", holds=kept <= 1)
         self._trial.check("the spool is sound", holds=self._sdk._spool.check() == [])

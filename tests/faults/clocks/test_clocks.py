@@ -43,7 +43,7 @@ def test_sent_events_give_room_to_new_ones_under_any_clock(spool_path: Path, clo
         batch = spool.next_batch(10, 1 << 20)
         assert batch
         spool.mark_sent(batch)
-        spool.upkeep()
+        spool.maintain()
     clock.wall = moved
     for _ in range(20):
         spool.append(b"." * 20_000)
@@ -57,10 +57,10 @@ def test_a_small_clock_correction_does_not_shorten_the_retention(spool_path: Pat
     assert batch
     spool.mark_sent(batch)
     clock.wall = -1.0
-    spool.upkeep()
+    spool.maintain()
     assert payloads(spool_path) == [b"event"]
     clock.wall = 61.0
-    spool.upkeep()
+    spool.maintain()
     assert payloads(spool_path) == [b""]
     spool.close()
 

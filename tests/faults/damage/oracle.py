@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from alignai.spool.salvage.btree import values
-from alignai.spool.salvage.image import Image
+from alignai.spool.salvage.image import DatabaseImage
 from tests.faults.damage.damages import PAGE, contents, copied
 from tests.faults.damage.worker import payload
 from tests.support.spool_file import wal
@@ -51,7 +51,7 @@ class Base:
         """Return the sets of pages of each event. Any one of the sets, if intact, holds the whole event."""
         file, log = self.path.open("rb"), wal(self.path).open("rb") if wal(self.path).exists() else None
         with file:
-            places = list(_rows(Image(file, log)))
+            places = list(_rows(DatabaseImage(file, log)))
             if log:
                 log.close()
         homes: dict[str, list[set[PageAt]]] = {each: [] for each in [*self.unsent, *self.rejected]}
@@ -113,7 +113,7 @@ class Base:
         return last if matching > 1 else 0
 
 
-def _rows(image: Image) -> Iterator[tuple[str, int]]:
+def _rows(image: DatabaseImage) -> Iterator[tuple[str, int]]:
     for place in image.places():
         for cell in image.cells(place):
             for record in image.records(cell):

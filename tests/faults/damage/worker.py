@@ -59,9 +59,9 @@ def make(path: str, seed: str, *, closed: bool) -> dict[str, Any]:
         for _ in range(rng.randrange(4)):
             _settle_one(spool, rng, unsent, ended)
         if rng.random() < 0.5:
-            spool.upkeep()
+            spool.maintain()
         if rng.random() < 0.3:
-            spool._upkeep.finish()
+            spool._maintenance.finish()
     if closed:
         spool.close()
     _spools.append(spool)  # it is killed with this open
@@ -104,7 +104,7 @@ def visit(path: str) -> dict[str, Any]:
     for event_id in NEW:
         spool.append(payload(event_id, 200))
     sent = drain(spool, errors)
-    again(spool.upkeep, errors)
+    again(spool.maintain, errors)
     after = again(spool.stats, errors)
     found = again(spool.check, errors)
     notices = list(spool.notices())
@@ -148,7 +148,7 @@ def salvage(damaged: str, new: str) -> dict[str, Any]:
         return {"code": code, "message": complained.getvalue()}
     spool = Spool(Path(new), project_id=PROJECT)
     found = spool.check()
-    with spool._access.reading() as db:
+    with spool._database.reading() as db:
         rejected = [event_id_of(row[0]) for row in db.execute("SELECT payload FROM rejected ORDER BY seq")]
     sent = drain(spool, [])
     spool.close()

@@ -83,7 +83,7 @@ class Interruptions:
             lambda: self.spool.next_batch(50, 1 << 20),
             self.send,
             self.spool.stats,
-            self.spool.upkeep,
+            self.spool.maintain,
             lambda: self.open().close(),
         ]
         return self.trial.rng.choice(calls)
@@ -104,7 +104,7 @@ class Interruptions:
                 if not turn % 7:
                     self.spool.stats()
                 if not turn % 30:
-                    self.spool.upkeep()
+                    self.spool.maintain()
         except BaseException as error:  # noqa: BLE001 - any exception is a finding
             self.refused.append(error)
 

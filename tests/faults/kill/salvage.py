@@ -20,7 +20,7 @@ from alignai.spool import Spool
 from alignai.spool.salvage.rebuild import salvage
 from tests.faults.kill.crash_points import SALVAGING, install
 from tests.support.spool_file import ask
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import BUSY_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     import random
@@ -110,7 +110,9 @@ def dies(trial: Trial, point: str | None, note: Path, damaged: Path, new: Path) 
         process.stdout.readline()
         try:
             # A salvage of so little takes a tenth of a second.
-            _, logged = process.communicate(timeout=PATIENCE if point else 10 ** trial.rng.uniform(-4, -0.7))
+            _, logged = process.communicate(
+                timeout=BUSY_TIMEOUT_SECONDS if point else 10 ** trial.rng.uniform(-4, -0.7)
+            )
         except subprocess.TimeoutExpired:
             process.kill()
             _, logged = process.communicate()
@@ -138,8 +140,8 @@ def _make(path: Path, rng: random.Random, flips: int) -> None:
         settle(batch)
     spool.next_batch(rng.randrange(1, 40), MUCH)
     if rng.random() < 0.5:
-        spool.upkeep()
-    spool._access.close()  # as a process that dies leaves it, with its WAL
+        spool.maintain()
+    spool._database.close()  # as a process that dies leaves it, with its WAL
     content = bytearray(path.read_bytes())
     for _ in range(flips):
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)

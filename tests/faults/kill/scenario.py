@@ -22,7 +22,7 @@ from tests.faults.kill.plan import Fate, Plan
 from tests.faults.kill.server import FaultyServer
 from tests.support.clients import worker
 from tests.support.servers.connect import ConnectServer
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import BUSY_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     from tests.faults.scenario import Run, Trial
@@ -78,12 +78,12 @@ def live(fate: Fate, url: str, spool_path: Path) -> tuple[int, str]:
         assert process.stdout
         process.stdout.readline()
         if fate.together:
-            fate.together.wait(PATIENCE)
+            fate.together.wait(BUSY_TIMEOUT_SECONDS)
         if fate.kind in {"killed", "terminated"}:
             time.sleep(fate.instant)
             process.kill() if fate.kind == "killed" else process.terminate()
         try:
-            _, logged = process.communicate(timeout=fate.instant if fate.kind == "point" else PATIENCE)
+            _, logged = process.communicate(timeout=fate.instant if fate.kind == "point" else BUSY_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             _, logged = process.communicate()

@@ -23,7 +23,7 @@ from tests.faults.kill.plan import Plan
 from tests.faults.kill.server import FaultyServer
 from tests.faults.scenario import Run, Trial
 from tests.support.clients import PROJECT
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import BUSY_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -55,7 +55,7 @@ def test_a_worker_that_dies_at_a_crash_point_loses_nothing(
 ) -> None:
     trial = Trial(point, random.Random(point))
     plan = Plan.drawn(trial.rng, point)
-    fate = replace(plan.at_point(trial.rng, tmp_path / "journal", point, times=1), instant=PATIENCE)
+    fate = replace(plan.at_point(trial.rng, tmp_path / "journal", point, times=1), instant=BUSY_TIMEOUT_SECONDS)
     with FaultyServer(connect_server, point, failing=0, away=0, most=plan.most):
         returncode, _ = kill.live(fate, connect_server.url, tmp_path / "spool.db")
     story = Story()
@@ -71,7 +71,7 @@ def test_a_process_that_dies_at_a_step_beside_workers_loses_nothing(
     trial = Trial(point, random.Random(point))
     plan = Plan.drawn(trial.rng, point)
     fates = [plan.provider(tmp_path / "worker"), plan.at_point(trial.rng, tmp_path / "keeper", point, times=2)]
-    fates[1] = replace(fates[1], instant=PATIENCE)
+    fates[1] = replace(fates[1], instant=BUSY_TIMEOUT_SECONDS)
     story = Story()
     with FaultyServer(connect_server, point, failing=0, away=0, most=plan.most):
         with ThreadPoolExecutor(2) as threads:

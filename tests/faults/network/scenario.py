@@ -28,7 +28,7 @@ from tests.faults.network.worker import SCRIPT, RemoteWorker, content, recording
 from tests.support.clients import PROJECT
 from tests.support.servers.raw import OK, RawServer, answer
 from tests.support.uploads import KEY, SOON
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import BUSY_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     import random
@@ -112,7 +112,7 @@ def faulty_phase(trial: Trial, worker: RemoteWorker, faults: NetworkFaults, serv
 
 def arrived(trial: Trial, worker: RemoteWorker) -> None:
     """Check that everything arrives once the faults have stopped."""
-    end = time.monotonic() + 3 * PATIENCE
+    end = time.monotonic() + 3 * BUSY_TIMEOUT_SECONDS
     while remaining := worker.call("flush", 1)[0]:
         trial.check(f"everything arrives without faults, {remaining} events remain", holds=time.monotonic() < end)
 

@@ -183,7 +183,7 @@ def _costs(path: Path) -> dict[str, float]:
     costs["stats"] = _median(spool.stats, 100)
     costs["backlog"] = _median(spool.backlog, 100)
     costs["next_batch"] = _median(tried, 50)
-    costs["upkeep"] = _median(spool.upkeep, 5)
+    costs["maintain"] = _median(spool.maintain, 5)
     spool.close()
     return costs
 

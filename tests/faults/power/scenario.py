@@ -159,7 +159,7 @@ class _Cut:
         self._check("there is a batch", holds=batch is not None)
         if batch:
             spool.mark_sent(batch)
-        spool.upkeep()
+        spool.maintain()
         self._check("it stays sound", holds=spool.check() == [])
 
 

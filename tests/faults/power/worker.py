@@ -103,7 +103,7 @@ class Worker:
 
     def _keep_up(self) -> None:
         self._note("maintaining")
-        self._spool.upkeep()
+        self._spool.maintain()
         self._note("maintained")
 
     def _restart(self) -> None:

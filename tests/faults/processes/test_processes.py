@@ -124,7 +124,7 @@ def test_the_sender_of_a_dropped_client_starts_no_threads(spool_path: Path) -> N
     wait_until(lambda: sender.users.ended)
     sender.start()
     wait_until(lambda: not sender._uploads.running)
-    wait_until(lambda: spool._access.closed)
+    wait_until(lambda: spool._database.closed)
 
 
 AT_EXIT = """

@@ -168,9 +168,9 @@ def test_marking_a_batch_sent_writes_a_constant_number_of_rows(spool: Spool) -> 
     for events in (2, 500):
         fill(spool, events)
         batch = batch_of(spool, events)
-        before = spool._access.links().ledger.total_changes
+        before = spool._database.connections().ledger.total_changes
         spool.mark_sent(batch)
-        writes.append(spool._access.links().ledger.total_changes - before)
+        writes.append(spool._database.connections().ledger.total_changes - before)
 
     assert writes == [2, 2]
 
@@ -348,11 +348,11 @@ def test_sent_events_are_kept_for_the_retention(open_spool: Callable[..., Spool]
     events = fill(spool, 4)
     spool.mark_sent(batch_of(spool, 2))
     spool.mark_sent(batch_of(spool, 2))
-    spool.upkeep()
+    spool.maintain()
     assert payloads(path) == events
 
     ask(path, "UPDATE batches SET settled_at = settled_at - 101 WHERE first = 1")
-    spool.upkeep()
+    spool.maintain()
     assert payloads(path) == events[2:]
     assert spool.stats().sent == 4
     assert spool.check() == []
@@ -363,12 +363,12 @@ def test_open_and_pending_events_are_never_deleted(open_spool: Callable[..., Spo
     events = fill(spool, 6)
     spool.mark_sent(batch_of(spool, 2))
     batch = batch_of(spool, 2)
-    spool.upkeep()
+    spool.maintain()
 
     assert payloads(path) == events[2:]
     spool.mark_failed(batch, "error")
     assert drain(spool) == events[2:]
-    spool.upkeep()
+    spool.maintain()
     assert payloads(path) == [b""]
     assert spool.check() == []
 
@@ -378,7 +378,7 @@ def test_the_ledger_is_as_short_as_what_is_kept(open_spool: Callable[..., Spool]
     for _ in range(20):
         fill(spool, 3)
         drain(spool, 1)
-        spool.upkeep()
+        spool.maintain()
 
     assert ask(path, "SELECT count(*), max(last) FROM batches") == [(1, 60)]
     assert spool.check() == []
@@ -389,7 +389,7 @@ def test_rejected_events_outlive_every_retention(open_spool: Callable[..., Spool
     fill(spool, 4)
     spool.mark_rejected(batch_of(spool, 2), "reason", "summary")
     drain(spool)
-    spool.upkeep()
+    spool.maintain()
 
     assert ask(path, "SELECT payload FROM rejected") == [(b"0",), (b"1",)]
     assert spool.check() == []

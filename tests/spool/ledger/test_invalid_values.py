@@ -58,7 +58,7 @@ def lives(spool: Spool) -> list[bytes]:
             spool.mark_sent(batch)
             sent.extend(batch.payloads)
 
-    for call in (spool.backlog, spool.stats, spool.totals, send, spool.upkeep):
+    for call in (spool.backlog, spool.stats, spool.totals, send, spool.maintain):
         again(call)
     spool.append(b"new")
     again(send)
@@ -122,7 +122,7 @@ def test_a_ledger_that_makes_no_sense_deletes_no_event(
 ) -> None:
     write(filled, statement)
     spool = open_spool(retention=0)
-    again(spool.upkeep)
+    again(spool.maintain)
 
     (kept,) = aside(filled)
     assert ask(kept, "SELECT count(*) FROM events WHERE payload <> x''") == [(20,)]

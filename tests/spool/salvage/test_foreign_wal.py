@@ -22,17 +22,17 @@ def send(most):
     batch = s.next_batch(most, 1 << 20)
     s.mark_sent(batch)
 """
-WAITING = BEGIN + "record(b'waiting', 60)\ns._upkeep.finish()\nsay('done')\nhear()"
+WAITING = BEGIN + "record(b'waiting', 60)\ns._maintenance.finish()\nsay('done')\nhear()"
 # The log says nothing of the spool but that its batches are pruned: what else they changed is in the file.
 PRUNED = (
     BEGIN
     + """
 record(b'theirs', 60)
 send(50)
-s._upkeep.finish()
-s._access.links().restart_log()
-s._upkeep._retention = 0
-s.upkeep()
+s._maintenance.finish()
+s._database.connections().restart_wal()
+s._maintenance._retention = 0
+s.maintain()
 say('done')
 hear()
 """

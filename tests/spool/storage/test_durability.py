@@ -13,8 +13,8 @@ import pytest
 
 from alignai.spool.storage import connections, files
 from alignai.spool.storage.files import create_private
-from alignai.spool.storage.limits import Space
-from alignai.spool.storage.redo import Recent
+from alignai.spool.storage.limits import Limits
+from alignai.spool.storage.redo import RedoBuffer
 from tests.support.processes import process, run
 from tests.support.spool_file import payloads, wal
 
@@ -78,14 +78,14 @@ def test_rows_of_a_killed_process_are_synced_by_one_that_was_there_before(
     spool: Spool, path: Path, syncs: list[Path]
 ) -> None:
     spool.append(b"event")
-    spool.upkeep()
-    spool.upkeep()
+    spool.maintain()
+    spool.maintain()
     assert syncs == [wal(path)]
     with process("s = spool()\nhear()\ns.append(b'theirs')\nsay('done')\nhear()", path) as other:
         assert other.ask() == "done"
         other.kill()
-    spool.upkeep()
-    spool.upkeep()
+    spool.maintain()
+    spool.maintain()
     assert syncs == [wal(path)] * 2
 
 
@@ -95,17 +95,17 @@ def test_damage_that_a_checkpoint_meets_for_a_moment_costs_nothing(
     error = sqlite3.DatabaseError("database disk image is malformed")
     error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT"
     failures = [error]
-    checkpoint = connections.Links.checkpoint
+    checkpoint = connections.Connections.checkpoint
 
-    def fails_once(self: connections.Links) -> None:
+    def fails_once(self: connections.Connections) -> None:
         if failures:
             raise failures.pop()
         checkpoint(self)
 
     spool.append(b"event")
-    monkeypatch.setattr(connections.Links, "checkpoint", fails_once)
-    monkeypatch.setattr(Space, "log_alarm", 0)
-    spool._access.recent.verified_at = 0.0
+    monkeypatch.setattr(connections.Connections, "checkpoint", fails_once)
+    monkeypatch.setattr(Limits, "wal_soft_limit", 0)
+    spool._database.redo.verified_at = 0.0
     assert spool.append(b"more") == 2
     assert not failures
     assert payloads(path) == [b"event", b"more"]
@@ -118,7 +118,7 @@ class Interruption(BaseException):
 
 @pytest.mark.parametrize("line", range(8))
 def test_acknowledged_rows_are_kept_if_bookkeeping_is_interrupted(line: int) -> None:
-    recent = Recent()
+    recent = RedoBuffer()
     rows = [(number, (0.0, 0, b"event")) for number in range(1, 4)]
     recent.unverified += rows[:2]
     recent.verified()

@@ -25,15 +25,15 @@ def in_the_midst(module, name):
         return real(*args, **kwargs)
     setattr(module, name, slow)
 def look():
-    with readonly.looking_at(PATH): pass
+    with readonly.open_readonly(PATH): pass
 module, name, act = {
     'a construction': (format, 'verify', lambda: spool().close()),
     'the first use': (format, 'verify', lambda: s.append(b'thread')),
-    'a second look at damage': (quarantine, 'missing', lambda: s._access.replace_damaged()),
+    'a second look at damage': (quarantine, 'missing', lambda: s._database.quarantine_if_corrupt()),
     'a look': (readonly, 'verify', look),
 }[sys.argv[2]]
 if sys.argv[2] == 'the first use':
-    s._access.suspend(); s._access.resume()
+    s._database.suspend(); s._database.resume()
 in_the_midst(module, name)
 thread = threading.Thread(target=act)
 thread.start()
@@ -143,12 +143,12 @@ def fork():
 act = {
     'fork': fork,
     'close': lambda: other.close(),
-    'recover': lambda: s._access.recover(),
-    'recover another': lambda: other._access.recover(),
-    'replace': lambda: s._access.replace_damaged(),
+    'recover': lambda: s._database.recover(),
+    'recover another': lambda: other._database.recover(),
+    'replace': lambda: s._database.quarantine_if_corrupt(),
     'construct': lambda: spool().close(),
 }[sys.argv[2]]
-with s._access.reading() as db:  # as in `stats`, when a finaliser or a signal handler records on top of it
+with s._database.reading() as db:  # as in `stats`, when a finaliser or a signal handler records on top of it
     db.execute('SELECT count(*) FROM spool').fetchone()
     thread = threading.Thread(target=act)
     thread.start()

@@ -40,10 +40,10 @@ def test_the_end_of_a_child_that_appends_does_not_harm_the_parent(path: Path, sy
 NOTHING_CROSSES = """
 s = spool()
 s.append(b'before')
-links = s._access._links
+links = s._database._connections
 pid = os.fork()
 if not pid:
-    assert s._access._links is None
+    assert s._database._connections is None
     assert not [name for fd in os.listdir('/proc/self/fd') for name in [link(fd)] if 'spool.db' in name]
     os._exit(0)
 say(os.waitpid(pid, 0)[1])
@@ -73,7 +73,7 @@ def work(number):
             s.stats()
             batch = s.next_batch(10, 1 << 20) if number else None
             if batch: s.mark_failed(batch, 'error')
-            s.upkeep()
+            s.maintain()
 threads = [threading.Thread(target=work, args=[number]) for number in range(2)]
 for each in threads: each.start()
 for _ in range(50):
@@ -100,20 +100,20 @@ WITHOUT_HOOKS = """
 import ctypes, threading
 s = spool(synchronous=sys.argv[2])
 s.append(b'before')
-parents = [s._access._links]
+parents = [s._database._connections]
 pid = ctypes.PyDLL(None).fork()
 if not pid:
     doings = {
         'append': lambda: s.append(b'child'),
-        'upkeep': lambda: s.upkeep(),
+        'maintain': lambda: s.maintain(),
         'stats': lambda: s.stats(),
         'mark': lambda: s.note_lease('host'),
         'close': lambda: s.close(),
     }
-    s._access.writing = s._access.reader = None  # no lock of the parent's may be waited for
+    s._database.write_mutex = s._database.read_mutex = None  # no lock of the parent's may be waited for
     doings[sys.argv[3]]()
     if sys.argv[3] != 'close':
-        assert s._access._links not in parents
+        assert s._database._connections not in parents
         threads = [threading.Thread(target=s.append, args=[b'thread']) for _ in range(4)]
         for each in threads: each.start()
         for each in threads: each.join()
@@ -130,7 +130,7 @@ s.close()
 
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
 @pytest.mark.parametrize(
-    ("first", "appended"), [("append", 107), ("upkeep", 106), ("stats", 106), ("mark", 106), ("close", 101)]
+    ("first", "appended"), [("append", 107), ("maintain", 106), ("stats", 106), ("mark", 106), ("close", 101)]
 )
 def test_a_fork_by_c_code_is_noticed_whatever_the_child_does_first(
     path: Path, synchronous: str, first: str, appended: int
@@ -212,7 +212,7 @@ def test_a_fork_appends_nothing_twice_that_was_sent_and_deleted_meanwhile(path: 
 s = spool(retention=0)
 for _ in range(10): s.append(b'event')
 s.mark_sent(s.next_batch(100, 1 << 20))
-s._upkeep._prune()
+s._maintenance._prune()
 pid = os.fork()
 if not pid: os._exit(0)
 os.waitpid(pid, 0)
@@ -228,7 +228,7 @@ s = spool(synchronous=sys.argv[2])
 s.append(b'before')
 begun, go_on = threading.Event(), threading.Event()
 def write():
-    with s._access.transaction() as db:
+    with s._database.transaction() as db:
         begun.set()
         go_on.wait()
 thread = threading.Thread(target=write)

@@ -168,7 +168,7 @@ def test_a_network_file_system_is_refused_and_the_remedy_named(
 
     mounts(kind)
     with pytest.raises(SpoolError, match=rf"network file system \({kind}\).*ALIGNAI_SPOOL_PATH to a local disk"):
-        mounts_.refuse_network(Path(name))
+        mounts_.check_not_network(Path(name))
 
 
 @pytest.mark.parametrize("name", ["/spool.db", "/net/local/spool.db", "/network/spool.db"])
@@ -176,7 +176,7 @@ def test_a_local_file_system_is_not(mounts: Callable[[str], None], name: str) ->
     from pathlib import Path
 
     mounts("nfs4")
-    mounts_.refuse_network(Path(name))
+    mounts_.check_not_network(Path(name))
 
 
 def test_a_spool_asks_before_it_makes_anything(mounts: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_a_spool_asks_before_it_makes_anything(mounts: Callable[[str], None], mo
 
 def test_nothing_is_refused_if_the_system_does_not_list_its_mounts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mounts_, "MOUNTS", path)
-    mounts_.refuse_network(path)
+    mounts_.check_not_network(path)
 
 
 def test_a_link_that_leads_in_a_circle_is_an_error(path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_spool_whose_path_has_odd_characters_works(tmp_path: Path) -> None:
 
 def test_errors_have_a_name_of_the_spools_own() -> None:
     from alignai.spool import SpoolBusyError, SpoolCorruptError, SpoolFullError
-    from alignai.spool.errors import translated
+    from alignai.spool.errors import from_sqlite_error
 
     kinds = {
         sqlite3.SQLITE_BUSY: SpoolBusyError,
@@ -232,8 +232,8 @@ def test_errors_have_a_name_of_the_spools_own() -> None:
     for code, kind in kinds.items():
         error = sqlite3.OperationalError("what SQLite says")
         error.sqlite_errorcode = code
-        assert type(translated(error, "PATH")) is kind
-        assert str(translated(error, "PATH")).startswith("spool PATH: what SQLite says - ")
+        assert type(from_sqlite_error(error, "PATH")) is kind
+        assert str(from_sqlite_error(error, "PATH")).startswith("spool PATH: what SQLite says - ")
 
 
 def test_an_empty_database_without_the_application_id_is_refused(path: Path) -> None:

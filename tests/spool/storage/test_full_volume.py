@@ -70,8 +70,8 @@ def drain_with_upkeep(spool: Spool) -> int:
         spool.mark_sent(batch)
         sent += len(batch)
         if not sent % 250:
-            spool.upkeep()
-    spool.upkeep()
+            spool.maintain()
+    spool.maintain()
     return sent
 
 
@@ -108,7 +108,7 @@ def test_everything_is_sent_from_a_volume_that_something_else_fills(
     assert spool.stats().in_flight + spool.stats().pending == 0
     assert spool.check() == []
     filler.unlink()
-    spool.upkeep()
+    spool.maintain()
     last = spool.last_seq()
     for _ in range(100):
         spool.append(b"after")
@@ -123,7 +123,7 @@ sent = 0
 while batch := s.next_batch(50, 1 << 20):
     s.mark_sent(batch)
     sent += len(batch)
-    s.upkeep()
+    s.maintain()
 say(sent, s.stats().pending, s.check())
 s.close()
 """
@@ -165,7 +165,7 @@ def test_rejecting_megabytes_works_on_a_full_volume(tmp_path: Path, size: int) -
         spool = Spool(disk / "spool.db", project_id="project")
         for _ in range(max(3, 8 * MIB // size)):
             spool.append(random.randbytes(size))
-        spool.upkeep()  # there is no longer WAL than the reserve is for
+        spool.maintain()  # there is no longer WAL than the reserve is for
         fill(disk)
         fill_up(spool, size)
         rejected = 0
@@ -212,13 +212,13 @@ def test_stats_tell_that_the_volume_is_full_whatever_went_wrong_before(
     assert spool.stats().last_error == "the server is down"
     filler = fill(disk)
     fill_up(spool)
-    spool.upkeep()
+    spool.maintain()
     told = spool.stats().last_error
     assert told
     assert "the volume is full" in told
 
     filler.unlink()
-    spool.upkeep()
+    spool.maintain()
     assert spool.stats().last_error == "the server is down"
 
 
@@ -283,7 +283,7 @@ def test_a_reserve_that_was_deleted_is_made_again(open_spool: Callable[..., Spoo
     reserve_of(path).unlink()
     assert spool.stats().last_error is None
     spool.append(b"event")
-    spool.upkeep()
+    spool.maintain()
     assert reserve_of(path).stat().st_size
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from alignai.spool import Spool, SpoolError
 from alignai.spool.storage import path_checks
-from alignai.spool.storage.readonly import looking_at
+from alignai.spool.storage.readonly import open_readonly
 from tests.support.processes import BEGIN, ROOT
 from tests.support.spool_file import payloads, shm, wal
 
@@ -30,15 +30,15 @@ def test_a_hard_link_is_refused_under_both_names(path: Path, open_spool: Callabl
 
     with pytest.raises(SpoolError, match=r"second name.*Delete the other name"):
         Spool(other, project_id="project")
-    with pytest.raises(SpoolError, match="second name"), looking_at(other):
+    with pytest.raises(SpoolError, match="second name"), open_readonly(other):
         pass
     assert not wal(other).exists()
     assert not shm(other).exists()
     with pytest.raises(SpoolError, match="second name"):
         spool.next_batch(10, 1 << 20)
     with pytest.raises(SpoolError, match="second name"):
-        spool.upkeep()
-    spool._access.recent.verified_at = 0.0
+        spool.maintain()
+    spool._database.redo.verified_at = 0.0
     with pytest.raises(SpoolError, match="second name"):
         spool.append(b"more")
 

@@ -23,7 +23,7 @@ MUCH = 1 << 20
 
 
 def connections(spool: Spool) -> list[sqlite3.Connection]:
-    return spool._access.links()._opened
+    return spool._database.connections()._opened
 
 
 # -- guard 1: no commit races a checkpoint -----------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def test_no_process_can_commit_during_a_checkpoint(spool: Spool, path: Path) -> 
 
         for connection in connections(spool):
             connection.set_trace_callback(during)
-        spool._upkeep.finish()
+        spool._maintenance.finish()
         for connection in connections(spool):
             connection.set_trace_callback(None)
 
@@ -57,7 +57,7 @@ def test_no_process_can_commit_during_a_checkpoint(spool: Spool, path: Path) -> 
 
 def test_every_checkpoint_is_made_under_the_write_lock(open_spool: Callable[..., Spool]) -> None:
     spool = open_spool(max_bytes=MUCH, on_full="drop_oldest", retention=0)
-    ledger = spool._access.links().ledger
+    ledger = spool._database.connections().ledger
     locked: list[bool] = []
 
     def note(statement: str) -> None:
@@ -69,7 +69,7 @@ def test_every_checkpoint_is_made_under_the_write_lock(open_spool: Callable[...,
     for i in range(1500):
         spool.append(b"." * 1000)
         if not i % 100:
-            spool.upkeep()
+            spool.maintain()
     for connection in connections(spool):
         connection.set_trace_callback(None)
 
@@ -200,7 +200,7 @@ def test_upkeep_notices_the_loss_where_nothing_more_is_appended(spool: Spool, pa
     lose_log(path)
     spool.append(b"into the void")
     assert run(FOREIGN, path) == "1"
-    spool.upkeep()
+    spool.maintain()
 
     assert run(FOREIGN, path) == "2"
     assert len(list(spool.notices())) == 1
@@ -214,7 +214,7 @@ def test_rows_appended_again_are_not_doubled_beside_other_processes(spool: Spool
     lose_log(path)
     spool.append(b"into the void")
     run("s = spool()\nfor i in range(300): s.append(b'theirs')\ns.close()", path)
-    spool.upkeep()
+    spool.maintain()
 
     assert sorted(payloads(path)) == sorted([b"%d" % i for i in range(10)] + [b"into the void"] + [b"theirs"] * 300)
     assert spool.check() == []
@@ -225,17 +225,17 @@ def test_a_batch_is_not_made_of_rows_read_from_a_lost_wal(
     spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log is lost between the look at it and the reading."""
-    mend = spool._access._mend
+    mend = spool._database._recover_if_wal_lost
 
     def mend_then_lose() -> None:
         mend()
-        monkeypatch.setattr(spool._access, "_mend", mend)
+        monkeypatch.setattr(spool._database, "_recover_if_wal_lost", mend)
         lose_log(path)
         spool.append(b"into the void")
         run(THEIRS, path)
 
     spool.append(b"before")
-    monkeypatch.setattr(spool._access, "_mend", mend_then_lose)
+    monkeypatch.setattr(spool._database, "_recover_if_wal_lost", mend_then_lose)
     sent: list[bytes] = []
     while batch := spool.next_batch(10, MUCH):
         sent += batch.payloads
@@ -259,9 +259,9 @@ def test_recovery_of_a_lost_wal_is_tried_again_if_it_fails(
         spool.append(b"void %d" % i)
     with process(LOCK, path) as other, monkeypatch.context() as patch:
         assert other.hear() == "locked"
-        patch.setattr(database, "patiently", lambda statement: statement())
+        patch.setattr(database, "retry_while_busy", lambda statement: statement())
         with pytest.raises(SpoolBusyError):
-            spool.upkeep()
+            spool.maintain()
         other.say()
         other.end()
     spool.append(b"after")
@@ -273,13 +273,13 @@ def test_recovery_of_a_lost_wal_is_tried_again_if_it_fails(
 @pytest.mark.usefixtures("unwatched")
 def test_rows_appended_while_the_wal_is_moved_and_deleted_are_not_lost(spool: Spool, path: Path) -> None:
     spool.append(b"before")
-    spool._upkeep.finish()  # the last thing that SQLite does before it deletes a log
+    spool._maintenance.finish()  # the last thing that SQLite does before it deletes a log
     spool.append(b"in between")
-    spool.upkeep()  # sees the log in its place
+    spool.maintain()  # sees the log in its place
     for each in (wal(path), shm(path)):
         each.unlink()
     spool.append(b"after")
-    spool.upkeep()
+    spool.maintain()
 
     assert sorted(payloads(path)) == [b"after", b"before", b"in between"]
     assert len(list(spool.notices())) == 1
@@ -314,7 +314,7 @@ def test_marking_notices_the_loss(spool: Spool, path: Path) -> None:
 
 def test_a_deleted_wal_does_not_stop_the_spool(spool: Spool, path: Path) -> None:
     spool.append(b"before")
-    spool._upkeep.finish()
+    spool._maintenance.finish()
     wal(path).unlink()
     for _ in range(200):
         spool.append(b"after")
@@ -327,12 +327,12 @@ def test_a_deleted_wal_does_not_stop_the_spool(spool: Spool, path: Path) -> None
 @pytest.mark.parametrize("with_log", [True, False])
 def test_a_deleted_file_is_created_again(spool: Spool, path: Path, with_log: bool) -> None:
     spool.append(b"deleted by someone")
-    spool.upkeep()
+    spool.maintain()
     path.unlink()
     if with_log:
         wal(path).unlink()
     spool.append(b"after")
-    spool.upkeep()
+    spool.maintain()
 
     # What was acknowledged a moment before the loss is remembered, and there again.
     assert payloads(path) in ([b"after"], [b"deleted by someone", b"after"])
@@ -348,7 +348,7 @@ def test_a_file_that_is_replaced_by_another_spool_is_gone_on_with(spool: Spool, 
     other.append(b"restored")
     other.close()
     spool.append(b"before")
-    spool.upkeep()
+    spool.maintain()
     wal(path).unlink()
     other.path.replace(path)
     for _ in range(100):
@@ -383,8 +383,8 @@ def test_two_spools_on_one_file_in_a_process_recover_a_lost_wal_together(
     lose_log(path)
     one.append(b"one in the void")
     two.append(b"two in the void")
-    one.upkeep()
-    two.upkeep()
+    one.maintain()
+    two.maintain()
 
     assert sorted(payloads(path)) == [b"one", b"one in the void", b"two", b"two in the void"]
     assert run(FOREIGN, path) == "4"
@@ -398,7 +398,7 @@ s = spool()
 for i in range(20):
     s.append(b'theirs %d' % i)
     say('appended')
-    if hear() == 'notice': s.upkeep()
+    if hear() == 'notice': s.maintain()
 s.close()
 """
 
@@ -410,7 +410,7 @@ def test_processes_before_and_after_noticing_a_lost_wal_do_not_meet(spool: Spool
         assert other.hear() == "appended"
         spool.append(b"before")
         wal(path).unlink()
-        spool.upkeep()
+        spool.maintain()
         for number in range(15):
             assert other.ask() == "appended"
             spool.append(b"after %d" % number)
@@ -431,7 +431,7 @@ ENDS = {
     "close": "s.close()",
     "exit": "",
     "collected": "import gc; del s; gc.collect(); hear()",
-    "suspended": "s._access.suspend(); s._access.resume()",
+    "suspended": "s._database.suspend(); s._database.resume()",
 }
 
 
@@ -487,7 +487,7 @@ def test_no_transaction_is_open_after_any_call(spool: Spool, path: Path) -> None
         spool.check,
         spool.totals,
         lambda: spool.split(batch),
-        spool.upkeep,
+        spool.maintain,
     ]
     for call in calls:
         call()
@@ -503,7 +503,7 @@ def test_events_appended_during_an_upload_do_not_make_the_wal_grow(
     for i in range(10_000):
         spool.append(b"." * 1000)
         if not i % 200:
-            spool.upkeep()
+            spool.maintain()
 
     assert batch
     assert wal(path).stat().st_size < 8 * MUCH
@@ -518,7 +518,7 @@ say('open')
 hear()
 for i in range(150):
     s.append(b'%s %d' % (sys.argv[2].encode(), i))
-    if not i % 30: s.upkeep()
+    if not i % 30: s.maintain()
 s.close()
 """
 
@@ -543,7 +543,7 @@ def test_eight_processes_append_at_once_and_lose_nothing(spool: Spool, path: Pat
 
 def test_a_write_takes_the_write_lock_before_it_reads(spool: Spool, path: Path) -> None:
     """What is read before another process writes cannot be written upon: SQLite refuses, however long one waits."""
-    with spool._access.transaction() as db, closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
+    with spool._database.transaction() as db, closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
         db.execute("SELECT * FROM spool").fetchall()
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("UPDATE spool SET sent = 7")

@@ -55,7 +55,7 @@ def test_a_spool_that_is_not_in_wal_mode_takes_and_returns_events(
     assert len(batch) == 10
     spool.mark_sent(batch)
     assert spool.append(b"new") == 11
-    spool.upkeep()
+    spool.maintain()
 
     assert list(spool.notices()) == spool.check() == []
     assert ask(filled, "PRAGMA journal_mode") == [("wal",)]
@@ -66,8 +66,8 @@ def test_a_spool_is_put_back_into_wal_mode_while_workers_come_and_go(
     filled: Path, open_spool: Callable[..., Spool]
 ) -> None:
     spool = open_spool()
-    spool._access.suspend()  # as around a fork
-    spool._access.resume()
+    spool._database.suspend()  # as around a fork
+    spool._database.resume()
     switch(filled, "DELETE")
     with process("spool().append(b'theirs')\nsay('done')\nhear()", filled) as other:
         assert other.hear() == "done"
@@ -78,7 +78,7 @@ def test_a_spool_is_put_back_into_wal_mode_while_workers_come_and_go(
 def test_a_wal_that_is_lost_again_and_again_is_an_error(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     spool.append(b"event")
     monkeypatch.setattr(Watch, "lost", True)
-    spool._access.recent.verified_at = 0.0
+    spool._database.redo.verified_at = 0.0
     with pytest.raises(SpoolBusyError, match="again and again"):
         spool.append(b"more")
     monkeypatch.undo()

@@ -34,7 +34,7 @@ def fill_up(spool: Spool, sizes: tuple[int, int], most: int) -> int:
             size += len(payload)
             count += 1
             if not count % 50:
-                spool.upkeep()
+                spool.maintain()
     except SpoolFullError:
         pass
     return count
@@ -53,18 +53,18 @@ SIZES = {"tiny": (0, 50), "small": (100, 900), "pages": (3000, 9000), "large": (
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES.keys())
 @pytest.mark.parametrize("max_bytes", [MIB, 8 * MIB])
-@pytest.mark.parametrize("upkeep", [True, False], ids=["upkeep", "no upkeep"])
+@pytest.mark.parametrize("maintain", [True, False], ids=["maintain", "no maintenance"])
 def test_file_wal_and_wal_index_stay_within_max_bytes(
     open_spool: Callable[..., Spool],
     path: Path,
     max_bytes: int,
     sizes: tuple[int, int],
-    upkeep: bool,
+    maintain: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spool = open_spool(max_bytes=max_bytes, on_full="drop_oldest")
-    if not upkeep:
-        monkeypatch.setattr(spool, "upkeep", lambda: None)
+    if not maintain:
+        monkeypatch.setattr(spool, "maintain", lambda: None)
     largest = appended = size = 0
     source = random.Random(7)
     while size < 2 * max_bytes and appended < 8000:
@@ -73,7 +73,7 @@ def test_file_wal_and_wal_index_stay_within_max_bytes(
         appended += 1
         size += len(payload)
         if not appended % 20:
-            spool.upkeep()
+            spool.maintain()
         largest = max(largest, on_disk(path))
     stats = spool.stats()
 
@@ -103,7 +103,7 @@ def test_deleting_gives_pages_back_to_the_file_system(open_spool: Callable[..., 
     drain(spool)
     for _ in range(100):
         spool.append(b"")
-        spool.upkeep()
+        spool.maintain()
 
     assert path.stat().st_size < 6 * MIB
     assert spool.check() == []
@@ -114,9 +114,9 @@ def test_giving_pages_back_waits_for_other_writers(open_spool: Callable[..., Spo
     for _ in range(120):
         spool.append(random.randbytes(50_000))
     drain(spool)
-    spool.upkeep()
-    while spool.needs_upkeep:  # one run prunes for a bounded time
-        spool.upkeep()
+    spool.maintain()
+    while spool.maintenance_due:  # one run prunes for a bounded time
+        spool.maintain()
     before = path.stat().st_size
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         spool.append(b"")
@@ -124,13 +124,13 @@ def test_giving_pages_back_waits_for_other_writers(open_spool: Callable[..., Spo
         other.execute("BEGIN IMMEDIATE")
         timer = threading.Timer(0.2, other.execute, ["ROLLBACK"])
         timer.start()
-        spool.upkeep()
+        spool.maintain()
         timer.join()
 
     def is_smaller() -> bool:
         spool.append(b"")
-        spool.upkeep()
-        spool._upkeep.finish()
+        spool.maintain()
+        spool._maintenance.finish()
         return path.stat().st_size < before
 
     wait_until(is_smaller)
@@ -201,7 +201,7 @@ def test_a_spool_that_rejects_everything_stays_within_max_bytes(open_spool: Call
     while batch := spool.next_batch(50, MIB):
         spool.mark_rejected(batch, "reason", "summary")
         rejected += len(batch)
-        spool.upkeep()
+        spool.maintain()
 
     assert rejected > 400
     assert on_disk(path) <= 8 * MIB
@@ -240,7 +240,7 @@ def test_a_call_that_waits_for_room_does_not_block_the_one_making_it(open_spool:
     def make_room() -> None:
         while recording.is_alive():
             drain(spool)
-            spool.upkeep()
+            spool.maintain()
 
     making = threading.Thread(target=make_room, daemon=True)
     making.start()
@@ -315,7 +315,7 @@ limit(10_000_000)
 for _ in range(10):
     s.append(b'after')
     acknowledged += 1
-s.upkeep()
+s.maintain()
 say(acknowledged, s.last_seq(), s.check(), type(errors[0]).__name__)
 s.close()
 """
@@ -335,7 +335,7 @@ def test_the_wal_stays_short_in_a_process_that_only_appends(open_spool: Callable
     for i in range(10_000):
         spool.append(b"." * 2000)
         if not i % 200:
-            spool.upkeep()
+            spool.maintain()
             longest = max(longest, wal(path).stat().st_size)
 
     assert longest < 8 * MIB
@@ -365,7 +365,7 @@ def test_a_program_that_reads_without_end_is_named_in_the_error(open_spool: Call
                 spool.append(b"." * 1000)
                 count += 1
                 if not count % 100:
-                    spool.upkeep()
+                    spool.maintain()
 
         with pytest.raises(SpoolFullError, match="some program reads the spool without end"):
             append_without_end()
@@ -375,7 +375,7 @@ def test_a_program_that_reads_without_end_is_named_in_the_error(open_spool: Call
 
     for _ in range(300):
         spool.append(b"after")
-    spool.upkeep()
+    spool.maintain()
     assert spool.last_seq() == count + 300
     assert wal(path).stat().st_size <= MIB // 2
     assert spool.check() == []

@@ -135,7 +135,7 @@ def test_an_old_spool_is_gone_on_with(old: Path) -> None:
 
     assert spool.append(b"new") == ALL + 1
     assert drained(spool)[1] == [*UNSENT, b"new"]
-    spool.upkeep()
+    spool.maintain()
     assert spool.check() == []
     spool.close()
 

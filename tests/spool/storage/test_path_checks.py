@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolError
-from alignai.spool.errors import translated
+from alignai.spool.errors import from_sqlite_error
 from alignai.spool.storage import path_checks
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def test_shares_of_the_host_are_warned_of_once(
     mounted(kind, "source", options)
     spool = open_spool()
     spool.append(b"event")
-    spool.upkeep()
+    spool.maintain()
 
     (notice,) = spool.notices()
     assert kind in notice
@@ -120,15 +120,15 @@ def test_mounts_are_found_whatever_their_name(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "mountinfo").write_bytes(b"22 1 8:1 / / rw - ext4 x rw\n30 22 0:40 / " + escaped + b" rw - nfs4 x rw\n")
     monkeypatch.setattr(path_checks, "MOUNTS", tmp_path / "mountinfo")
     with pytest.raises(SpoolError, match="network file system"):
-        path_checks.refuse_network(Path(os.fsdecode(folder)) / "spool.db")
-    path_checks.refuse_network(tmp_path / "spool.db")
+        path_checks.check_not_network(Path(os.fsdecode(folder)) / "spool.db")
+    path_checks.check_not_network(tmp_path / "spool.db")
 
 
 def test_the_last_of_several_mounts_in_one_place_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = f"30 22 0:40 / {tmp_path} rw - nfs4 x rw\n31 30 0:41 / {tmp_path} rw - ext4 x rw\n"
     (tmp_path / "mountinfo").write_text(table)
     monkeypatch.setattr(path_checks, "MOUNTS", tmp_path / "mountinfo")
-    path_checks.refuse_network(tmp_path / "spool.db")
+    path_checks.check_not_network(tmp_path / "spool.db")
 
 
 def test_a_path_that_is_too_long_for_sqlite_is_a_clear_error(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_path_that_is_too_long_for_sqlite_is_a_clear_error(tmp_path: Path) -> 
 def test_errors_of_the_file_system_have_messages_of_their_own(name: str, code: int, hint: str) -> None:
     error = sqlite3.OperationalError("words")
     error.sqlite_errorcode, error.sqlite_errorname = code, name
-    message = str(translated(error, "P"))
+    message = str(from_sqlite_error(error, "P"))
     assert f"words ({name})" in message
     assert hint in message
 
@@ -181,7 +181,7 @@ def test_a_global_adapter_is_one_clear_error(
     adapter(kind)
     with pytest.raises(SpoolError, match=rf"register_adapter\({kind.__name__}, \.\.\.\)"):
         Spool(path, project_id="project")
-    spool._access.recent.verified_at = 0.0
+    spool._database.redo.verified_at = 0.0
     with pytest.raises(SpoolError, match=rf"register_adapter\({kind.__name__}, \.\.\.\)"):
         spool.append(b"more")
 

@@ -24,7 +24,7 @@ s = spool()
 while words := hear().split():
     try:
         if words[0] == 'append': s.append(words[1].encode())
-        if words[0] == 'upkeep': s.upkeep()
+        if words[0] == 'maintain': s.maintain()
         if words[0] == 'notices': print(*[n for n in s.notices()], sep=' | ', flush=True); continue
         say('done')
     except SpoolError as error: say(type(error).__name__, error)
@@ -32,9 +32,9 @@ while words := hear().split():
 
 
 LOOKS = """
-from alignai.spool.storage.readonly import looking_at
+from alignai.spool.storage.readonly import open_readonly
 try:
-    with looking_at(PATH): pass
+    with open_readonly(PATH): pass
 except SpoolError as error: say(error)
 """
 
@@ -46,8 +46,8 @@ def moment() -> None:
 
 def settle(spool: Spool) -> None:
     """Let what was appended be in the file and no longer among what would be appended again."""
-    spool._upkeep._verify_and_sync()
-    spool._access.links().checkpoint()
+    spool._maintenance._verify_and_sync()
+    spool._database.connections().checkpoint()
 
 
 def cut_to_nothing(path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_wal_emptied_by_a_checkpoint_is_no_loss(spool: Spool, path: Path) -> N
     assert wal(path).stat().st_size == 0
     moment()
     spool.append(b"after")
-    spool.upkeep()
+    spool.maintain()
 
     assert list(spool.notices()) == []
     assert payloads(path) == [*EVENTS, b"after"]
@@ -138,7 +138,7 @@ def test_every_process_goes_on_after_the_wal_is_cut_short(
             assert other.ask(f"append other-{number}") == "done"
             time.sleep(0.01)
         for worker in (one, other):
-            assert worker.ask("upkeep") == "done"
+            assert worker.ask("maintain") == "done"
         assert spool.append(b"ours")
         run("spool().append(b'newcomer')", path)
         events = {event.decode() for event in payloads(path)}
@@ -158,7 +158,7 @@ def test_a_new_worker_starts_beside_one_that_has_not_noticed(
         spool = open_spool()
         assert spool.append(b"ours")
         assert other.ask("append theirs") == "done"
-        assert other.ask("upkeep") == "done"
+        assert other.ask("maintain") == "done"
         assert {b"ours", b"theirs"} <= {*payloads(path)}
         assert spool.check() == []
 
@@ -193,7 +193,7 @@ def test_a_truncated_file_is_quarantined_whole(spool: Spool, path: Path, size: i
     moment()
     if not busy:
         with pytest.raises(SpoolError):
-            spool.upkeep()
+            spool.maintain()
     assert spool.append(b"after")
 
     (notice,) = spool.notices()
@@ -209,8 +209,12 @@ def test_a_truncated_file_is_quarantined_whole(spool: Spool, path: Path, size: i
 def test_a_truncated_file_beside_its_wal_is_quarantined_on_opening(
     path: Path, open_spool: Callable[..., Spool], size: int
 ) -> None:
-    script = "s = spool()\nfor i in range(300): s.append(b'event %d' % i + b'.' * 300)\ns._upkeep._verify_and_sync()\n"
-    with process(script + "s._access.links().checkpoint()\ns.append(b'last')\nsay('open')\nhear()", path) as writer:
+    script = (
+        "s = spool()\nfor i in range(300): s.append(b'event %d' % i + b'.' * 300)\ns._maintenance._verify_and_sync()\n"
+    )
+    with process(
+        script + "s._database.connections().checkpoint()\ns.append(b'last')\nsay('open')\nhear()", path
+    ) as writer:
         writer.hear()
         writer.kill()
     os.truncate(path, size)
@@ -244,7 +248,7 @@ def test_a_wal_index_cut_short_does_not_kill_a_worker_that_waits(spool: Spool, p
         os.truncate(shm(path), size)
         assert other.ask("append more") == "done"
         assert spool.append(b"after")
-        assert other.ask("upkeep") == "done"
+        assert other.ask("maintain") == "done"
         assert {*payloads(path)} == {*EVENTS, b"theirs", b"more", b"after"}
         assert spool.check() == []
 
@@ -254,8 +258,8 @@ def test_a_lasting_error_leads_to_new_connections_once_a_second(spool: Spool, mo
 
     spool.append(b"event")
     made = []
-    connect = spool._access._connect
-    monkeypatch.setattr(spool._access, "_connect", lambda: made.append(1) or connect())
+    connect = spool._database._connect
+    monkeypatch.setattr(spool._database, "_connect", lambda: made.append(1) or connect())
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
 
@@ -269,15 +273,15 @@ def test_a_lasting_error_leads_to_new_connections_once_a_second(spool: Spool, mo
         def execute(self, *_: object) -> None:
             raise error
 
-    spool._access.links().append = Broken(spool._access.links().append)  # type: ignore[assignment]
+    spool._database.connections().append = Broken(spool._database.connections().append)  # type: ignore[assignment]
     assert spool.append(b"more") == 2
     assert made == [1]
-    spool._access.links().append = Broken(spool._access.links().append)  # type: ignore[assignment]
+    spool._database.connections().append = Broken(spool._database.connections().append)  # type: ignore[assignment]
     for _ in range(20):
         with pytest.raises(SpoolError, match="disk"):
             spool.append(b"more")
     assert made == [1]
-    spool._access._recovered_at -= 1.1
+    spool._database._recovered_at -= 1.1
     assert spool.append(b"more") == 3
     assert made == [1, 1]
 

@@ -52,8 +52,8 @@ def test_writes_that_a_dead_process_did_not_sync_are_synced_by_the_next(
 ) -> None:
     run(DIES, path)
     spool = open_spool()
-    spool.upkeep()
-    spool.upkeep()
+    spool.maintain()
+    spool.maintain()
     assert syncs == [wal(path)]
 
 
@@ -68,6 +68,6 @@ def test_a_sync_that_failed_is_tried_again(spool: Spool, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(connections, "sync_wal", sync)
     with pytest.raises(SpoolError, match="Input/output error"):
-        spool.upkeep()
-    spool.upkeep()
+        spool.maintain()
+    spool.maintain()
     assert len(tries) == 2

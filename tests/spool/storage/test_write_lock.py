@@ -90,10 +90,10 @@ def test_every_write_holds_the_lock(
         spool.append(b"." * 20_000)
     while batch := spool.next_batch(100, MUCH * 100, after=spool.totals().sent):
         spool.mark_sent(batch)
-        spool.upkeep()
-    while spool.needs_upkeep:
-        spool.upkeep()
-    spool.upkeep()
+        spool.maintain()
+    while spool.maintenance_due:
+        spool.maintain()
+    spool.maintain()
     spool.append(b"event")
     wal(path).unlink()
     wait_until(lambda: spool.append(b"event") and list(spool.notices()))
@@ -173,7 +173,9 @@ def test_a_deleted_or_replaced_lock_file_is_noticed_by_all_writers(
     if replaced:
         lock_of(path).write_bytes(b"")
     for spool in spools:
-        wait_until(lambda spool=spool: spool.append(b"event") and spool._access.links().lock._file == _identity(path))  # type: ignore[misc]
+        wait_until(
+            lambda spool=spool: spool.append(b"event") and spool._database.connections().lock._file == _identity(path)
+        )  # type: ignore[misc]
     with held(path):
         for spool in spools:
             with pytest.raises(SpoolBusyError):
@@ -188,7 +190,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def test_a_descriptor_closed_by_other_code_is_replaced(spool: Spool, path: Path) -> None:
-    lock = spool._access.links().lock
+    lock = spool._database.connections().lock
     spool.append(b"event")
     assert lock._descriptor is not None
     os.close(lock._descriptor)
@@ -215,7 +217,7 @@ def test_a_spool_works_where_there_is_no_such_lock(
     for _ in range(200):
         spool.append(b"event")
     spool.request_flush(spool.last_seq())
-    spool.upkeep()
+    spool.maintain()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(SpoolBusyError):
@@ -277,7 +279,7 @@ def test_each_of_several_threads_waits_no_longer_than_its_own_patience(
     frozen: Spool, open_spool: Callable[..., Spool], synchronous: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = open_spool(synchronous=synchronous)
-    monkeypatch.setattr(sqlite, "PATIENCE", 1.0)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", 1.0)
     waited: list[float] = []
 
     def append(delay: float) -> None:
@@ -305,13 +307,13 @@ def test_calls_keep_their_deadlines_and_a_spool_closes_in_time(frozen: Spool) ->
         frozen.request_flush(1, until=began + 0.2)
     frozen.close(until=time.monotonic() + 0.2)
     assert 0.4 <= time.monotonic() - began < 3
-    assert frozen._access.closed
+    assert frozen._database.closed
 
 
 def test_a_waiting_call_does_not_block_reading_closing_or_forking(
     frozen: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "PATIENCE", 3.0)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", 3.0)
     thread = threading.Thread(target=_append_in_vain, args=[frozen])
     thread.start()
     began = time.monotonic()
@@ -333,7 +335,7 @@ def _append_in_vain(spool: Spool) -> None:
 def test_a_process_that_waits_for_long_has_the_others_give_way(
     path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, waiting = spool._access.links().lock, WriteLock(path)
+    lock, waiting = spool._database.connections().lock, WriteLock(path)
     with closing(waiting):
         with lock.held():
             wait_until(lambda: _is_refused(waiting) and lock_of(path).read_bytes() == b"!")
@@ -360,16 +362,16 @@ def _is_refused(lock: WriteLock) -> bool:
     [
         lambda spool: spool.append(b"event"),
         lambda spool: spool.request_flush(spool.last_seq()),
-        lambda spool: spool.upkeep(),
+        lambda spool: spool.maintain(),
     ],
-    ids=["append", "transaction", "upkeep"],
+    ids=["append", "transaction", "maintain"],
 )
 def test_a_call_that_is_interrupted_at_any_line_leaves_the_lock_free(
     spool: Spool, path: Path, call: Callable[[Spool], object]
 ) -> None:
     spool.append(b"event")
     for at in count(1):
-        spool._access.recent.verified_at = 0.0
+        spool._database.redo.verified_at = 0.0
         if not interrupt(lambda: call(spool), at, TimeLimitError):
             break
         assert is_free(path), at
@@ -377,8 +379,8 @@ def test_a_call_that_is_interrupted_at_any_line_leaves_the_lock_free(
 
 
 def test_a_reentrant_call_does_not_release_the_outer_calls_lock(spool: Spool, path: Path) -> None:
-    lock = spool._access.links().lock
-    with spool._access.exclusive(), lock.held():
+    lock = spool._database.connections().lock
+    with spool._database.exclusive(), lock.held():
         spool.append(b"on top")
         assert not is_free(path)
     assert is_free(path)

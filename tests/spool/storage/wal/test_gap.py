@@ -29,7 +29,7 @@ WORKER = """
 s = spool()
 while words := hear().split():
     if words[0] == 'append': s.append(words[1].encode())
-    if words[0] == 'upkeep': s.upkeep()
+    if words[0] == 'maintain': s.maintain()
     say('done')
 """
 
@@ -88,7 +88,7 @@ def test_a_wal_cut_short_behind_what_was_seen_of_it_is_noticed(
     expected = [b"first", *EVENTS[:50], *[b"seen"] * seen, *EVENTS[50:60], b"after"]
     assert payloads(path) == expected
     assert len(list(spool.notices())) == 1
-    spool.upkeep()
+    spool.maintain()
     assert payloads(after_a_crash(path)) == expected
     assert spool.check() == []
 
@@ -103,7 +103,7 @@ def test_a_gap_between_pages_of_any_size_is_noticed(path: Path, open_spool: Call
             spool.append(b"%d " % number + event)
         cut_off(wal(path), 100)
     spool.append(b"after")  # goes on behind the last gap
-    spool.upkeep()
+    spool.maintain()
     expected = [*[b"%d " % number + event for number in range(5) for event in EVENTS[:20]], b"after"]
     assert sorted(payloads(path)) == sorted(expected)
     assert sorted(payloads(after_a_crash(path))) == sorted(expected)
@@ -152,10 +152,10 @@ def test_a_gap_is_noticed_by_the_processes_that_did_not_write_over_it(spool: Spo
                 other.ask(f"append other-{each}")
                 spool.append(b"ours-%d" % each)
         for worker in (one, other):
-            worker.ask("upkeep")
+            worker.ask("maintain")
         one.kill()
         other.kill()
-    spool.upkeep()
+    spool.maintain()
     names = {f"{name}-{number}".encode() for name in ("one", "other", "ours") for number in range(20, 60)}
     assert names <= {*payloads(path)}
     assert spool.check() == []
@@ -167,7 +167,7 @@ def test_zeros_in_the_middle_of_the_wal_do_not_get_into_the_file(spool: Spool, p
     moment()
     spool.append(b"seen")
     overwrite(wal(path), WAL_HEADER_SIZE + 20 * FRAME, bytes(50 * FRAME))
-    spool._access.links().checkpoint()
+    spool._database.connections().checkpoint()
     assert spool.append(b"after")
     moment()
     assert spool.append(b"end")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool.storage import recovery
-from alignai.spool.storage.database import Access
+from alignai.spool.storage.database import Database
 from alignai.spool.storage.wal.parser import WAL_HEADER_SIZE, read_header
 from tests.spool.storage.wal.test_gap import EVENTS, FRAME, ZEROS, cut_off, has_gap, moment, overwrite
 from tests.support.processes import process
@@ -35,14 +35,14 @@ hear()
 
 
 @pytest.fixture
-def recoveries(monkeypatch: pytest.MonkeyPatch) -> list[Access]:
-    made: list[Access] = []
-    recover = Access.recover
-    monkeypatch.setattr(Access, "recover", lambda access: made.append(access) or recover(access))
+def recoveries(monkeypatch: pytest.MonkeyPatch) -> list[Database]:
+    made: list[Database] = []
+    recover = Database.recover
+    monkeypatch.setattr(Database, "recover", lambda access: made.append(access) or recover(access))
     return made
 
 
-def test_a_gap_in_a_wal_that_is_in_the_file_is_no_loss(spool: Spool, path: Path, recoveries: list[Access]) -> None:
+def test_a_gap_in_a_wal_that_is_in_the_file_is_no_loss(spool: Spool, path: Path, recoveries: list[Database]) -> None:
     for event in EVENTS[:20]:
         spool.append(event)
     cut_off(wal(path), 100)
@@ -61,12 +61,12 @@ def test_a_gap_in_a_wal_that_is_in_the_file_is_no_loss(spool: Spool, path: Path,
 
 
 @pytest.mark.parametrize("size", [10, 3000, 4000, 9000, 200_000])
-def test_a_page_that_ends_in_zeros_is_no_gap(spool: Spool, path: Path, size: int, recoveries: list[Access]) -> None:
+def test_a_page_that_ends_in_zeros_is_no_gap(spool: Spool, path: Path, size: int, recoveries: list[Database]) -> None:
     for number in range(40):
         spool.append(b"%d" % number + bytes(size))
         if not number % 10:
             moment()
-    spool.upkeep()
+    spool.maintain()
     assert not has_gap(path)
     assert recoveries == []
 
@@ -88,7 +88,7 @@ def left_behind(path: Path) -> int:
 
 
 def test_zeros_without_a_commit_behind_them_are_no_gap(
-    path: Path, open_spool: Callable[..., Spool], recoveries: list[Access]
+    path: Path, open_spool: Callable[..., Spool], recoveries: list[Database]
 ) -> None:
     end = WAL_HEADER_SIZE + left_behind(path) * FRAME
     with wal(path).open("rb") as log:
@@ -103,7 +103,7 @@ def test_zeros_without_a_commit_behind_them_are_no_gap(
 
 
 def test_what_a_power_cut_leaves_behind_a_gap_is_removed_once(
-    path: Path, open_spool: Callable[..., Spool], recoveries: list[Access], monkeypatch: pytest.MonkeyPatch
+    path: Path, open_spool: Callable[..., Spool], recoveries: list[Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = left_behind(path)
     overwrite(wal(path), WAL_HEADER_SIZE + (frames - 30) * FRAME, bytes(20 * FRAME))
@@ -111,14 +111,14 @@ def test_what_a_power_cut_leaves_behind_a_gap_is_removed_once(
     spool = open_spool()
     for event in EVENTS[:30]:
         spool.append(event)
-        spool.upkeep()
+        spool.maintain()
     assert len(recoveries) == 1
     assert not has_gap(path)
     assert payloads(path)[-30:] == EVENTS[:30]
     assert spool.check() == []
 
 
-def test_a_transaction_that_was_undone_is_no_gap(spool: Spool, path: Path, recoveries: list[Access]) -> None:
+def test_a_transaction_that_was_undone_is_no_gap(spool: Spool, path: Path, recoveries: list[Database]) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA cache_size = 1")
         for event in EVENTS[:5]:
@@ -132,7 +132,7 @@ def test_a_transaction_that_was_undone_is_no_gap(spool: Spool, path: Path, recov
     assert recoveries == []
 
 
-def test_a_look_while_others_write_finds_no_gap(spool: Spool, recoveries: list[Access]) -> None:
+def test_a_look_while_others_write_finds_no_gap(spool: Spool, recoveries: list[Database]) -> None:
     def write(content: bytes) -> None:
         for _ in range(300):
             spool.append(content)

@@ -9,8 +9,8 @@ import pytest
 
 from alignai.spool import Spool, SpoolCorruptError
 from alignai.spool.salvage.rebuild import salvage
-from alignai.spool.storage.wal.parser import committed
-from alignai.spool.storage.wal.rescue import unseen
+from alignai.spool.storage.wal.parser import committed_frames
+from alignai.spool.storage.wal.rescue import frames_beyond_damage
 from tests.support.processes import process
 from tests.support.spool_file import ask, payloads, wal
 
@@ -26,7 +26,7 @@ MUCH = 1 << 20
 @pytest.fixture
 def killed(path: Path) -> Path:
     """A spool whose events are all in the log, behind a checkpoint or not, left by a process that was killed."""
-    script = "s = spool()\ns._upkeep.finish()\nfor i in range(100): s.append(b'event %d' % i)\nsay('open')\nhear()"
+    script = "s = spool()\ns._maintenance.finish()\nfor i in range(100): s.append(b'event %d' % i)\nsay('open')\nhear()"
     with process(script, path) as writer:
         writer.hear()
         writer.kill()
@@ -36,7 +36,7 @@ def killed(path: Path) -> Path:
 def frames(path: Path) -> int:
     log = os.open(wal(path), os.O_RDONLY)
     try:
-        return len(committed(log, 4096))
+        return len(committed_frames(log, 4096))
     finally:
         os.close(log)
 
@@ -70,7 +70,7 @@ def test_commits_behind_a_damaged_frame_can_be_salvaged(killed: Path, open_spool
 SENT_AND_MOVED = """
 s = spool()
 while batch := s.next_batch(10, 1 << 20): s.mark_sent(batch)
-s._access.links().checkpoint()
+s._database.connections().checkpoint()
 say('moved')
 hear()
 """
@@ -109,7 +109,7 @@ def test_an_intact_wal_gives_no_notice(killed: Path, open_spool: Callable[..., S
     for _ in range(3):
         spool = open_spool()
         spool.append(b"more")
-        assert unseen(killed, 4096) == []
+        assert frames_beyond_damage(killed, 4096) == []
         assert list(spool.notices()) == []
     assert aside(killed) == []
     assert list(killed.parent.glob(".log-*")) == []

@@ -41,14 +41,14 @@ s.close()
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many frames were found each time that a WAL was looked at."""
     found: list[int] = []
-    unseen = recovery.unseen
+    frames_beyond_damage = recovery.frames_beyond_damage
 
     def look(path: Path, page_size: int) -> object:
-        frames = unseen(path, page_size)
+        frames = frames_beyond_damage(path, page_size)
         found.append(len(frames))
         return frames
 
-    monkeypatch.setattr(recovery, "unseen", look)
+    monkeypatch.setattr(recovery, "frames_beyond_damage", look)
     return found
 
 
