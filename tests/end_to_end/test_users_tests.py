@@ -15,7 +15,7 @@ import requests_mock
 import responses
 from freezegun import freeze_time
 
-from alignai._transport.api_client import PATH
+from alignai.constants import COLLECT_EVENTS_PATH
 from tests.support.clients import ROOT, client, finished, record
 from tests.support.uploads import unreachable
 
@@ -61,7 +61,7 @@ import responses
 from freezegun import freeze_time
 from unittest.mock import MagicMock, patch
 from contextlib import contextmanager
-from alignai._transport.api_client import PATH
+from alignai.constants import COLLECT_EVENTS_PATH
 
 with freeze_time("2024-02-29T12:00:00Z"):
     from alignai import AlignAI
@@ -138,7 +138,7 @@ def test_an_upload_goes_through_what_a_test_tool_replaces(
     with client(connect_server.url, spool_path) as sdk:
         before = record(sdk, 1)
         assert sdk.flush()  # a connection is open from now on
-        with tool(connect_server.url + PATH):
+        with tool(connect_server.url + COLLECT_EVENTS_PATH):
             record(sdk, 1)
             assert sdk.flush()
         after = record(sdk, 1)
@@ -150,7 +150,7 @@ def test_an_upload_goes_through_what_a_test_tool_replaces(
 def test_a_client_made_beside_a_tool_does_not_stay_bound_to_it(
     connect_server: ConnectServer, spool_path: Path, tool: Tool
 ) -> None:
-    with tool(connect_server.url + PATH):
+    with tool(connect_server.url + COLLECT_EVENTS_PATH):
         sdk = client(connect_server.url, spool_path)
         record(sdk, 1)
         assert sdk.flush()

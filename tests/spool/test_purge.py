@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolCorruptError
-from alignai.spool.ledger.selection import STATES
+from alignai.spool.records import SELECTABLE_STATES
 from tests.spool.test_requeue import drained, figures, reject_next, rejected
 from tests.support.movable_clock import movable
 from tests.support.processes import process
@@ -71,13 +71,13 @@ def test_sent_events_are_deleted_and_counted_as_sent_still(filled: Spool, path: 
     assert (figures(filled), filled.stats().in_flight) == ((5, 3, 2, 0), 4)
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", SELECTABLE_STATES)
 def test_purge_of_an_empty_spool_deletes_nothing(spool: Spool, state: str) -> None:
     assert purge(spool, state) == 0
     assert spool.append(b"event") == 1
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", SELECTABLE_STATES)
 def test_append_after_a_purge_reuses_no_number(filled: Spool, state: str) -> None:
     purge(filled, state)
 
@@ -99,7 +99,7 @@ def test_purge_leaves_no_trace_of_the_newest_event(spool: Spool, path: Path) -> 
     assert drained(spool) == []
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", SELECTABLE_STATES)
 def test_purge_keeps_events_that_come_after_the_selection(filled: Spool, state: str) -> None:
     selection = filled.select(state)
     filled.append(b"later")
@@ -166,7 +166,7 @@ def test_purge_gives_room_back(open_spool: Callable[..., Spool], path: Path) -> 
     assert on_disk(path) < full / 2
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", SELECTABLE_STATES)
 def test_purge_deletes_only_events_that_are_old_enough(open_spool: Callable[..., Spool], state: str) -> None:
     with movable() as clock:
         spool = open_spool()
@@ -266,7 +266,7 @@ def test_purge_works_while_a_worker_appends_and_uploads(spool: Spool, path: Path
     purged = {"rejected": 0, "pending": 0, "sent": 0}
     with process(WORKER, path, tmp_path / "stop") as worker:
         assert worker.hear() == "up"
-        for state in (*STATES, "pending"):
+        for state in (*SELECTABLE_STATES, "pending"):
             purged[state] += spool.purge(spool.select(state))
         (tmp_path / "stop").touch()
         appended, sent = map(int, worker.hear().split())

@@ -136,5 +136,5 @@ class Worker:
 
 
 if __name__ == "__main__":
-    limits._VACUUM_FROM_PAGES = 16
+    limits._VACUUM_FROM_BYTES = 16 * limits.PAGE_SIZE
     Worker(Path(sys.argv[1]), sys.argv[2], sys.argv[3]).work(int(sys.argv[4]))
