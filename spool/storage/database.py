@@ -62,10 +62,9 @@ class Database:
     The connections of this process, opened when first needed, and who may use them.
 
     A mutex excludes the threads of this process: `write_mutex` for the connections that write, `read_mutex` for the one
-    that reads. A call may wait for either while a call that it interrupts holds the other. So a caller that needs both
-    waits for neither while it holds the other, see `fork.Pause`. Every write of this process happens under
-    `write_mutex`, and holds the `WriteLock` of all processes. No thread waits for a writer of another process while it
-    holds `write_mutex`, or the other threads would wait for longer than their own calls may take.
+    that reads. A call may wait for either while a call that it interrupts holds the other, so a caller that needs both
+    waits for neither with the other held, see `fork.Pause`. Every write happens under `write_mutex` and the `WriteLock`
+    of all processes. No thread waits for another process with `write_mutex` held: the other threads would wait too.
 
     Attributes:
         notices: What whoever has a log should put there; the spool itself never logs.
@@ -113,11 +112,7 @@ class Database:
     # -- using the connections -----------------------------------------------------------------------------------------
 
     def connections(self) -> Connections:
-        """
-        Return the connections, opened if they are not.
-
-        The caller holds `write_mutex`, or `read_mutex` once they are open.
-        """
+        """Return the connections, opened if they are not; the caller holds the mutex of what it uses."""
         if self._closed:
             raise SpoolClosedError(f"spool {self.path}: it has been closed in this process")
         if self._connections is None:

@@ -107,7 +107,7 @@ def test_what_a_power_cut_leaves_behind_a_gap_is_removed_once(
 ) -> None:
     frames = left_behind(path)
     overwrite(wal(path), WAL_HEADER_SIZE + (frames - 30) * FRAME, bytes(20 * FRAME))
-    monkeypatch.setattr(recovery, "unseen", lambda *_: [])  # there was no room to set it aside
+    monkeypatch.setattr(recovery, "frames_beyond_damage", lambda *_: [])  # there was no room to set it aside
     spool = open_spool()
     for event in EVENTS[:30]:
         spool.append(event)
