@@ -149,7 +149,7 @@ class Connections:
         """
         with self.alone():
             # Or others may have gone on without us, or the file would get the zeros of a gap wherever there is one.
-            if not self.lost and self.watch.see_wal(anew=True) and not self.watch.file_shrank:
+            if not self.lost and self.watch.see_wal(all_of_it=True) and not self.watch.file_shrank:
                 try:
                     self.checkpoint_passively()
                 except sqlite3.Error as error:

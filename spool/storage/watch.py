@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..interruption import is_refusal
 from .files import identity, size_of
 from .sqlite import shm_of, wal_of
-from .wal.gap import last_commit
+from .wal.gap import are_all_there, last_commit
 from .wal.parser import WAL_HEADER_SIZE, Header, header_of
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Watch:
         self.file, self._wal_file, self._index_file = map(identity, (self._path, self._wal, self._index))
         self._file_size, self._index_size = size_of(path), size_of(shm_of(path))
         self._seen = _Seen()
+        self._is_harmed = False
         self.see_wal()
 
     @property
@@ -58,9 +59,9 @@ class Watch:
             self._index_file,
         )
 
-    def see_wal(self, *, anew: bool = False) -> bool:
+    def see_wal(self, *, all_of_it: bool = False) -> bool:
         """
-        Return whether the WAL has what was seen of it, and no gap in what was written behind that; if *anew*, in all.
+        Return whether the WAL has what was seen of it last, or *all_of_it*, and no gap in what was written behind that.
 
         SQLite shortens a WAL only when it begins it anew, under another header, or when it empties it because all of it
         is in the file. Which of the two an empty one is, the wal-index knows.
@@ -68,7 +69,10 @@ class Watch:
         try:
             wal = os.open(self._wal, os.O_RDONLY)
             try:
-                return self._read_on(wal, anew)
+                is_whole = self._read_on(wal)
+                if is_whole and all_of_it:
+                    self._is_harmed = not are_all_there(wal, self._seen.begin, self._seen.last)
+                return is_whole and not self._is_harmed
             finally:
                 os.close(wal)
         except OSError as error:
@@ -76,10 +80,10 @@ class Watch:
                 raise
             return True
 
-    def _read_on(self, wal: int, anew: bool) -> bool:
+    def _read_on(self, wal: int) -> bool:
         seen = self._seen
         header = os.pread(wal, WAL_HEADER_SIZE, 0)
-        if anew or header != seen.header:
+        if header != seen.header:
             begin = header_of(header)
             seen = _Seen(header, begin) if begin.sound else seen
         if not header or header != seen.header:  # it may have none as long as nothing was written to it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .parser import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, checksum
@@ -53,6 +54,13 @@ def last_commit(log: int, begin: Header, known: int = 0) -> int | None:
     if (known and end < known + frame) or _is_gap(log, at, seam[9:], begin):
         return None
     return last
+
+
+def are_all_there(log: int, begin: Header, last: int) -> bool:
+    """Return whether nothing was written over the header of a frame since `last_commit` has returned *last*."""
+    frame = FRAME_HEADER_SIZE + begin.page_size
+    salts = map(partial(os.pread, log, len(begin.salt)), range(WAL_HEADER_SIZE + 8, last + 9, frame))
+    return set(salts) <= {begin.salt}
 
 
 def _is_gap(log: int, at: int, salt: bytes, begin: Header) -> bool:
