@@ -6,8 +6,10 @@ import os
 import shutil
 import ssl
 import subprocess
+import tempfile
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,13 +17,13 @@ import pytest
 from alignai._transport.api_client import APIClient
 from alignai.spool import Spool
 from tests.support.clients import PROJECT
+from tests.support.memory import in_memory
 from tests.support.servers.connect import ConnectServer
 from tests.support.servers.raw import RawServer, Script
 from tests.support.uploads import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +106,13 @@ def spool_path(tmp_path: Path) -> Iterator[Path]:
 def path(tmp_path: Path) -> Path:
     """Where a spool may be."""
     return tmp_path / "spool.db"
+
+
+@pytest.fixture
+def path_in_memory() -> Iterator[Path]:
+    """Return a path for a spool whose syncs cost nothing, for tests of sizes that append much."""
+    with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
+        yield Path(folder) / "spool.db"
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def test_a_stopped_lease_holder_is_logged_once(
         with client(connect_server.url, spool_path) as sdk:
             ids = record(sdk, 3)
             wait_until(lambda: f"process {holder} on " in caplog.text)
-            assert not sdk.flush(2)
+            assert not sdk.flush(0.5)
             os.kill(holder, signal.SIGCONT)
             assert sdk.flush()
     assert connect_server.ids()[1:] == ids

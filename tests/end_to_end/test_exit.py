@@ -25,7 +25,8 @@ ENDS = """
 import logging, sys
 from alignai import AlignAI, Config
 logging.basicConfig(format="%(message)s")
-sdk = AlignAI(config=Config(flush_interval_ms=float(sys.argv[1]), flush_timeout_seconds=60, flush_batch_size=5))
+times = {"flush_interval_ms": float(sys.argv[1]), "flush_timeout_seconds": 60, "request_timeout_seconds": 60}
+sdk = AlignAI(config=Config(flush_batch_size=5, **times))
 for number in range(1, 51):
     sdk.create_message("s1", number, "user", "hello")
 print("recorded", flush=True)
@@ -75,14 +76,15 @@ def test_the_exit_does_not_wait_for_a_server_that_is_known_to_hang(
     raw_server: Callable[..., RawServer], connect_server: ConnectServer, spool_path: Path
 ) -> None:
     """An attempt has failed before; the one that the exit makes is given a moment, not a minute."""
-    hanging: list[int] = []
+    attempts: list[int] = []
 
-    def refuse_once(*arguments: object) -> None:
-        hanging.append(1)
-        (silence if len(hanging) > 1 else reset)(*arguments)  # type: ignore[arg-type]
+    def reset_then_hang(*arguments: object) -> None:
+        attempts.append(1)
+        (silence if len(attempts) > 2 else reset)(*arguments)  # type: ignore[arg-type]
 
-    server = raw_server(refuse_once)
-    seconds, _ = end(server.url, spool_path, "1", lambda: wait_until(lambda: len(hanging) > 1))
+    server = raw_server(reset_then_hang)
+    # The first upload makes two requests, a compressed and a plain one. The third request is the second upload.
+    seconds, _ = end(server.url, spool_path, "1", lambda: wait_until(lambda: len(attempts) > 2))
     assert seconds < 30
     assert left(spool_path) == 50
 

@@ -26,7 +26,7 @@ from alignai.deadline import Deadline
 from alignai.exception import ConfigError
 from alignai.validate import ValidationError
 from tests.support.clients import PROJECT, client, inspect, record
-from tests.support.servers.raw import RawServer, Script, answer, http
+from tests.support.servers.raw import RawServer, Script, answer, answer_and_close, http
 from tests.support.uploads import KEY, REQUEST_ID, unreachable
 from tests.support.waiting import wait_until
 
@@ -228,7 +228,7 @@ def test_a_response_header_that_cannot_be_parsed_is_not_logged(
 ) -> None:
     """The server could have put the key there; urllib3 would show all of it."""
     caplog.set_level(logging.DEBUG)
-    server = raw_server(answer(http(200, b"{}").replace(b"\r\n", f"\r\nno header {KEY}\r\n".encode(), 1)))
+    server = raw_server(answer_and_close(http(200, b"{}").replace(b"\r\n", f"\r\nno header {KEY}\r\n".encode(), 1)))
     make_client(server.url).upload(REQUEST_ID, [b"{}"], Deadline.after(10))
     assert len(server.requests) == 1
     assert found_in(caplog.text.encode()) == []

@@ -22,12 +22,6 @@ BUSY_TIMEOUT_SECONDS = 60
 """Seconds within which any order is carried out, on a slow machine too."""
 
 
-def in_memory() -> Path | None:
-    """Return a folder in memory, whose syncs cost nothing, or None if there is none."""
-    folder = Path("/dev/shm")
-    return folder if os.access(folder, os.W_OK) else None
-
-
 class Worker:
     """A process that carries out the orders of a trial."""
 

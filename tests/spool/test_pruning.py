@@ -187,10 +187,9 @@ def test_a_long_prune_keeps_the_wal_short_without_a_sync_per_step(
 # -- what never was uploaded ends as one row of the ledger -------------------------------------------------------------
 
 
-def test_dropping_in_an_outage_leaves_one_row_and_stays_within_max_bytes(
-    open_spool: Callable[..., Spool], path: Path
-) -> None:
-    spool = open_spool(max_bytes=MIB, on_full="drop_oldest")
+def test_dropping_in_an_outage_leaves_one_row_and_stays_within_max_bytes(path_in_memory: Path) -> None:
+    path = path_in_memory
+    spool = Spool(path, project_id="project", max_bytes=MIB, on_full="drop_oldest")
     spool.append(b"." * 300)
     batch = spool.next_batch(50, MIB)
     assert batch
@@ -206,6 +205,7 @@ def test_dropping_in_an_outage_leaves_one_row_and_stays_within_max_bytes(
     assert on_disk(path) <= MIB
     assert stats.pending + stats.dropped == 12_000
     assert spool.check() == []
+    spool.close()
 
 
 def leave_open(spool: Spool) -> None:

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from tests.faults.damage.damages import DAMAGES, contents, copied
 from tests.faults.damage.oracle import Base
 from tests.faults.damage.worker import NEW, payload
-from tests.faults.orders import Worker, in_memory
+from tests.faults.orders import Worker
+from tests.support.memory import in_memory
 from tests.support.spool_file import wal
 
 if TYPE_CHECKING:

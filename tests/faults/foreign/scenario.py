@@ -36,7 +36,8 @@ from tests.faults.foreign.programs import (
     VACUUM_INTO,
     by_another_program,
 )
-from tests.faults.orders import Worker, in_memory
+from tests.faults.orders import Worker
+from tests.support.memory import in_memory
 from tests.faults.worker_life import NAME, Life
 from tests.support.clients import PROJECT, repeated_under_another_id
 from tests.support.servers.connect import ConnectServer

@@ -21,6 +21,7 @@ from alignai.spool import Spool
 from tests.faults.power.cut import Disk
 from tests.faults.power.recording import cannot_record, record
 from tests.faults.power.worker import FACTS, MAX_BYTES, NAME, PROJECT, payload
+from tests.support.memory import in_memory
 from tests.support.spool_file import ask
 
 if TYPE_CHECKING:
@@ -42,12 +43,6 @@ def run(run: Run) -> None:
     for trial in run.trials():
         with tempfile.TemporaryDirectory(dir=in_memory()) as folder:
             cut_often(run, trial, Path(folder).resolve(), trial.rng.choice(["normal", "full"]), CUTS)
-
-
-def in_memory() -> Path | None:
-    """Return a folder in memory if there is one. Its syncs cost nothing and are recorded all the same."""
-    folder = Path("/dev/shm")
-    return folder if os.access(folder, os.W_OK) else None
 
 
 def cut_often(run: Run, trial: Trial, folder: Path, synchronous: str, cuts: int, promised: str = "") -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.power.recording import cannot_record
-from tests.faults.power.scenario import cut_often, in_memory
+from tests.faults.power.scenario import cut_often
+from tests.support.memory import in_memory
 from tests.faults.scenario import Run, Trial
 
 pytestmark = pytest.mark.skipif(bool(cannot_record()), reason=cannot_record())

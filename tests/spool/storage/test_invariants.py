@@ -251,7 +251,7 @@ def test_recovery_of_a_lost_wal_is_tried_again_if_it_fails(
     spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from alignai.spool import SpoolBusyError
-    from alignai.spool.storage import database
+    from alignai.spool.storage import sqlite
 
     spool.append(b"before")
     lose_log(path)
@@ -259,7 +259,7 @@ def test_recovery_of_a_lost_wal_is_tried_again_if_it_fails(
         spool.append(b"void %d" % i)
     with process(LOCK, path) as other, monkeypatch.context() as patch:
         assert other.hear() == "locked"
-        patch.setattr(database, "retry_while_busy", lambda statement: statement())
+        patch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", 0.05)
         with pytest.raises(SpoolBusyError):
             spool.maintain()
         other.say()

@@ -23,6 +23,11 @@ MIB = 1 << 20
 MUCH = 1 << 30
 
 
+@pytest.fixture
+def path(path_in_memory: Path) -> Path:
+    return path_in_memory
+
+
 def fill_up(spool: Spool, sizes: tuple[int, int], most: int) -> int:
     """Append events of random *sizes* until there is no room, or *most* bytes are in; how many that was."""
     source = random.Random(7)
