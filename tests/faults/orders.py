@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import select
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.support.clients import ROOT

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults.orders import Worker
-from tests.support.memory import in_memory
 from tests.faults.worker_life import NAME, Life
 from tests.support.bad_disk import Faults, cannot_mount, cannot_shim, fill, make_read_only, small_disk
+from tests.support.memory import in_memory
 from tests.support.servers.connect import ConnectServer
 from tests.support.spool_file import wal
 

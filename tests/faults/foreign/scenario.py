@@ -37,9 +37,9 @@ from tests.faults.foreign.programs import (
     by_another_program,
 )
 from tests.faults.orders import Worker
-from tests.support.memory import in_memory
 from tests.faults.worker_life import NAME, Life
 from tests.support.clients import PROJECT, repeated_under_another_id
+from tests.support.memory import in_memory
 from tests.support.servers.connect import ConnectServer
 from tests.support.spool_file import payloads, shm, wal
 

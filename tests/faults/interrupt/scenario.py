@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignai.spool import Spool
-from tests.support.memory import in_memory
 from tests.support.clients import PROJECT
 from tests.support.interrupts import TimeLimitError, interrupt
+from tests.support.memory import in_memory
 from tests.support.spool_file import payloads
 
 if TYPE_CHECKING:

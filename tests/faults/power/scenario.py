@@ -10,7 +10,6 @@ maintenance began, and no later event without all the earlier ones.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections import Counter

@@ -10,8 +10,8 @@ import pytest
 
 from tests.faults.power.recording import cannot_record
 from tests.faults.power.scenario import cut_often
-from tests.support.memory import in_memory
 from tests.faults.scenario import Run, Trial
+from tests.support.memory import in_memory
 
 pytestmark = pytest.mark.skipif(bool(cannot_record()), reason=cannot_record())
 
