@@ -8,7 +8,7 @@ from typing import Any
 SIZE = 256
 """Characters of a message in experiments that do not vary the length."""
 
-MOST_SECONDS = 4
+MAX_SECONDS = 4
 """The limit for calls back to back, or a slow disk would take an hour."""
 
 
@@ -74,7 +74,7 @@ QUICK = Effort(
     starts=1,
 )
 
-OURS = ("alignai", "alignai full", "alignai sending", "alignai full sending")
+ALIGNAI = ("alignai", "alignai full", "alignai sending", "alignai full sending")
 VENDOR = ("vendor", "vendor sending")
 SPOOL = ("Spool.append", "Spool.append full")
 PEERS = ("persist-queue", "diskcache", "litequeue", "huey")
@@ -91,9 +91,9 @@ def plan(effort: Effort) -> dict[str, Experiment]:
 
 
 def _append(effort: Effort) -> Experiment:
-    contestants = OURS + VENDOR + SPOOL + PEERS + LIMITS
+    contestants = ALIGNAI + VENDOR + SPOOL + PEERS + LIMITS
     cells = [
-        Cell(contestant, {"subject": "append", "size": size, "calls": calls, "most_seconds": MOST_SECONDS})
+        Cell(contestant, {"subject": "append", "size": size, "calls": calls, "most_seconds": MAX_SECONDS})
         for size, calls in effort.calls.items()
         for contestant in contestants
     ]
@@ -102,15 +102,15 @@ def _append(effort: Effort) -> Experiment:
 
 def _parts(effort: Effort) -> Experiment:
     job = {"size": SIZE, "calls": effort.calls[SIZE]}
-    whole = [Cell(each, {**job, "subject": "append", "most_seconds": MOST_SECONDS}) for each in ("alignai", "vendor")]
+    whole = [Cell(each, {**job, "subject": "append", "most_seconds": MAX_SECONDS}) for each in ("alignai", "vendor")]
     return Experiment("parts", [*whole, *(Cell(part, {**job, "subject": "parts"}) for part in PARTS)])
 
 
 def _paced(effort: Effort) -> Experiment:
     per_second = 1000
     calls = int(per_second * effort.paced_seconds)
-    job = {"subject": "append", "size": SIZE, "calls": calls, "most_seconds": MOST_SECONDS, "per_second": per_second}
-    return Experiment("paced", [Cell(contestant, job) for contestant in OURS + VENDOR + LIMITS])
+    job = {"subject": "append", "size": SIZE, "calls": calls, "most_seconds": MAX_SECONDS, "per_second": per_second}
+    return Experiment("paced", [Cell(contestant, job) for contestant in ALIGNAI + VENDOR + LIMITS])
 
 
 def _drain(effort: Effort) -> Experiment:
@@ -139,10 +139,10 @@ def _processes(effort: Effort) -> Experiment:
     back_to_back = [
         Cell(contestant, {**job, "processes": processes})
         for processes in effort.processes
-        for contestant in (*OURS, "SQLite insert")
+        for contestant in (*ALIGNAI, "SQLite insert")
     ]
     at_work = {**job, "processes": min(8, effort.processes[-1]), "per_second": 100}
-    return Experiment("processes", back_to_back + [Cell(each, at_work) for each in (*OURS, "SQLite insert")])
+    return Experiment("processes", back_to_back + [Cell(each, at_work) for each in (*ALIGNAI, "SQLite insert")])
 
 
 def _scale(effort: Effort) -> Experiment:
@@ -161,7 +161,7 @@ def _scale(effort: Effort) -> Experiment:
 
 def _cost(effort: Effort) -> Experiment:
     job = {"subject": "cost", "size": SIZE, "per_second": 1000, "seconds": effort.paced_seconds}
-    return Experiment("cost", [Cell(each, job) for each in ("nothing", *OURS, *VENDOR)])
+    return Experiment("cost", [Cell(each, job) for each in ("nothing", *ALIGNAI, *VENDOR)])
 
 
 def _start(effort: Effort) -> Experiment:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from benchmarks.plan import Cell, Experiment
 
 _HERE = Path(__file__).parent
-_MOST_SECONDS = 3600
-_MOST_OF_AN_ERROR = 1000
+_MAX_SECONDS = 3600
+_MAX_ERROR_LENGTH = 1000
 LATENCIES_MS = (0, 20, 100)
 
 
@@ -73,13 +73,13 @@ class Runner:
             input=json.dumps(whole),
             capture_output=True,
             text=True,
-            timeout=_MOST_SECONDS,
+            timeout=_MAX_SECONDS,
             env=variables(),
             cwd=folder,
             check=False,
         )
         if ended.returncode:
-            raise SubjectError(ended.stderr.strip()[-_MOST_OF_AN_ERROR:])
+            raise SubjectError(ended.stderr.strip()[-_MAX_ERROR_LENGTH:])
         figures: dict[str, Any] = json.loads(ended.stdout)
         return figures
 

@@ -20,7 +20,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def shown(spread: Spread | None, scale: float = 1.0, unit: str = "") -> str:
+def format_spread(spread: Spread | None, scale: float = 1.0, unit: str = "") -> str:
     """Return the median, with the least and the most of the rounds in brackets."""
     if spread is None:
         return "-"
@@ -49,8 +49,8 @@ def _latencies(figures: Figures, **parameters: Any) -> str:
         spreads = [_of(cell, name) for name in ("p50", "p99", "p99.9", "max", "mean")]
         if min(each["calls"] for each in cell["rounds"] if each) < _CALLS_FOR_THOUSANDTH:
             spreads[2] = None
-        ratios = [shown(ratio(cell, peer, "p50")) for peer in peers]
-        rows.append([cell["contestant"], *map(shown, spreads), *ratios])
+        ratios = [format_spread(ratio(cell, peer, "p50")) for peer in peers]
+        rows.append([cell["contestant"], *map(format_spread, spreads), *ratios])
     return table(heads, rows)
 
 
@@ -64,10 +64,12 @@ def drain(figures: Figures) -> str:
     rows = []
     for cell in figures.results:
         same = {"latency_ms": cell["latency_ms"], "batch": cell["batch"]}
-        ratios = [shown(ratio(cell, figures.find(each, **same), "rate")) for each in ("vendor", "requests.post")]
-        more = [shown(_of(cell, figure)) for figure in ("requests", "bytes_per_event")]
+        ratios = [
+            format_spread(ratio(cell, figures.find(each, **same), "rate")) for each in ("vendor", "requests.post")
+        ]
+        more = [format_spread(_of(cell, figure)) for figure in ("requests", "bytes_per_event")]
         name = f"{cell['latency_ms']} ms, {cell['batch']}"
-        rows.append([name, cell["contestant"], shown(_of(cell, "rate")), *ratios, *more])
+        rows.append([name, cell["contestant"], format_spread(_of(cell, "rate")), *ratios, *more])
     return table(heads, rows)
 
 
@@ -77,9 +79,9 @@ def threads(figures: Figures) -> str:
     rows = []
     for cell in sorted(figures.results, key=lambda each: str(each["contestant"])):
         alone = figures.find(cell["contestant"], threads=1)
-        latencies = [shown(_of(cell, figure)) for figure in ("p50", "p99", "p99.9")]
-        gain = shown(ratio(cell, alone, "rate"))
-        rows.append([str(cell["threads"]), cell["contestant"], shown(_of(cell, "rate")), gain, *latencies])
+        latencies = [format_spread(_of(cell, figure)) for figure in ("p50", "p99", "p99.9")]
+        gain = format_spread(ratio(cell, alone, "rate"))
+        rows.append([str(cell["threads"]), cell["contestant"], format_spread(_of(cell, "rate")), gain, *latencies])
     return table(heads, rows)
 
 
@@ -89,11 +91,11 @@ def processes(figures: Figures) -> str:
     rows = []
     for cell in figures.results:
         same = {"processes": cell["processes"], "per_second": cell.get("per_second")}
-        latencies = [shown(_of(cell, figure)) for figure in ("p50", "p99", "p99.9", "max")]
-        tail = shown(ratio(cell, figures.find("SQLite insert", **same), "p99.9"))
+        latencies = [format_spread(_of(cell, figure)) for figure in ("p50", "p99", "p99.9", "max")]
+        tail = format_spread(ratio(cell, figures.find("SQLite insert", **same), "p99.9"))
         pace = f", each {cell['per_second']}/s" if "per_second" in cell else ""
         name = f"{cell['processes']}{pace}"
-        rows.append([name, cell["contestant"], shown(_of(cell, "rate")), *latencies, tail])
+        rows.append([name, cell["contestant"], format_spread(_of(cell, "rate")), *latencies, tail])
     return table(heads, rows)
 
 
@@ -112,11 +114,18 @@ def scale(figures: Figures) -> str:
     rows = []
     for pending in figures.values("scale"):
         appended, drained = (figures.find("alignai", scale=pending, step=step) for step in ("append", "drain"))
-        spreads = [shown(_of(appended or {"rounds": []}, "p50")), shown(_of(drained or {"rounds": []}, "rate"))]
-        looks = [shown(_of(appended or {"rounds": []}, figure)) for figure in ("open_ms", "stats_ms", "inspect_ms")]
-        file = shown(figures.spread("bytes_per_event", "alignai", pending=pending, step="fill") if pending else None)
-        memory = [shown(_of(each or {"rounds": []}, "peak_memory"), 1 / MIB) for each in (appended, drained)]
-        growth = shown(growth_of_memory(figures, pending), 1 / MIB)
+        spreads = [
+            format_spread(_of(appended or {"rounds": []}, "p50")),
+            format_spread(_of(drained or {"rounds": []}, "rate")),
+        ]
+        looks = [
+            format_spread(_of(appended or {"rounds": []}, figure)) for figure in ("open_ms", "stats_ms", "inspect_ms")
+        ]
+        file = format_spread(
+            figures.spread("bytes_per_event", "alignai", pending=pending, step="fill") if pending else None
+        )
+        memory = [format_spread(_of(each or {"rounds": []}, "peak_memory"), 1 / MIB) for each in (appended, drained)]
+        growth = format_spread(growth_of_memory(figures, pending), 1 / MIB)
         rows.append([f"{pending:,}", *spreads, *looks, file, *memory, growth])
     return table(heads, rows)
 
@@ -136,12 +145,12 @@ def cost(figures: Figures) -> str:
     rows = [
         [
             cell["contestant"],
-            shown(_of(cell, "cpu_us")),
-            shown(difference(cell, loop, "cpu_us")),
-            shown(ratio(cell, vendor, "cpu_us")),
-            shown(_of(cell, "p50")),
-            shown(_of(cell, "p99.9")),
-            shown(_of(cell, "peak_memory"), 1 / MIB),
+            format_spread(_of(cell, "cpu_us")),
+            format_spread(difference(cell, loop, "cpu_us")),
+            format_spread(ratio(cell, vendor, "cpu_us")),
+            format_spread(_of(cell, "p50")),
+            format_spread(_of(cell, "p99.9")),
+            format_spread(_of(cell, "peak_memory"), 1 / MIB),
         ]
         for cell in figures.results
     ]
@@ -155,11 +164,11 @@ def start(figures: Figures) -> str:
     rows = [
         [
             cell["contestant"],
-            shown(_of(cell, "import_ms")),
-            shown(ratio(cell, vendor, "import_ms")),
-            shown(_of(cell, "first_event_ms")),
-            shown(_of(cell, "whole_ms")),
-            shown(_of(cell, "rest"), 1 / MIB),
+            format_spread(_of(cell, "import_ms")),
+            format_spread(ratio(cell, vendor, "import_ms")),
+            format_spread(_of(cell, "first_event_ms")),
+            format_spread(_of(cell, "whole_ms")),
+            format_spread(_of(cell, "rest"), 1 / MIB),
         ]
         for cell in figures.results
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Figures, Spread, ratio
-from benchmarks.tables import MIB, growth_of_memory, shown, table
+from benchmarks.tables import MIB, format_spread, growth_of_memory, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,14 +21,14 @@ class Target:
     One figure with a limit.
 
     Attributes:
-        what: The name of the figure.
+        name: The name of the figure.
         limit: The most that it may be, or with `at_least`, the least.
         measured: The figure, None if it was not measured.
         scale: The factor between the figure and the unit.
         unit: The unit that the report shows.
     """
 
-    what: str
+    name: str
     limit: float
     measured: Spread | None
     at_least: bool = False
@@ -48,9 +48,9 @@ def render(experiments: dict[str, Figures]) -> str:
     verdicts = {True: "yes", False: "**no**", None: "not measured"}
     rows = [
         [
-            target.what,
+            target.name,
             f"{'≥' if target.at_least else '≤'} {target.limit * target.scale:g}{target.unit}",
-            shown(target.measured, target.scale, target.unit),
+            format_spread(target.measured, target.scale, target.unit),
             verdicts[target.met],
         ]
         for target in targets(experiments)
@@ -71,8 +71,8 @@ def targets(experiments: dict[str, Figures]) -> Iterator[Target]:
 
 
 def _append(append: Figures) -> Iterator[Target]:
-    ours, vendor = (append.find(each, size=_RECORDED) for each in ("alignai", "vendor"))
-    yield Target("committed event, p50 ÷ vendor's in memory", 1.0, ratio(ours, vendor, "p50"))
+    alignai, vendor = (append.find(each, size=_RECORDED) for each in ("alignai", "vendor"))
+    yield Target("committed event, p50 ÷ vendor's in memory", 1.0, ratio(alignai, vendor, "p50"))
     tail = append.spread("p99.9", "alignai", size=_RECORDED)
     yield Target("committed event, p99.9", 200, tail, unit=" µs")
 
@@ -80,9 +80,9 @@ def _append(append: Figures) -> Iterator[Target]:
 def _drain(drain: Figures) -> Iterator[Target]:
     for latency in drain.values("latency_ms"):
         for batch in drain.values("batch"):
-            ours, vendor = (drain.find(each, latency_ms=latency, batch=batch) for each in ("alignai", "vendor"))
-            what = f"drain at {latency} ms, batches of {batch}, ÷ vendor's flush"
-            yield Target(what, 2.0, ratio(ours, vendor, "rate"), at_least=True)
+            alignai, vendor = (drain.find(each, latency_ms=latency, batch=batch) for each in ("alignai", "vendor"))
+            name = f"drain at {latency} ms, batches of {batch}, ÷ vendor's flush"
+            yield Target(name, 2.0, ratio(alignai, vendor, "rate"), at_least=True)
 
 
 def _together(threads: Figures, processes: Figures) -> Iterator[Target]:

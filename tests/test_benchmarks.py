@@ -132,7 +132,7 @@ def test_a_quick_run_says_that_its_figures_mean_nothing() -> None:
     [([1.234], "1.23"), ([12.34, 15.0, 11.0], "12.3 (11.0 to 15.0)"), ([12345.6], "12,346"), ([], "-")],
 )
 def test_a_figure_is_shown_with_its_spread(values: list[float], expected: str) -> None:
-    assert tables.shown(figures.Spread.of(values)) == expected
+    assert tables.format_spread(figures.Spread.of(values)) == expected
 
 
 def test_the_vendor_is_the_one_whose_events_are_recorded() -> None:

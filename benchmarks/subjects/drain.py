@@ -49,7 +49,7 @@ def _received(server: str) -> dict[str, int]:
         return received
 
 
-def _ours(job: Job) -> Callable[[], None]:
+def _alignai(job: Job) -> Callable[[], None]:
     from alignai import AlignAI, Config
 
     path = Path(job["folder"]) / "spool.db"
@@ -117,7 +117,7 @@ def _http_client(job: Job) -> Callable[[], None]:
 
 
 _DRAINS: dict[str, Callable[[Job], Callable[[], None]]] = {
-    "alignai": _ours,
+    "alignai": _alignai,
     "vendor": _vendor,
     "requests.post": _requests,
     "http.client": _http_client,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Part = Callable[[str], object]
 
 _PAGE = 4096
-_HEAD_OF_FRAME = 24
+_FRAME_HEADER_SIZE = 24
 
 
 def measure(job: Job) -> Figures:
@@ -65,9 +65,9 @@ def _two_writes(folder: Path) -> Part:
 
     def write(_: str) -> None:
         nonlocal end
-        os.pwrite(file, bytes(_HEAD_OF_FRAME), end)
-        os.pwrite(file, bytes(_PAGE), end + _HEAD_OF_FRAME)
-        end += _HEAD_OF_FRAME + _PAGE
+        os.pwrite(file, bytes(_FRAME_HEADER_SIZE), end)
+        os.pwrite(file, bytes(_PAGE), end + _FRAME_HEADER_SIZE)
+        end += _FRAME_HEADER_SIZE + _PAGE
 
     return write
 

@@ -34,7 +34,7 @@ def recorder(job: Job) -> Recorder:
     return _RECORDERS[job["contestant"]](job)
 
 
-def _ours(job: Job, synchronous: Literal["normal", "full"], *, sender: bool) -> Recorder:
+def _alignai(job: Job, synchronous: Literal["normal", "full"], *, sender: bool) -> Recorder:
     from alignai import AlignAI, Config
 
     config = Config(spool_path=Path(job["folder"]) / "spool.db", synchronous=synchronous, sender=sender)
@@ -136,10 +136,10 @@ def _write_and_sync(job: Job) -> Recorder:
 
 _RECORDERS: dict[str, Callable[[Job], Recorder]] = {
     "nothing": lambda _: Recorder(lambda _: None, lambda: None),
-    "alignai": partial(_ours, synchronous="normal", sender=False),
-    "alignai full": partial(_ours, synchronous="full", sender=False),
-    "alignai sending": partial(_ours, synchronous="normal", sender=True),
-    "alignai full sending": partial(_ours, synchronous="full", sender=True),
+    "alignai": partial(_alignai, synchronous="normal", sender=False),
+    "alignai full": partial(_alignai, synchronous="full", sender=False),
+    "alignai sending": partial(_alignai, synchronous="normal", sender=True),
+    "alignai full sending": partial(_alignai, synchronous="full", sender=True),
     "vendor": partial(_vendor, max_buffer_size=_UNBOUNDED, flush_interval_ms=_HOUR_MS),
     "vendor sending": _vendor,
     "Spool.append": partial(_spool, synchronous="normal"),

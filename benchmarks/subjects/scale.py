@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from .measure import Figures, Job
 
-_MOST_BYTES = 1 << 40
-_UPKEEP_ROWS = 5_000
+_MAX_BYTES = 1 << 40
+_MAINTENANCE_ROWS = 5_000
 _LOOK_SECONDS = 0.05
 
 
@@ -31,12 +31,12 @@ def _fill(job: Job, path: Path) -> Figures:
     """Append the backlog row by row, as the SDK does, but from ready bytes."""
     from alignai.spool import Spool
 
-    spool = Spool(path, project_id="BENCH", max_bytes=_MOST_BYTES)
+    spool = Spool(path, project_id="BENCH", max_bytes=_MAX_BYTES)
     payloads = [event(text) for text in texts(job["size"], 1000)]
     begin = time.perf_counter()
     for number in range(job["pending"]):
         spool.append(payloads[number % 1000])
-        if number % _UPKEEP_ROWS == 0:
+        if number % _MAINTENANCE_ROWS == 0:
             spool.maintain()
     elapsed = time.perf_counter() - begin
     spool.close()
@@ -95,7 +95,7 @@ def _drain(job: Job, path: Path) -> Figures:
 def _client(job: Job, path: Path, *, sender: bool) -> AlignAI:
     from alignai import AlignAI, Config
 
-    config = Config(spool_path=path, max_spool_bytes=_MOST_BYTES, sender=sender, flush_batch_size=job["batch"])
+    config = Config(spool_path=path, max_spool_bytes=_MAX_BYTES, sender=sender, flush_batch_size=job["batch"])
     return AlignAI("BENCH", "KEY", job["server"], config)
 
 
