@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .appender import Appender
-from .bulk import Disposal
 from .errors import SpoolBusyError, SpoolError
 from .group_commit import GroupCommit
 from .ledger import queries, sql, transitions
 from .ledger.integrity import check
+from .ledger.selection import cutoff, selected
 from .maintenance import Maintenance
+from .purge import Purge
+from .requeue import Requeue
 from .stats import stats
 from .storage.changes import change
 from .storage.database import Database
@@ -77,7 +79,8 @@ class Spool:
         self._database = Database(path, project_id, synchronous, limits)
         self._appender = Appender(self._database, limits, on_full)
         self._maintenance = Maintenance(self._database, limits, synchronous, retention)
-        self._bulk = Disposal(self._database, limits)
+        self._requeue = Requeue(self._database, limits)
+        self._purge = Purge(self._database, limits)
         self._reset_group()
 
     def _reset_group(self) -> None:
@@ -194,7 +197,7 @@ class Spool:
             SpoolFullError: There is no room for more; what is not requeued is still rejected.
             SpoolError: As SQLite says.
         """
-        return self._bulk.requeue(self._bulk.select("rejected", older_than))
+        return self._requeue.run(self.select("rejected", older_than))
 
     def select(self, state: str, older_than: float = 0.0) -> Selection:
         """
@@ -203,8 +206,13 @@ class Spool:
         Args:
             state: "rejected", "pending" or "sent". What is in flight cannot be purged: the server may have it.
             older_than: Seconds since the event was rejected, appended or sent, at least; 0 for all.
+
+        Raises:
+            ValueError: There is no such state, or no such age.
         """
-        return self._bulk.select(state, older_than)
+        before = cutoff(state, older_than)
+        with self._database.reading() as db:
+            return selected(db, state, before)
 
     def purge(self, selection: Selection) -> int:
         """
@@ -221,7 +229,7 @@ class Spool:
         Raises:
             SpoolError: As SQLite says.
         """
-        return self._bulk.purge(selection)
+        return self._purge.run(selection)
 
     # -- looking -------------------------------------------------------------------------------------------------------
 

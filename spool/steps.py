@@ -7,13 +7,16 @@ import time
 from typing import TYPE_CHECKING
 
 from .clock import monotonic
+from .ledger.selection import next_rejected
 from .storage.changes import change
 from .storage.limits import wal_growth
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from .ledger.selection import Chunk
+    from .records import Selection
     from .storage.connections import Connections
     from .storage.database import Database
     from .storage.limits import Limits
@@ -28,7 +31,7 @@ class Steps:
 
     Args:
         database: The connections.
-        space: The limits.
+        limits: The limits.
     """
 
     def __init__(self, database: Database, limits: Limits) -> None:
@@ -58,6 +61,21 @@ class Steps:
             self.give_way(began)
             if monotonic() >= end:
                 return total
+
+    def rejected_chunks(self, selection: Selection) -> Iterator[Chunk]:
+        """Yield the chunks with selected rows in them. Looking for each takes no lock that a writer waits for."""
+        after = 0
+        while True:
+            with self._database.reading() as db:
+                chunk = next_rejected(db, selection, after, self.max_bytes)
+            if not chunk:
+                return
+            after = chunk.last
+            if chunk.selected:
+                self.keep_wal_short(chunk.bytes)
+                began = monotonic()
+                yield chunk
+                self.give_way(began)
 
     def keep_wal_short(self, size: int) -> None:
         """

@@ -1,15 +1,31 @@
-"""Which events an explicit act is about, and how many they are."""
+"""
+Which events `requeue` and `purge` are about, how many there are, and the chunks in which they are moved.
+
+Each chunk is one small transaction, so that the WAL stays short, a crash loses nothing, and other writers get their
+turn in between.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..records import SELECTABLE_STATES, Selection
 from . import queries, sql
 
 if TYPE_CHECKING:
     import sqlite3
+
+_MAX_ROWS = 250
+
+
+class Chunk(NamedTuple):
+    """Consecutive rows, at most as many as one transaction may move, and the bytes of those that are selected."""
+
+    first: int
+    last: int
+    selected: int
+    bytes: int
 
 
 def cutoff(state: str, older_than: float) -> float | None:
@@ -59,3 +75,32 @@ def _count_sent(db: sqlite3.Connection, before: float | None) -> tuple[int, int]
 
 
 _COUNTS = {"rejected": _count_rejected, "pending": _count_pending, "sent": _count_sent}
+
+
+def next_rejected(db: sqlite3.Connection, selection: Selection, after: int, max_bytes: int) -> Chunk | None:
+    """Return the next chunk of rejected rows beyond row *after*, or None if there is none. It may select none."""
+    selection_args = (selection.before, selection.before, after, selection.upto, _MAX_ROWS)
+    return _next_chunk(db.execute(sql.REJECTED_SIZES, selection_args).fetchall(), after, max_bytes)
+
+
+def next_pending(db: sqlite3.Connection, after: int, upto: int, max_bytes: int) -> Chunk | None:
+    """Return the next chunk of pending rows beyond row *after*, or None if there is none."""
+    return _next_chunk(db.execute(sql.WAITING_SIZES, (after, upto, _MAX_ROWS)).fetchall(), after, max_bytes)
+
+
+def _next_chunk(rows: list[tuple[int, int, bool]], after: int, max_bytes: int) -> Chunk | None:
+    """
+    Return as many of the *rows* beyond *after* as may be moved at once.
+
+    A row says its number, its size, and whether it is selected. All rows have been fetched, since a statement that is
+    not at its end would keep the WAL from being restarted.
+    """
+    last, count, size = after, 0, 0
+    for seq, length, is_selected in rows:
+        if is_selected and count and size + length > max_bytes:
+            break
+        last = seq
+        if is_selected:
+            count += 1
+            size += length
+    return Chunk(after + 1, last, count, size) if last > after else None

@@ -12,12 +12,12 @@ import re
 import sqlite3
 import time
 import zlib
-from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..ledger import sql
 from ..ledger.transitions import DAMAGED
+from . import sql
 from .btree import values
+from .ranges import Ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,34 +49,6 @@ class RecoveredBatch(NamedTuple):
     request_id: str
     attempts: int
     faults: int
-
-
-class Ranges:
-    """Numbers, kept as ranges: there are few, however many numbers there are."""
-
-    def __init__(self, ranges: Iterator[tuple[int, int]]) -> None:
-        self._firsts: list[int] = []
-        self._lasts: list[int] = []
-        for first, last in ranges:  # in order
-            if self._lasts and first <= self._lasts[-1] + 1:
-                self._lasts[-1] = max(last, self._lasts[-1])
-            else:
-                self._firsts.append(first)
-                self._lasts.append(last)
-
-    def __contains__(self, number: int) -> bool:
-        at = bisect_right(self._firsts, number) - 1
-        return at >= 0 and number <= self._lasts[at]
-
-    @property
-    def last(self) -> int:
-        """The highest number, 0 where there is none."""
-        return self._lasts[-1] if self._lasts else 0
-
-    def count(self, first: int, last: int) -> int:
-        """How many numbers there are from *first* to *last*."""
-        bounds = zip(self._firsts, self._lasts, strict=True)
-        return sum(max(0, min(end, last) - max(begin, first) + 1) for begin, end in bounds)
 
 
 class RecoveredRows:

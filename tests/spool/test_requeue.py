@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolBusyError, SpoolFullError
+from alignai.spool.steps import Steps
 from tests.support.movable_clock import movable
 from tests.support.processes import process, run
 from tests.support.spool_file import ask, on_disk, payloads, shm, wal
@@ -209,14 +210,14 @@ def test_an_event_rejected_again_meanwhile_is_not_requeued_for_ever(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rejected(spool, [b"%d" % number for number in range(600)])
-    keep_short = spool._bulk._steps.keep_wal_short
+    keep_short = Steps.keep_wal_short
 
-    def reject_meanwhile(size: int) -> None:
-        keep_short(size)
+    def reject_meanwhile(steps: Steps, size: int) -> None:
+        keep_short(steps, size)
         while spool.stats().pending:
             reject_next(spool)
 
-    monkeypatch.setattr(spool._bulk._steps, "keep_wal_short", reject_meanwhile)
+    monkeypatch.setattr(Steps, "keep_wal_short", reject_meanwhile)
 
     assert spool.requeue().requeued == 600
 
@@ -269,7 +270,7 @@ def test_requeue_beyond_max_bytes_is_an_error(spool: Spool, path: Path, monkeypa
         looks.append(1)
         return MUCH if len(looks) > 3 and not len(looks) % 2 else 10
 
-    monkeypatch.setattr("alignai.spool.bulk._pages", pages)
+    monkeypatch.setattr("alignai.spool.requeue._page_count", pages)
     with pytest.raises(SpoolFullError, match="room"):
         spool.requeue()
     monkeypatch.undo()
@@ -321,7 +322,7 @@ def test_requeue_fails_if_the_wal_is_lost_and_events_stay_rejected(
             shm(path).unlink()
         return 0
 
-    monkeypatch.setattr("alignai.spool.bulk._pages", lose_log)
+    monkeypatch.setattr("alignai.spool.requeue._page_count", lose_log)
     with pytest.raises(SpoolBusyError, match="try again"):
         spool.requeue()
 
@@ -441,8 +442,6 @@ def test_a_killed_requeue_has_completed_its_earlier_steps(spool: Spool, path: Pa
 
 
 def test_requeue_leaves_the_write_lock_free_as_long_as_it_held_it() -> None:
-    from alignai.spool.steps import Steps
-
     began = time.monotonic()
     Steps.give_way(began - 0.02)
     free = time.monotonic() - began
