@@ -64,7 +64,7 @@ class Recorder:
             self._lose(error, str(error))
             return None
         try:
-            self._sender.appended()
+            self._sender.notify()
         except _FAILURES as error:
             if is_interruption(error) or (isinstance(error, OSError) and not is_refusal(error)):
                 raise

@@ -21,28 +21,28 @@ _AFTER_ERROR_SECONDS = 1.0
 _EXIT_POLL_SECONDS = 0.0002
 
 
-class Loop:
+class BackgroundThread:
     """
-    A daemon thread that runs *step* until it is told to stop.
+    A daemon thread that runs *tick* until it is told to stop.
 
     Args:
         name: The thread's name.
-        step: Does a little, and returns the seconds to wait before it is called again. What it raises is logged, once
+        tick: Does a little, and returns the seconds to wait before it is called again. What it raises is logged, once
             for each kind of error in a row, and it is called again.
-        at_end: Called on the thread when it ends, also if it dies; not if it only pauses.
+        on_stop: Called on the thread when it ends, also if it dies; not if it only pauses.
 
     Attributes:
         alive: Whether the thread is at work, as it says itself: cheaper than `running`, for each event.
         stopping: Whether it has been told to stop.
     """
 
-    def __init__(self, name: str, step: Callable[[], float], at_end: Callable[[], None]) -> None:
+    def __init__(self, name: str, tick: Callable[[], float], on_stop: Callable[[], None]) -> None:
         self.alive = False
         self.stopping = False
         self._pausing = False
         self._name = name
-        self._step = step
-        self._at_end = at_end
+        self._tick = tick
+        self._on_stop = on_stop
         # Whoever is not this thread has nothing to do here: it was replaced before it had begun.
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()
@@ -94,7 +94,7 @@ class Loop:
 
     def join(self, deadline: Deadline) -> bool:
         """Wait for the end of the thread; whether it came by *deadline*."""
-        return _ended(self._thread, deadline)
+        return _join(self._thread, deadline)
 
     # -- around a fork -------------------------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class Loop:
         thread = self._thread
         self._pausing = True
         self.wake()
-        return lambda deadline: _ended(thread, deadline) and _gone(thread, deadline)
+        return lambda deadline: _join(thread, deadline) and _wait_until_gone(thread, deadline)
 
     @exclusive
     def resume(self) -> None:
@@ -116,7 +116,7 @@ class Loop:
         died = True
         try:
             try:
-                if self._begins():
+                if self._begin():
                     self._wait(delay)
                     self._repeat()
                 died = False
@@ -125,7 +125,7 @@ class Loop:
             finally:
                 if self._thread is threading.current_thread():  # neither replaced nor paused
                     self.alive = False
-                    self._at_end()
+                    self._on_stop()
         except BaseException as error:  # noqa: BLE001 - as above
             died = True
             self._report_death(error)
@@ -135,18 +135,18 @@ class Loop:
     def _start_again(self) -> None:
         """Start another thread in place of this one: what killed it may have killed all that looks after it."""
         with suppress(BaseException):  # the interpreter exits, or there is a limit: the next event tries again
-            if self._disowned():
+            if self._disown():
                 self.start(_AFTER_ERROR_SECONDS)
 
     @exclusive
-    def _disowned(self) -> bool:
+    def _disown(self) -> bool:
         if self._thread is not threading.current_thread():
             return False
         self._thread = None
         return True
 
     @exclusive
-    def _begins(self) -> bool:
+    def _begin(self) -> bool:
         if self._thread is not threading.current_thread():
             return False
         self.alive = True
@@ -154,26 +154,26 @@ class Loop:
 
     def _repeat(self) -> None:
         # A function of its own: what is raised at the jump of a loop may escape the `try` around it (Python 3.13.0).
-        while not self._leaves():
-            self._wait(self._step_once())
+        while not self._is_leaving():
+            self._wait(self._tick_once())
 
-    def _leaves(self) -> bool:
-        return self.stopping or (self._pausing and self._pauses())
+    def _is_leaving(self) -> bool:
+        return self.stopping or (self._pausing and self._take_pause())
 
     @exclusive
-    def _pauses(self) -> bool:
+    def _take_pause(self) -> bool:
         """At one moment with the decision: whoever resumes starts another thread, or lets this one go on."""
         if self._pausing:
             self._thread = None
             self.alive = False
         return self._pausing
 
-    def _step_once(self) -> float:
+    def _tick_once(self) -> float:
         try:
-            seconds = self._step()
+            seconds = self._tick()
         except Exception as error:  # noqa: BLE001 - a sender that dies would leave every later event unsent
             if not self.stopping:
-                self._report(error)
+                self._report_error(error)
             return _AFTER_ERROR_SECONDS
         self._last_error = ""
         return seconds
@@ -185,20 +185,20 @@ class Loop:
         while not self._wakes.empty():
             self._wakes.get()
 
-    def _report(self, error: Exception) -> None:
-        told = f"{type(error).__name__}: {error}"
-        if told != self._last_error:
-            self._last_error = told
-            logger.error("%s goes on after an error: %s", self._name, told)
+    def _report_error(self, error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if text != self._last_error:
+            self._last_error = text
+            logger.error("%s goes on after an error: %s", self._name, text)
 
     def _report_death(self, error: BaseException) -> None:
-        told = f"{type(error).__name__}: {error}"
-        if told != self._last_death:
-            self._last_death = told
-            logger.error("%s has died and is started again: %s", self._name, told, exc_info=error)
+        text = f"{type(error).__name__}: {error}"
+        if text != self._last_death:
+            self._last_death = text
+            logger.error("%s has died and is started again: %s", self._name, text, exc_info=error)
 
 
-def _ended(thread: threading.Thread | None, deadline: Deadline) -> bool:
+def _join(thread: threading.Thread | None, deadline: Deadline) -> bool:
     if thread is None or not thread.is_alive():
         return True
     if thread is threading.current_thread():
@@ -207,7 +207,7 @@ def _ended(thread: threading.Thread | None, deadline: Deadline) -> bool:
     return not thread.is_alive()
 
 
-def _gone(thread: threading.Thread | None, deadline: Deadline) -> bool:
+def _wait_until_gone(thread: threading.Thread | None, deadline: Deadline) -> bool:
     """Wait until the system counts the thread no more, which is a moment after its last Python code (Linux)."""
     task = f"/proc/self/task/{thread.native_id}" if thread and thread.native_id else ""
     while task and os.path.exists(task):  # noqa: PTH110 - in the way of a fork

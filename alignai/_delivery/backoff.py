@@ -12,30 +12,30 @@ class Backoff:
     """
     Exponential backoff with full jitter.
 
-    Each wait is drawn evenly from 0 to a ceiling that doubles from *first* to *most* seconds: after an outage a fleet
-    of clients comes back spread out, not at once.
+    Each wait is drawn evenly from 0 to a ceiling that doubles from *first_seconds* to *max_seconds*. So after an outage
+    the clients of a fleet return at different times, not at once.
     """
 
-    first: float = 0.5
-    most: float = 60.0
+    first_seconds: float = 0.5
+    max_seconds: float = 60.0
     _ceiling: float = field(default=0.0, init=False)
 
     def next(self, at_least: float = 0.0) -> float:
         """The next wait in seconds: the draw, or *at_least* (what the server asked for) and the draw after it."""
-        self._ceiling = min(self.most, self._ceiling * 2 or self.first)
+        self._ceiling = min(self.max_seconds, self._ceiling * 2 or self.first_seconds)
         return at_least + random.uniform(0.0, self._ceiling)  # noqa: S311 - jitter is no secret
 
     def reset(self) -> None:
-        """Begin again at *first*: something went through."""
+        """Begin again at *first_seconds*: something went through."""
         self._ceiling = 0.0
 
 
-_MAX_SHARE: Final = 8
+_MAX_SHARING_PROCESSES: Final = 8
 """Processes on one spool that share the attempts of an outage; beyond that their attempts add up."""
 
 
 @dataclass(slots=True)
-class Share:
+class AttemptShare:
     """
     How this process shares the attempts on a batch with others on the spool.
 
@@ -49,4 +49,4 @@ class Share:
         """Return how many attempts all have made since the last failure here, this one included."""
         made = attempts - self._attempts if request_id == self._request_id else 1
         self._request_id, self._attempts = request_id, attempts
-        return min(max(1, made), _MAX_SHARE)
+        return min(max(1, made), _MAX_SHARING_PROCESSES)

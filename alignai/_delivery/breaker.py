@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FEWEST = 10
+MIN_REJECTIONS = 10
 """Fewer events in a row may well be bad."""
 
 
 @dataclass(slots=True)
-class Refusals:
+class RejectionBreaker:
     """
     What becomes of the events of a batch that is taken apart.
 
     Attributes:
-        refusing: Whether whole batches were refused, event by event, and nothing has been accepted since.
+        tripped: Whether whole batches were refused, event by event, and nothing has been accepted since.
     """
 
-    refusing: bool = False
+    tripped: bool = False
     _last: int = 0
-    _refused: int = 0
+    _rejected: int = 0
     _accepted: bool = False
 
-    def taking_apart(self, last: int) -> None:
+    def begin_split(self, last: int) -> None:
         """A batch up to row *last* was refused as a whole; its pieces come next."""
         if last > self._last:
             self._last, self._accepted = last, False
@@ -30,18 +30,18 @@ class Refusals:
     def accepted(self) -> None:
         """The server took something."""
         self._accepted = True
-        self._refused = 0
-        self.refusing = False
+        self._rejected = 0
+        self.tripped = False
 
-    def refused(self, last: int) -> bool:
+    def rejected(self, last: int) -> bool:
         """
         An event, the one in row *last*, was refused alone.
 
         Returns:
             Whether it was the last of a batch of which nothing was accepted, after many, and slower is better.
         """
-        self._refused += 1
+        self._rejected += 1
         if last < self._last or self._accepted:
             return False
-        self.refusing = self.refusing or self._refused >= FEWEST
-        return self.refusing
+        self.tripped = self.tripped or self._rejected >= MIN_REJECTIONS
+        return self.tripped

@@ -16,7 +16,7 @@ from alignai.spool import SpoolBusyError, SpoolClosedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from alignai._delivery.maintenance import Maintenance
+    from alignai._delivery.maintenance import MaintenanceThread
     from alignai._delivery.threads import SenderThreads
     from alignai._delivery.upload_cycle import UploadCycle
     from alignai._delivery.users import Users
@@ -41,7 +41,7 @@ class Flusher:
 
     def __init__(
         self,
-        maintenance: Maintenance,
+        maintenance: MaintenanceThread,
         config: Config,
         cycle: UploadCycle,
         threads: SenderThreads,
@@ -68,8 +68,8 @@ class Flusher:
             SpoolError: The spool cannot be read.
         """
         before = self._spool.totals()
-        with self._cycle.flusher() as settled:
-            target = self.request(deadline)
+        with self._cycle.settlements() as settled:
+            target = self.request_flush(deadline)
             while (remaining := self._spool.unsettled(target)) and not deadline.expired and not self._users.ended:
                 self._start()
                 if not worth_waiting(remaining) or not self._wait(settled, deadline):
@@ -77,7 +77,7 @@ class Flusher:
         after = self._spool.totals()
         return FlushResult(after.sent - before.sent, remaining, max(0, after.rejected - before.rejected))
 
-    def request(self, deadline: Deadline) -> int:
+    def request_flush(self, deadline: Deadline) -> int:
         """
         Have everything that is committed by now uploaded without further wait; return the last row of it.
 
@@ -110,7 +110,7 @@ class Flusher:
             seconds = self._step(deadline)
             turn.release()
         except BaseException:
-            self._cycle.give_lease_back()  # an exception may have kept it from being given back before
+            self._cycle.release_lease()  # an exception may have kept it from being given back before
             while not nested and turn._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as above
                 turn.release()
             raise
@@ -122,18 +122,18 @@ class Flusher:
     def _step(self, deadline: Deadline) -> float | None:
         """Return the seconds until there may be something to do, or None if the step has failed."""
         try:
-            self._cycle.uploader.until = deadline
-            seconds = self._cycle.step(forgotten=False)
-            if not self._maintenance.loop.running:
-                self._maintenance.keep_up()
+            self._cycle.uploader.deadline = deadline
+            seconds = self._cycle.step(abandoned=False)
+            if not self._maintenance.thread.running:
+                self._maintenance.maintain()
         except Exception as error:  # as on the thread: what is on disk is uploaded another time
             if isinstance(error, SpoolClosedError) or is_interruption(error):
                 raise
             logger.error("the calling thread could not upload: %s", error)
             return None
         finally:
-            self._cycle.uploader.until = Deadline.never()
-            self._cycle.give_lease_back()
+            self._cycle.uploader.deadline = Deadline.never()
+            self._cycle.release_lease()
         return seconds
 
     def _start(self) -> None:

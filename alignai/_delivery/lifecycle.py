@@ -17,13 +17,13 @@ from alignai.spool import SpoolError, load_filelock
 if TYPE_CHECKING:
     from alignai._delivery.sender import Sender
 
-_CHILD_SECONDS = 0.5
+_FORKED_CHILD_DELAY_SECONDS = 0.5
 """
 What the threads of a forked child wait before they open anything: it may be about to become a daemon, to change its
 user or to close every descriptor.
 """
 
-_AWAY_SECONDS = 1.0
+_MAX_STALL_SECONDS = 1.0
 """How long the exit waits without progress for another process, or for a server that has failed before."""
 
 _forking: set[int] = set()
@@ -52,13 +52,13 @@ def _after_fork_in_child() -> None:
     _forking.clear()
     sharing.reset_after_fork()
     for sender in sharing.senders():
-        sender.start(_CHILD_SECONDS)
+        sender.start(_FORKED_CHILD_DELAY_SECONDS)
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------
 
 
-class _WhileItSucceeds:
+class _WorthWaiting:
     """
     Whether the end of the process should wait on: the data is safe, so only for uploads that get through.
 
@@ -78,15 +78,15 @@ class _WhileItSucceeds:
         if uploader.failures != self._failures:
             return False
         follows = self._cycle.idle and not self._cycle.leads
-        return not (follows or uploader.failing) or monotonic() - self._since < _AWAY_SECONDS
+        return not (follows or uploader.failing) or monotonic() - self._since < _MAX_STALL_SECONDS
 
 
-def _finish() -> None:
+def _drain_at_exit() -> None:
     """Upload what waits while that succeeds, all senders at once, each for as long as it is allowed; then stop."""
-    ends = [(sender, sender.exit_deadline(), _WhileItSucceeds(sender)) for sender in sharing.senders()]
+    ends = [(sender, sender.exit_deadline(), _WorthWaiting(sender)) for sender in sharing.senders()]
     for sender, deadline, _ in ends:
         with suppress(SpoolError):
-            sender.hurry(deadline.sooner(_AWAY_SECONDS))
+            sender.request_flush(deadline.sooner(_MAX_STALL_SECONDS))
     for sender, deadline, worth_waiting in ends:
         if not sender.users.ended:
             remaining = sender.drain(deadline, worth_waiting)
@@ -102,7 +102,7 @@ class _Children:
     def begin(self) -> None:
         """See that this child finishes; called once it has forgotten what its parent had to do."""
         util: Any = sys.modules["multiprocessing.util"]
-        util.Finalize(None, _finish, exitpriority=0)
+        util.Finalize(None, _drain_at_exit, exitpriority=0)
 
 
 _children = _Children()
@@ -145,4 +145,4 @@ def begin(*, uploads: bool) -> None:
     join_multiprocessing()
 
 
-atexit.register(_finish)
+atexit.register(_drain_at_exit)

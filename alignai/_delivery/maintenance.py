@@ -6,7 +6,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from alignai._delivery.background import Loop
+from alignai._delivery.background import BackgroundThread
 from alignai._delivery.users import Users
 from alignai._safe_logging import logger
 from alignai.clock import monotonic
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from alignai._delivery.sender import Sender
     from alignai.spool import Spool
 
-_UPKEEP_SECONDS = 0.5
+_INTERVAL_SECONDS = 0.5
 
 _GRACE_SECONDS = 0.05
 """What closing the spool may wait for other processes that write, beyond a deadline that has passed."""
 
 
-class Maintenance:
+class MaintenanceThread:
     """
     A spool that senders of this process share, and the thread that keeps it safe and small.
 
@@ -45,40 +45,40 @@ class Maintenance:
         """Begin as in a new process: the thread is the parent's."""
         self.users.reset_after_fork()
         self._due = Deadline.after(0)
-        self.loop = Loop("alignai-upkeep", self._step, self._end)
+        self.thread = BackgroundThread("alignai-maintenance", self._tick, self._on_stop)
         self.pid = os.getpid()
 
     def leave(self, sender: Sender) -> None:
         """Count *sender* out, whose thread has ended; after the last one the spool is closed."""
         self.users.leave(sender)
         if self.users.ended:
-            self.loop.stop()
+            self.thread.stop()
 
     def stop(self, deadline: Deadline) -> None:
         """End the thread, unless a sender goes on, by *deadline*, and close the spool if no sender is left."""
         if all(sender.users.ended for sender in self.users):
-            self.loop.stop()
-            if self.loop.join(deadline) and self.users.ended:
+            self.thread.stop()
+            if self.thread.join(deadline) and self.users.ended:
                 self._close_spool(max(deadline.at, monotonic() + _GRACE_SECONDS))
 
-    def _step(self) -> float:
+    def _tick(self) -> float:
         for sender in self.users:
-            sender.look_after()
+            sender.supervise()
         if not self._due.expired and not self.spool.maintenance_due:
             return self._due.remaining  # it was at it already when it was woken
-        self.keep_up()
-        return 0.0 if self.spool.maintenance_due else _UPKEEP_SECONDS
+        self.maintain()
+        return 0.0 if self.spool.maintenance_due else _INTERVAL_SECONDS
 
-    def keep_up(self) -> None:
+    def maintain(self) -> None:
         """Do now what must be done about once a second, and log what has befallen the spool."""
         try:
             self.spool.maintain()
         finally:
-            self._due = Deadline.after(_UPKEEP_SECONDS)
+            self._due = Deadline.after(_INTERVAL_SECONDS)
             self._log_notices()
 
-    def _end(self) -> None:
-        if self.loop.stopping and self.users.ended:
+    def _on_stop(self) -> None:
+        if self.thread.stopping and self.users.ended:
             self._close_spool()
 
     def _close_spool(self, until: float | None = None) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from alignai._transport.outcome import Outcome
     from alignai.spool import Batch, Spool
 
-FAULTS_BEFORE_PROBE: Final = 10
+FAILURES_BEFORE_PROBE: Final = 10
 """Failures of one batch before the first probe."""
 
 _FIRST_INTERVAL: Final = 1.0
@@ -45,26 +45,26 @@ class Prober:
         their own. An event alone is probed by what comes behind it. There is no probe before enough failures, and none
         soon after another.
         """
-        if batch.faults + 1 < FAULTS_BEFORE_PROBE or not self._not_before.expired:
+        if batch.faults + 1 < FAILURES_BEFORE_PROBE or not self._not_before.expired:
             return False
         if len(batch) > 1:
-            return self._settled(self._pass_first(batch))
+            return self._set_interval(self._probe_first_events(batch))
         behind = self._spool.next_batch(1, 1, after=batch.last)
-        return behind is not None and self._settled(self._pass_behind(behind))
+        return behind is not None and self._set_interval(self._probe_next(behind))
 
-    def _settled(self, passed: bool) -> bool:
+    def _set_interval(self, passed: bool) -> bool:
         self._not_before = Deadline.after(0 if passed else self._interval)
         self._interval = _FIRST_INTERVAL if passed else min(2 * self._interval, _MAX_INTERVAL)
         return passed
 
-    def _pass_first(self, batch: Batch) -> bool:
+    def _probe_first_events(self, batch: Batch) -> bool:
         for index, payload in enumerate(batch.payloads[:2]):
             if self._upload(_probe_id(batch, index), (payload,)).action is Action.SENT:
                 self._spool.take_out(batch, index)
                 return True
         return False
 
-    def _pass_behind(self, batch: Batch) -> bool:
+    def _probe_next(self, batch: Batch) -> bool:
         outcome = self._upload(batch.request_id, batch.payloads)
         if outcome.action is Action.SENT:
             self._spool.mark_sent(batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from alignai._delivery.background import Loop
+from alignai._delivery.background import BackgroundThread
 from alignai._delivery.flusher import Flusher
 from alignai._delivery.threads import SenderThreads
 from alignai._delivery.upload_cycle import UploadCycle
@@ -18,7 +18,7 @@ from alignai.spool import SpoolClosedError, SpoolError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from alignai._delivery.maintenance import Maintenance
+    from alignai._delivery.maintenance import MaintenanceThread
     from alignai._settings import Settings
     from alignai.results import FlushResult
 
@@ -45,13 +45,13 @@ class Sender:
         users: The clients that use it.
     """
 
-    def __init__(self, maintenance: Maintenance, settings: Settings) -> None:
+    def __init__(self, maintenance: MaintenanceThread, settings: Settings) -> None:
         self.users: Users[object] = Users()
         self._maintenance = maintenance
         self.spool = maintenance.spool
         self._settings = settings
         self._config = settings.config
-        self._only_records = not settings.config.sender
+        self._records_only = not settings.config.sender
         self._batch_size = settings.config.flush_batch_size
         # Not at the top: HTTP takes longer to load than all the rest, and who only looks at a spool needs none.
         from alignai._transport.api_client import APIClient  # noqa: PLC0415
@@ -63,14 +63,14 @@ class Sender:
         """Begin as in a new process: no thread, no lease, no connection; after a fork, those are the parent's."""
         self.users.reset_after_fork()
         self._api = self._client(self._settings.api_host, self._settings.api_key)
-        self._uploads = Loop("alignai-sender", self._step, self._end)
+        self._uploads = BackgroundThread("alignai-sender", self._tick, self._on_stop)
         self.cycle = UploadCycle(self.spool, self._api, self._config, lambda: self._uploads.leaving)
         if self._maintenance.pid != os.getpid():
             self._maintenance.reset_after_fork()
-        self._upkeep = self._maintenance.loop
+        self._maintenance_thread = self._maintenance.thread
         self.threads = SenderThreads(self._maintenance, self._uploads if self._config.sender else None, self.cycle)
         self._flusher = Flusher(self._maintenance, self._config, self.cycle, self.threads, self.users)
-        self._appended = 0
+        self._notified = 0
         self._pid = os.getpid()  # last: another thread that sees it goes on
 
     def _check_fork(self) -> None:
@@ -80,16 +80,16 @@ class Sender:
 
     # -- what callers do -----------------------------------------------------------------------------------------------
 
-    def appended(self) -> None:
+    def notify(self) -> None:
         """See that the threads run, and wake them for a full batch or a long log: an event has been committed."""
         self._check_fork()
-        if not (self._upkeep.alive and (self._uploads.alive or self._only_records)):
+        if not (self._maintenance_thread.alive and (self._uploads.alive or self._records_only)):
             self.start()
         if self.spool.maintenance_due:
-            self._upkeep.wake()
-        self._appended += 1
-        if self._appended >= self._batch_size:
-            self._appended = 0
+            self._maintenance_thread.wake()
+        self._notified += 1
+        if self._notified >= self._batch_size:
+            self._notified = 0
             self.start()
             self._uploads.wake()
 
@@ -103,9 +103,9 @@ class Sender:
         self._check_fork()
         return self._flusher.flush(deadline, worth_waiting)
 
-    def hurry(self, deadline: Deadline) -> None:
+    def request_flush(self, deadline: Deadline) -> None:
         """Have everything that is committed by now uploaded without further wait, and wait for nothing."""
-        self._flusher.request(deadline)
+        self._flusher.request_flush(deadline)
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -141,7 +141,7 @@ class Sender:
             self._leave()
         self._maintenance.stop(grace)
 
-    def give_up(self) -> None:
+    def abandon(self) -> None:
         """End before anything began: its construction was interrupted, and its spool is closed."""
         self.users.end()
         self._maintenance.users.end()
@@ -158,26 +158,26 @@ class Sender:
 
     # -- on the threads ------------------------------------------------------------------------------------------------
 
-    def _step(self) -> float:
+    def _tick(self) -> float:
         self.start()  # the other thread, if it has died
-        forgotten = not self.users
+        abandoned = not self.users
         with self.cycle.turn:
-            seconds = self.cycle.step(forgotten=forgotten)
-        if forgotten and self.cycle.idle:
+            seconds = self.cycle.step(abandoned=abandoned)
+        if abandoned and self.cycle.idle:
             self.users.end_if_unused()
         if self.users.ended:
             self._uploads.stop()
         return seconds
 
-    def _end(self) -> None:
+    def _on_stop(self) -> None:
         try:
-            self.cycle.give_lease_back()
+            self.cycle.release_lease()
             self._api.close()
         finally:
             if self._uploads.stopping:
                 self._leave()
 
-    def look_after(self) -> None:
+    def supervise(self) -> None:
         """Start the uploading thread again if it has died, and end what no client uses; for the upkeep's thread."""
         if not self.users and not self._uploads.running:
             self.users.end_if_unused()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alignai._delivery.exclusive import exclusive
-from alignai._delivery.maintenance import Maintenance
+from alignai._delivery.maintenance import MaintenanceThread
 from alignai._delivery.sender import Sender
 from alignai.config import Config
 from alignai.spool import Spool
@@ -93,15 +93,15 @@ class _Registry:
     """The senders and spools of this process that clients can share."""
 
     def __init__(self) -> None:
-        self.live: weakref.WeakSet[Sender] = weakref.WeakSet()
-        self._senders: weakref.WeakValueDictionary[Settings, Sender] = weakref.WeakValueDictionary()
-        self._spools: weakref.WeakValueDictionary[Hashable, Maintenance] = weakref.WeakValueDictionary()
+        self.senders: weakref.WeakSet[Sender] = weakref.WeakSet()
+        self._by_settings: weakref.WeakValueDictionary[Settings, Sender] = weakref.WeakValueDictionary()
+        self._by_spool: weakref.WeakValueDictionary[Hashable, MaintenanceThread] = weakref.WeakValueDictionary()
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
         """Begin as in a new process: no thread, no lock, no lease and no connection of the parent's is used."""
         self._lock = threading.RLock()
-        for sender in list(self.live):
+        for sender in list(self.senders):
             sender.reset_after_fork()
         self._pid = os.getpid()
 
@@ -110,7 +110,7 @@ class _Registry:
         if self._pid != os.getpid():  # C code has forked without Python's hooks
             self.reset_after_fork()
         path = Path(os.path.realpath(settings.spool_path))
-        key = replace(settings, spool_path=path, config=_sending(settings.config))
+        key = replace(settings, spool_path=path, config=_delivery_config(settings.config))
         if self._join(key, user, None):
             return
         spool = _open(settings)  # without the lock, since another process may hold it up
@@ -120,30 +120,30 @@ class _Registry:
         finally:
             made = hasattr(user, "sender") and user.sender.spool is spool
             if made and not done:
-                user.sender.give_up()
+                user.sender.abandon()
             if not (made and done):
                 spool.close()
 
     @exclusive
     def _join(self, key: Settings, user: Share, spool: Spool | None) -> bool:
         """Join the sender that is there, else a new one on the spool that is there, else on *spool*; false without."""
-        sender = self._senders.get(key)
+        sender = self._by_settings.get(key)
         if sender is not None:
             user.sender = sender
             if sender.users.join(user):
                 return True
-        maintenance = self._spools.get(_spool_key(key))
+        maintenance = self._by_spool.get(_spool_key(key))
         if maintenance is None or maintenance.users.ended:
             if spool is None:
                 return False
-            maintenance = Maintenance(spool)
+            maintenance = MaintenanceThread(spool)
         user.sender = sender = Sender(maintenance, key)
         sender.users.join(user)
         if not maintenance.users.join(sender):  # its last sender has just left
             return self._join(key, user, spool)
-        self.live.add(sender)
-        self._spools[_spool_key(key)] = maintenance
-        self._senders[key] = sender
+        self.senders.add(sender)
+        self._by_spool[_spool_key(key)] = maintenance
+        self._by_settings[key] = sender
         return True
 
 
@@ -152,7 +152,7 @@ _registry = _Registry()
 
 def senders() -> list[Sender]:
     """Every sender of this process."""
-    return list(_registry.live)
+    return list(_registry.senders)
 
 
 def reset_after_fork() -> None:
@@ -178,7 +178,7 @@ def _open(settings: Settings) -> Spool:
     )
 
 
-def _sending(config: Config) -> Config:
+def _delivery_config(config: Config) -> Config:
     """The settings of *config* that matter to the spool and the sender; the others are as by default."""
     return replace(
         config,

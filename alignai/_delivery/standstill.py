@@ -37,7 +37,7 @@ class Standstill:
         self._looked_at = 0.0
         self._since = 0.0
         self._seen: object = None
-        self._told = False
+        self._reported = False
 
     def look(self, backlog: Backlog, *, due: bool) -> None:
         """Log one warning if the uploader has not moved for a minute, though something is *due*."""
@@ -45,9 +45,9 @@ class Standstill:
         watched = now - self._looked_at < self._patience / 2  # or this process has led meanwhile, or was stopped
         self._looked_at = now
         if not watched or not due or backlog.moves != self._seen:
-            self._seen, self._since, self._told = backlog.moves, now, False
-        elif now - self._since >= self._patience and not self._told:
-            self._told = True
+            self._seen, self._since, self._reported = backlog.moves, now, False
+        elif now - self._since >= self._patience and not self._reported:
+            self._reported = True
             holder = backlog.lease
             who = f"process {holder.pid} on {holder.host}" if holder else "another process"
             logger.warning(

@@ -11,8 +11,8 @@ from alignai.interruption import is_interruption
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from alignai._delivery.background import Loop
-    from alignai._delivery.maintenance import Maintenance
+    from alignai._delivery.background import BackgroundThread
+    from alignai._delivery.maintenance import MaintenanceThread
     from alignai._delivery.upload_cycle import UploadCycle
 
 _NO_THREAD_SECONDS = 1.0
@@ -35,13 +35,13 @@ class SenderThreads:
         cycle: What that thread does.
     """
 
-    def __init__(self, maintenance: Maintenance, uploads: Loop | None, cycle: UploadCycle) -> None:
+    def __init__(self, maintenance: MaintenanceThread, uploads: BackgroundThread | None, cycle: UploadCycle) -> None:
         self._maintenance = maintenance
         self._uploads = uploads
         self._cycle = cycle
         self._may_start = Deadline.after(0)
         self._warned = False
-        self._waited_for = 0
+        self._waited_upload = 0
 
     @property
     def missing(self) -> bool:
@@ -58,8 +58,8 @@ class SenderThreads:
         if not self._may_start.expired:
             return
         try:
-            for loop in self._loops():
-                loop.start(delay)
+            for thread in self._threads():
+                thread.start(delay)
         except (RuntimeError, MemoryError) as error:  # the interpreter exits, a limit is reached, or it has no threads
             if is_interruption(error):
                 raise
@@ -75,8 +75,8 @@ class SenderThreads:
 
     def wake(self) -> None:
         """Have both look for something to do. Waits for nothing, and may run in a finaliser."""
-        for loop in self._loops():
-            loop.wake()
+        for thread in self._threads():
+            thread.wake()
 
     def wake_uploads(self) -> None:
         """Have the thread that uploads look for something to do; as `wake`."""
@@ -85,7 +85,7 @@ class SenderThreads:
 
     def pause(self) -> Callable[[], None]:
         """Have the threads end as soon as they can; what is returned waits for that, as long as a fork may."""
-        waits = [loop.pause() for loop in self._loops()]
+        waits = [thread.pause() for thread in self._threads()]
 
         def wait() -> None:
             for ended, seconds in zip(waits, (_FORK_SECONDS, self._seconds_for_upload()), strict=False):
@@ -95,17 +95,17 @@ class SenderThreads:
 
     def resume(self) -> None:
         """Allow the threads again after a fork."""
-        for loop in self._loops():
-            loop.resume()
+        for thread in self._threads():
+            thread.resume()
 
     def _seconds_for_upload(self) -> float:
         """A fork waits for the network once an upload at most, so that a server that hangs does not hold up each."""
         if not self._cycle.uploading:
             return _FORK_SECONDS
-        if self._waited_for == self._cycle.uploads:
+        if self._waited_upload == self._cycle.uploads:
             return 0.0
-        self._waited_for = self._cycle.uploads
+        self._waited_upload = self._cycle.uploads
         return _FORK_UPLOAD_SECONDS
 
-    def _loops(self) -> list[Loop]:
-        return [self._maintenance.loop, *([self._uploads] if self._uploads else [])]
+    def _threads(self) -> list[BackgroundThread]:
+        return [self._maintenance.thread, *([self._uploads] if self._uploads else [])]

@@ -63,12 +63,12 @@ class UploadCycle:
         self._config = config
         self._leaving = leaving
         self._lease = Lease(spool.path)
-        self._noted = False
-        self._flushers: list[queue.SimpleQueue[None]] = []
+        self._lease_noted = False
+        self._waiters: list[queue.SimpleQueue[None]] = []
         self._flush_to = 0
         self._requested_to = 0
-        self._hastened_to = 0
-        self._waiting_since: tuple[int, float] | None = None
+        self._backoff_skipped_to = 0
+        self._pending_since: tuple[int, float] | None = None
         self._standstill = Standstill(spool.path, config.request_timeout_seconds)
 
     # -- for callers ---------------------------------------------------------------------------------------------------
@@ -79,44 +79,44 @@ class UploadCycle:
         return self._lease.held
 
     @contextmanager
-    def flusher(self) -> Iterator[queue.SimpleQueue[None]]:
+    def settlements(self) -> Iterator[queue.SimpleQueue[None]]:
         """A queue that gets an item when batches have been settled."""
         settled: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._flushers.append(settled)
+        self._waiters.append(settled)
         try:
             yield settled
         finally:
-            self._flushers.remove(settled)
+            self._waiters.remove(settled)
 
     def flush_to(self, target: int) -> None:
         """Have the rows up to *target* uploaded without further wait."""
         self._flush_to = max(self._flush_to, target)
-        self._hastened_to = 0
+        self._backoff_skipped_to = 0
 
     # -- a step --------------------------------------------------------------------------------------------------------
 
-    def step(self, *, forgotten: bool) -> float:
+    def step(self, *, abandoned: bool) -> float:
         """
         Upload what is due, if this process leads.
 
         Args:
-            forgotten: Whether no client is left, so that nothing is worth waiting for.
+            abandoned: Whether no client is left, so that nothing is worth waiting for.
 
         Returns:
             Seconds until there may be something to do.
         """
         self.idle = False
         self.uploader.notice_others()
-        if self._steps_aside():
-            self.give_lease_back()
+        if self._yields_lease():
+            self.release_lease()
             return min(self.uploader.not_before.remaining, _TICK_SECONDS)
         if not self._lead():
             self.idle = True
             return self._follow()
         backlog = self._spool.backlog()
         self.uploader.pause_after_crashes(backlog.crashes)
-        self._hasten_for_flush(backlog)
-        if not self._is_due(backlog, forgotten=forgotten):
+        self._skip_backoff_for_flush(backlog)
+        if not self._is_due(backlog, abandoned=abandoned):
             self.idle = True
             return _TICK_SECONDS
         if not self.uploader.not_before.expired:
@@ -124,11 +124,11 @@ class UploadCycle:
         self._upload(backlog)
         return 0.0
 
-    def give_lease_back(self) -> None:
+    def release_lease(self) -> None:
         """Let another process upload."""
         try:
-            if self._noted:
-                self._noted = False
+            if self._lease_noted:
+                self._lease_noted = False
                 self._spool.note_lease_given(monotonic() + _NOTE_SECONDS)
         except SpoolError as error:
             logger.debug("the end of the lease could not be noted: %s", error)
@@ -145,7 +145,7 @@ class UploadCycle:
                 break
             if self._leaving() or not self.uploader.not_before.expired or not self._lease.held:
                 break
-        for settled in list(self._flushers):
+        for settled in list(self._waiters):
             settled.put(None)
 
     def _upload_next(self) -> int:
@@ -156,26 +156,26 @@ class UploadCycle:
         finally:
             self.uploading = False
 
-    def _steps_aside(self) -> bool:
+    def _yields_lease(self) -> bool:
         """
         Return True between two attempts of an outage, in which another process may fare better.
 
         A wait so short that the others would not notice is not worth it.
         """
-        if not self.uploader.gives_way or self.uploader.not_before.expired:
+        if not self.uploader.may_yield or self.uploader.not_before.expired:
             return False
-        self._hasten_for_flush(self._spool.backlog())
+        self._skip_backoff_for_flush(self._spool.backlog())
         remaining = self.uploader.not_before.remaining
         return remaining > (_LEASE_SECONDS if self._lease.held else 0)
 
     def _lead(self) -> bool:
         if not self._lease.held:
-            self._noted = False
+            self._lease_noted = False
             if not self._lease.acquire():
                 return False
-        if not self._noted:
+        if not self._lease_noted:
             self._spool.note_lease(socket.gethostname())
-            self._noted = True
+            self._lease_noted = True
         return True
 
     def _follow(self) -> float:
@@ -184,28 +184,28 @@ class UploadCycle:
             self._requested_to = self._flush_to
             self._spool.request_flush(self._flush_to)
         backlog = self._spool.backlog()
-        self._standstill.look(backlog, due=self._is_due(backlog, forgotten=False))
-        return _TICK_SECONDS if self._flushers else _LEASE_SECONDS
+        self._standstill.look(backlog, due=self._is_due(backlog, abandoned=False))
+        return _TICK_SECONDS if self._waiters else _LEASE_SECONDS
 
-    def _hasten_for_flush(self, backlog: Backlog) -> None:
+    def _skip_backoff_for_flush(self, backlog: Backlog) -> None:
         """Each flush cuts a wait short once; what fails again waits again."""
         flush_to = max(self._flush_to, backlog.flush_to)
-        if flush_to > self._hastened_to:
-            self._hastened_to = flush_to
-            self.uploader.hasten()
+        if flush_to > self._backoff_skipped_to:
+            self._backoff_skipped_to = flush_to
+            self.uploader.reset_backoff()
 
-    def _is_due(self, backlog: Backlog, *, forgotten: bool) -> bool:
+    def _is_due(self, backlog: Backlog, *, abandoned: bool) -> bool:
         if backlog.open_batches or backlog.waiting >= self._config.flush_batch_size:
             return True
         if not backlog.waiting:
             return False
         asked = max(self._flush_to, backlog.flush_to) > backlog.tail
-        return asked or forgotten or self._has_waited(backlog)
+        return asked or abandoned or self._is_overdue(backlog)
 
-    def _has_waited(self, backlog: Backlog) -> bool:
+    def _is_overdue(self, backlog: Backlog) -> bool:
         """By the wall clock, which other processes share, or by ours since we noticed, which nobody can put back."""
-        if self._waiting_since is None or self._waiting_since[0] != backlog.tail:
-            self._waiting_since = (backlog.tail, monotonic())
+        if self._pending_since is None or self._pending_since[0] != backlog.tail:
+            self._pending_since = (backlog.tail, monotonic())
         interval = self._config.flush_interval_ms / 1000
         by_wall_clock = backlog.oldest_at is not None and time() - backlog.oldest_at >= interval
-        return by_wall_clock or monotonic() - self._waiting_since[1] >= interval
+        return by_wall_clock or monotonic() - self._pending_since[1] >= interval

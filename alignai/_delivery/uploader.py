@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from alignai._delivery.backoff import Backoff, Share
+from alignai._delivery.backoff import AttemptShare, Backoff
 from alignai._delivery.batch_size import MIN_LIMIT_BYTES, BatchSize
-from alignai._delivery.breaker import Refusals
+from alignai._delivery.breaker import RejectionBreaker
 from alignai._delivery.outage import Outage
 from alignai._delivery.prober import Prober
 from alignai._safe_logging import logger
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HOLD_SECONDS: Final = 60.0
 """Between two attempts while a key, an address or a proxy is wrong, or a server refuses everything."""
 
-_MAX_STRETCH: Final = 16
+_MAX_TIMEOUT_FACTOR: Final = 16
 """Times `request_timeout_seconds` that a request is given if the line takes so long for it."""
 
 CRASHES_BEFORE_PAUSE: Final = 10
@@ -48,28 +48,28 @@ class Uploader:
 
     Attributes:
         not_before: When the next upload may begin.
-        until: When any upload must be over, besides its own time.
+        deadline: When any upload must be over, besides its own time.
         failures: How often an upload did not get through.
         failing: Whether the last one did not.
-        gives_way: Whether another process may try meanwhile: its key, its address or its network may be better.
+        may_yield: Whether another process may try meanwhile: its key, its address or its network may be better.
     """
 
     def __init__(self, spool: Spool, api: APIClient, config: Config) -> None:
         self.not_before = Deadline.after(0)
-        self.until = Deadline.never()
+        self.deadline = Deadline.never()
         self.failures = 0
         self.failing = False
-        self.gives_way = False
+        self.may_yield = False
         self._spool = spool
         self._api = api
         self._config = config
-        self._stretch = 1
+        self._timeout_factor = 1
         self._unsent = ("", 0)
-        self._share = Share()
+        self._attempt_share = AttemptShare()
         self._sent_before = 0
         self._batch_size = BatchSize(config)
         self._backoff = Backoff()
-        self._refusals = Refusals()
+        self._breaker = RejectionBreaker()
         self._prober = Prober(spool, self._upload)
         self._outage = Outage(spool.path, lambda: spool.unsettled(spool.last_seq()))
         self._paused = False
@@ -81,7 +81,7 @@ class Uploader:
             Action.ISOLATE: self._isolate,
         }
 
-    def hasten(self) -> None:
+    def reset_backoff(self) -> None:
         """Cut the wait short: someone flushes or closes."""
         self.not_before = Deadline.after(0)
         self._backoff.reset()
@@ -123,39 +123,43 @@ class Uploader:
 
     def notice_others(self) -> None:
         """Note that another process has delivered events since the last failure here: the outage is over."""
-        if self.gives_way and self._spool.totals().sent > self._sent_before:
+        if self.may_yield and self._spool.totals().sent > self._sent_before:
             self._recover()
-            self.hasten()
+            self.reset_backoff()
 
     def _upload(self, request_id: str, payloads: Sequence[bytes]) -> Outcome:
-        seconds = self._config.request_timeout_seconds * self._stretch
-        return self._api.upload(request_id, payloads, self.until.sooner(seconds))
+        seconds = self._config.request_timeout_seconds * self._timeout_factor
+        return self._api.upload(request_id, payloads, self.deadline.sooner(seconds))
 
     def _sent(self, batch: Batch, _: Outcome) -> None:
         self._spool.mark_sent(batch)
-        self._stretch = 1
-        self._refusals.accepted()
+        self._timeout_factor = 1
+        self._breaker.accepted()
         self._recover()
 
     def _retry(self, batch: Batch, outcome: Outcome) -> None:
         if outcome.cancelled:  # by the end of the process or of the client, which says nothing of the server
             self._spool.mark_failed(batch, str(outcome.error))
             return
-        may_be_there = self._may_be_there(batch, outcome)
-        if outcome.too_slow and not self.until.expired and self._is_split_for_line(batch, outcome, may_be_there):
+        may_have_arrived = self._may_have_arrived(batch, outcome)
+        if (
+            outcome.too_slow
+            and not self.deadline.expired
+            and self._adapt_to_slow_network(batch, outcome, may_have_arrived)
+        ):
             return
-        if not self._is_to_blame(batch, outcome):
+        if not self._record_failure(batch, outcome):
             seconds = self._backoff.next(outcome.retry_after)
             problem = f"events cannot be delivered ({outcome.error}); they are kept and tried again"
             self._fail(batch, Action.RETRY, seconds, problem)
 
     def _hold(self, batch: Batch, outcome: Outcome) -> None:
-        if not self._is_to_blame(batch, outcome):
+        if not self._record_failure(batch, outcome):
             seconds = max(HOLD_SECONDS, outcome.retry_after)
             problem = f"uploads are on hold ({outcome.error}): check the API key, api_host and any proxy"
             self._fail(batch, Action.HOLD, seconds, problem)
 
-    def _may_be_there(self, batch: Batch, outcome: Outcome) -> bool:
+    def _may_have_arrived(self, batch: Batch, outcome: Outcome) -> bool:
         """Return True unless it is known of each attempt so far that the server cannot have the whole batch from it."""
         known = batch.attempts == 1 or self._unsent == (batch.request_id, batch.attempts - 1)
         if known and outcome.unsent:
@@ -163,7 +167,7 @@ class Uploader:
             return False
         return True
 
-    def _is_split_for_line(self, batch: Batch, outcome: Outcome, may_be_there: bool) -> bool:
+    def _adapt_to_slow_network(self, batch: Batch, outcome: Outcome, may_have_arrived: bool) -> bool:
         """
         Send less at a time, or take more time for it.
 
@@ -171,11 +175,11 @@ class Uploader:
         it is, and so is a single event: the next attempt is given twice the time.
         """
         self._batch_size.too_large(batch)
-        if len(batch) > 1 and not may_be_there:
+        if len(batch) > 1 and not may_have_arrived:
             self._spool.mark_failed(batch, str(outcome.error))
             self._spool.split(batch)
             return True
-        self._stretch = min(2 * self._stretch, _MAX_STRETCH)
+        self._timeout_factor = min(2 * self._timeout_factor, _MAX_TIMEOUT_FACTOR)
         return False
 
     def _split(self, batch: Batch, outcome: Outcome) -> None:
@@ -189,14 +193,14 @@ class Uploader:
 
     def _isolate(self, batch: Batch, outcome: Outcome) -> None:
         if not self._batch_size.is_grown(batch):
-            self._refusals.taking_apart(batch.last)
+            self._breaker.begin_split(batch.last)
         self._batch_size.refused(batch)
         if len(batch) > 1:
             self._spool.split(batch)
             return
         self._reject(batch, outcome)
-        known = self._refusals.refusing
-        if self._refusals.refused(batch.last):
+        known = self._breaker.tripped
+        if self._breaker.rejected(batch.last):
             self._wait(HOLD_SECONDS)
             if not known:
                 logger.error(
@@ -213,7 +217,7 @@ class Uploader:
         self._spool.mark_rejected(batch, str(outcome.error), summary)
         logger.warning("%s in %s", summary, self._spool.path)
 
-    def _is_to_blame(self, batch: Batch, outcome: Outcome) -> bool:
+    def _record_failure(self, batch: Batch, outcome: Outcome) -> bool:
         """Write the failure down; whether it is the batch itself that does not get through, and was taken apart."""
         self._batch_size.reset()
         fault = outcome.fault or self._batch_size.is_grown(batch)
@@ -226,19 +230,19 @@ class Uploader:
         return True
 
     def _fail(self, batch: Batch, kind: Action, seconds: float, problem: str) -> None:
-        self._wait(seconds * self._share.of(batch.request_id, batch.attempts))
-        self.gives_way = True
+        self._wait(seconds * self._attempt_share.of(batch.request_id, batch.attempts))
+        self.may_yield = True
         self._sent_before = self._spool.totals().sent
         self._outage.failed(kind, problem)
 
     def _wait(self, seconds: float) -> None:
         self.failures += 1
         self.failing = True
-        self.gives_way = False
+        self.may_yield = False
         self.not_before = Deadline.after(seconds)
 
     def _recover(self) -> None:
-        self.failing = self.gives_way = False
-        self._share = Share()
+        self.failing = self.may_yield = False
+        self._attempt_share = AttemptShare()
         self._backoff.reset()
         self._outage.ended()

@@ -99,13 +99,13 @@ class APIClient:
 
     def _send(self, body: bytes, deadline: Deadline) -> Outcome:
         """Send *body*, and again while the failure may be due to a choice that has an alternative."""
-        may_be_there = False
+        may_have_arrived = False
         for _ in range(_MAX_ATTEMPTS):
             outcome, may_differ = self._attempt(body, deadline)
-            may_be_there |= not outcome.unsent
+            may_have_arrived |= not outcome.unsent
             if not may_differ or outcome.retry_after or deadline.expired:
                 break
-        return replace(outcome, unsent=not may_be_there) if outcome.unsent else outcome
+        return replace(outcome, unsent=not may_have_arrived) if outcome.unsent else outcome
 
     def _attempt(self, body: bytes, deadline: Deadline) -> tuple[Outcome, bool]:
         """

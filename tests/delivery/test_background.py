@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alignai._delivery.background import Loop
+from alignai._delivery.background import BackgroundThread
 from alignai._delivery.backoff import Backoff
 from alignai.deadline import Deadline
 from tests.support.strategies import UNHURRIED
@@ -47,8 +47,8 @@ def steps() -> Steps:
 
 
 @pytest.fixture
-def loop(steps: Steps) -> Iterator[Loop]:
-    loop = Loop("steps", steps, nothing)
+def loop(steps: Steps) -> Iterator[BackgroundThread]:
+    loop = BackgroundThread("steps", steps, nothing)
     yield loop
     loop.stop()
     assert loop.join(Deadline.after(BUSY_TIMEOUT_SECONDS))
@@ -101,7 +101,7 @@ def test_a_wait_is_between_retry_after_and_a_doubling_ceiling(
 
 
 def test_waits_are_spread_over_all_of_their_range() -> None:
-    waits = [Backoff(first=1.0).next() for _ in range(1000)]
+    waits = [Backoff(first_seconds=1.0).next() for _ in range(1000)]
     assert min(waits) < 0.1
     assert max(waits) > 0.9
 
@@ -109,21 +109,21 @@ def test_waits_are_spread_over_all_of_their_range() -> None:
 # -- Loop --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_loop_steps_when_it_is_woken(loop: Loop, steps: Steps) -> None:
+def test_a_loop_steps_when_it_is_woken(loop: BackgroundThread, steps: Steps) -> None:
     loop.start()
     wait_until(lambda: steps.count == 1)
     loop.wake()
     wait_until(lambda: steps.count == 2)
 
 
-def test_a_loop_that_runs_is_not_started_twice(loop: Loop, steps: Steps) -> None:
+def test_a_loop_that_runs_is_not_started_twice(loop: BackgroundThread, steps: Steps) -> None:
     for _ in range(10):
         loop.start()
     wait_until(lambda: steps.count == 1)
     assert [thread.name for thread in threading.enumerate()].count("steps") == 1
 
 
-def test_a_loop_ends_when_stopped_and_never_starts_again(loop: Loop, steps: Steps) -> None:
+def test_a_loop_ends_when_stopped_and_never_starts_again(loop: BackgroundThread, steps: Steps) -> None:
     loop.start()
     loop.stop()
     assert loop.join(Deadline.after(BUSY_TIMEOUT_SECONDS))
@@ -133,20 +133,20 @@ def test_a_loop_ends_when_stopped_and_never_starts_again(loop: Loop, steps: Step
 
 def test_a_loop_runs_its_end_on_its_own_thread() -> None:
     ends: list[str] = []
-    loop = Loop("steps", Steps(), lambda: ends.append(threading.current_thread().name))
+    loop = BackgroundThread("steps", Steps(), lambda: ends.append(threading.current_thread().name))
     loop.start()
     loop.stop()
     assert loop.join(Deadline.after(BUSY_TIMEOUT_SECONDS))
     assert ends == ["steps"]
 
 
-def test_a_loop_that_never_ran_has_ended(loop: Loop) -> None:
+def test_a_loop_that_never_ran_has_ended(loop: BackgroundThread) -> None:
     assert loop.join(Deadline.after(0))
 
 
 def test_a_thread_cannot_wait_for_itself(steps: Steps) -> None:
     joined: list[bool] = []
-    loop = Loop("steps", lambda: joined.append(loop.join(Deadline.never())) or 60.0, nothing)
+    loop = BackgroundThread("steps", lambda: joined.append(loop.join(Deadline.never())) or 60.0, nothing)
     loop.start()
     wait_until(lambda: joined == [False])
     loop.stop()
@@ -154,7 +154,7 @@ def test_a_thread_cannot_wait_for_itself(steps: Steps) -> None:
 
 
 def test_an_error_is_logged_once_and_the_loop_goes_on(
-    loop: Loop, steps: Steps, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    loop: BackgroundThread, steps: Steps, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alignai._delivery.background._AFTER_ERROR_SECONDS", 0.0)
     steps.error = OSError("no disk")
@@ -167,7 +167,7 @@ def test_an_error_is_logged_once_and_the_loop_goes_on(
 
 
 def test_a_thread_that_died_starts_again_and_the_log_says_why(
-    loop: Loop, steps: Steps, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    loop: BackgroundThread, steps: Steps, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alignai._delivery.background._AFTER_ERROR_SECONDS", 0.0)
     steps.error = SystemExit("someone called exit in it")
@@ -181,7 +181,7 @@ def test_a_thread_that_died_starts_again_and_the_log_says_why(
 
 
 def test_a_thread_killed_from_outside_starts_again(
-    loop: Loop, steps: Steps, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    loop: BackgroundThread, steps: Steps, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("alignai._delivery.background._AFTER_ERROR_SECONDS", 0.0)
     steps.seconds = 0.01

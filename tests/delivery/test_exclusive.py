@@ -109,7 +109,7 @@ def test_processes_share_the_attempts_of_a_hold(
                 assert uploader.upload_next() == 3
         waits = [uploader.not_before.remaining for uploader in uploaders]
         connect_server.respond = None
-        uploaders[0].hasten()
+        uploaders[0].reset_backoff()
         assert uploaders[0].upload_next() == 3
         uploaders[-1].notice_others()
         assert uploaders[-1].not_before.expired

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LONG = 3_600_000
 """A flush interval, in milliseconds, that no test lives to see."""
 
-OURS = ("alignai-sender", "alignai-upkeep")
+OURS = ("alignai-maintenance", "alignai-sender")
 
 
 def threads() -> list[str]:
@@ -195,7 +195,7 @@ def test_flush_in_a_process_that_only_appends_hurries_the_one_that_sends(
         for _ in range(repeats):
             record(sdk, 1)
             assert sdk.flush()
-        assert threads() == ["alignai-upkeep"]
+        assert threads() == ["alignai-maintenance"]
     assert len(connect_server.ids()) == 1 + repeats
 
 

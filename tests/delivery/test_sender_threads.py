@@ -41,7 +41,7 @@ def kill(name: str) -> None:
 def kill_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill both threads, as if neither could be started again."""
     with monkeypatch.context() as dead:
-        dead.setattr("alignai._delivery.background.Loop.start", lambda *_: None)
+        dead.setattr("alignai._delivery.background.BackgroundThread.start", lambda *_: None)
         while running := threads():  # one may have been in the middle of starting the other
             kill(running[0])
 
@@ -119,7 +119,7 @@ def test_a_thread_that_is_killed_gives_the_lease_back(
         record(sdk, 1)
         assert sdk.flush()
         with monkeypatch.context() as dead:
-            dead.setattr("alignai._delivery.background.Loop.start", lambda *_: None)
+            dead.setattr("alignai._delivery.background.BackgroundThread.start", lambda *_: None)
             kill("alignai-sender")
             other = Lease(spool_path)
             assert other.acquire()

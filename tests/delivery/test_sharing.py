@@ -109,7 +109,7 @@ def test_senders_that_differ_share_the_spool(connect_server: ConnectServer, spoo
         client(connect_server.url, spool_path, sender=False) as third,
     ):
         assert one._spool is other._spool is third._spool
-        assert threads() == ["alignai-sender", *OURS]
+        assert threads() == [*OURS, "alignai-sender"]
         ids = [each for sdk in (one, other, third) for each in record(sdk, 1)]
         assert one.flush()
         assert connect_server.ids() == ids
@@ -186,7 +186,7 @@ def test_a_construction_that_is_interrupted_leaves_nothing(
 ) -> None:
     for line in (
         "alignai._delivery.sharing.Sender",
-        "alignai._delivery.sender.Loop",
+        "alignai._delivery.sender.BackgroundThread",
         "alignai._delivery.threads.SenderThreads.start",
     ):
         with monkeypatch.context() as signal:

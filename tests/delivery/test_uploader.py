@@ -10,7 +10,7 @@ import pytest
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
-from alignai._delivery.prober import FAULTS_BEFORE_PROBE
+from alignai._delivery.prober import FAILURES_BEFORE_PROBE
 from alignai._delivery.uploader import HOLD_SECONDS, Uploader
 from alignai._transport.api_client import Action, APIClient, Outcome
 from alignai.config import Config
@@ -136,13 +136,13 @@ def test_waits_grow_and_end_with_a_success(connect_server: ConnectServer, spool_
     connect_server.respond = refuse(Code.UNAVAILABLE)
     with uploads(connect_server.url, spool_path, messages(1)) as up:
         up.step(12)
-        up.uploader.hasten()
+        up.uploader.reset_backoff()
         assert up.wait == 0
         up.step()
         assert up.wait <= 0.5  # hastened, the waits begin anew
         up.step(12)
         connect_server.respond = None
-        up.uploader.hasten()
+        up.uploader.reset_backoff()
         up.finish()
         assert up.wait == 0
 
@@ -283,7 +283,7 @@ def test_an_event_that_makes_the_server_fail_is_isolated_after_ten_errors(
     messages_behind = [messages(13)[12]]  # without it nothing could prove that the server is up
     with uploads(connect_server.url, spool_path, messages(12, bad=[bad]) + messages_behind, flush_batch_size=10) as up:
         up.step(bad > 9)
-        up.step(FAULTS_BEFORE_PROBE - 1)
+        up.step(FAILURES_BEFORE_PROBE - 1)
         assert len({request.request_id for request in connect_server.requests}) == 1 + (bad > 9)
         up.finish()
         assert (up.spool.totals().sent, up.spool.totals().rejected) == (12, 1)
@@ -311,7 +311,7 @@ def test_a_single_event_that_makes_the_server_fail_blocks_no_others(
 ) -> None:
     connect_server.respond = refuse_bad(Code.INTERNAL)
     with uploads(connect_server.url, spool_path, messages(1, bad=[0])) as up:
-        up.step(2 * FAULTS_BEFORE_PROBE)
+        up.step(2 * FAILURES_BEFORE_PROBE)
         assert up.spool.totals().rejected == 0  # nothing proves that the server is up
         up.spool.append(messages(2)[1])
         up.finish()
@@ -331,7 +331,7 @@ def test_a_server_that_stores_and_then_fails_sees_few_request_ids(
     for _ in range(3):  # as after restarts
         with uploads(connect_server.url, spool_path, messages(count) if not connect_server.requests else []) as up:
             for _ in range(40):
-                up.uploader.hasten()
+                up.uploader.reset_backoff()
                 up.step()
             assert up.unsettled == count
     ids_of_event: dict[str, set[str]] = {}
@@ -352,6 +352,6 @@ def test_flushes_do_not_probe_more_often(
         monkeypatch.setattr("alignai._delivery.prober._MAX_INTERVAL", 3600.0)
         up.uploader._prober._interval = 3600.0
         for _ in range(60):
-            up.uploader.hasten()
+            up.uploader.reset_backoff()
             up.step()
     assert len([request for request in connect_server.requests if len(request.ids) == 1]) == 2

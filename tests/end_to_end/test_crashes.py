@@ -71,7 +71,7 @@ def test_a_flush_cuts_the_pause_after_many_crashes_short(
     uploader.pause_after_crashes(CRASHES_BEFORE_PAUSE + 2)
     assert 2 < uploader.not_before.remaining <= 4
     assert "processes in a row ended" in caplog.text
-    uploader.hasten()
+    uploader.reset_backoff()
     uploader.pause_after_crashes(10_000)
 
     assert uploader.not_before.expired
