@@ -132,9 +132,9 @@ class Spool:
         tries = 0
         while tries < _MAX_ATTEMPTS:
             with self._database.reading() as seen:
-                start = queries.tail(seen)
+                start = queries.batched_through(seen)
                 queries.check_newest(seen, self.path)
-                rows = [] if queries.first_open(seen, after) else queries.waiting(seen, start, max_events, max_bytes)
+                rows = [] if queries.first_open(seen, after) else queries.pending(seen, start, max_events, max_bytes)
             try:
                 batch, again = change(self._database, partial(self._claim, seen, start, rows, after))
             except _OvertakenError:
@@ -145,21 +145,21 @@ class Spool:
         raise SpoolBusyError(f"spool {self.path}: what waits in it changes again and again. Try again.")
 
     def _claim(
-        self, seen: sqlite3.Connection, start: int, rows: list[queries.Row], after: int, db: sqlite3.Connection
+        self, seen: sqlite3.Connection, start: int, rows: list[queries.StoredRow], after: int, db: sqlite3.Connection
     ) -> tuple[Batch | None, bool]:
         """Return the batch to upload, if any, and whether to look again: the ledger was changed, and there is none."""
         unfinished = queries.first_open(db, after)
         if unfinished:
-            batch = transitions.resume(db, unfinished)
+            batch = transitions.reopen_batch(db, unfinished)
             return batch, batch is None
         if not rows:
             return None, False
-        if queries.tail(db) != start or self._database.connections().reader is not seen:
+        if queries.batched_through(db) != start or self._database.connections().reader is not seen:
             raise _OvertakenError  # another process dropped these to make room, or they were read from a lost log
         sound = queries.intact(rows)
         if sound:
-            return transitions.open_next(db, sound), False
-        transitions.set_apart(db, rows[0])
+            return transitions.create_batch(db, sound), False
+        transitions.reject_damaged(db, rows[0])
         return None, True
 
     def mark_sent(self, batch: Batch) -> None:
@@ -178,9 +178,9 @@ class Spool:
         """Make two batches of one: it is not to be sent again as it is."""
         change(self._database, lambda db: transitions.split(db, batch))
 
-    def take_out(self, batch: Batch, index: int) -> None:
+    def mark_event_sent(self, batch: Batch, index: int) -> None:
         """Write down that the server took the event at *index* of *batch* by itself; the others are yet to be sent."""
-        change(self._database, lambda db: transitions.take_out(db, batch, index))
+        change(self._database, lambda db: transitions.mark_event_sent(db, batch, index))
 
     # -- explicit acts -------------------------------------------------------------------------------------------------
 

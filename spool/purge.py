@@ -48,13 +48,13 @@ class Purge:
         """Delete the oldest ones up to the first that is too young. The events behind that keep their order."""
 
         def purge_some(db: sqlite3.Connection) -> int | None:
-            start = queries.tail(db)
+            start = queries.batched_through(db)
             chunk = next_pending(db, start, selection.upto, self._steps.max_bytes)
             if not chunk:
                 return None
             if chunk.selected != chunk.last - start:
                 queries.check_gap(chunk.first, chunk.last)
-            return transitions.give_up(db, chunk.last)
+            return transitions.drop_through(db, chunk.last)
 
         return self._steps.repeat(purge_some)
 

@@ -67,22 +67,22 @@ class Backlog:
     What waits beyond the batches.
 
     Attributes:
-        waiting: How many events.
+        pending: How many events.
         oldest_at: When the oldest of them was appended.
         open_batches: How many batches have no outcome yet.
         crashes: Uploaders in a row that ended while they uploaded the oldest of these.
         flush_to: Up to which row any process has asked for a flush.
-        tail: The last row that has been given to a batch.
+        batched_through: The last row that has been given to a batch.
         moves: What changes whenever an upload begins or ends.
         lease: The process that uploads, if one does.
     """
 
-    waiting: int
+    pending: int
     oldest_at: float | None
     open_batches: int
     crashes: int
     flush_to: int
-    tail: int
+    batched_through: int
     moves: object
     lease: LeaseHolder | None
 

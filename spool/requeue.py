@@ -73,7 +73,7 @@ class Requeue:
 def _requeue(db: sqlite3.Connection, before: float | None, chunk: Chunk) -> Requeued:
     """Append the intact ones again, with the present time."""
     rows = db.execute(sql.REJECTED_ROWS, (chunk.first, chunk.last, before, before)).fetchall()
-    intact = [row for row in rows if not queries.is_damaged(row)]
+    intact = [row for row in rows if not queries.checksum_mismatch(row)]
     now = time.time()
     for seq, _, _ in intact:
         db.execute(sql.TAKE_REJECTED, (seq,))

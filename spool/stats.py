@@ -15,21 +15,19 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-_NO_BOUND = (1 << 63) - 1
-
 
 def stats(db: sqlite3.Connection, path: Path) -> Stats:
     """The spool at this moment, at a price that does not grow with the number of events."""
     totals = queries.totals(db)
-    tail = queries.tail(db)
-    (_, in_flight, first_open) = db.execute(sql.IN_FLIGHT, (_NO_BOUND,)).fetchone()
-    oldest_at = queries.appended_at(db, first_open or tail + 1)
+    through = queries.batched_through(db)
+    (_, in_flight, first_open) = db.execute(sql.IN_FLIGHT, (sql.MAX_SEQ,)).fetchone()
+    oldest_at = queries.appended_at(db, first_open or through + 1)
     wal_bytes = size_of(wal_of(path))
     return Stats(
         path=str(path),
         bytes=wal_bytes + sum(map(size_of, (path, shm_of(path), reserve_of(path)))),
         wal_bytes=wal_bytes,
-        pending=max(0, queries.last_seq(db) - tail),
+        pending=max(0, queries.last_seq(db) - through),
         in_flight=int(in_flight),
         sent=totals.sent,
         rejected=totals.rejected,

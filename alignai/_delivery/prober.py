@@ -60,7 +60,7 @@ class Prober:
     def _probe_first_events(self, batch: Batch) -> bool:
         for index, payload in enumerate(batch.payloads[:2]):
             if self._upload(_probe_id(batch, index), (payload,)).action is Action.SENT:
-                self._spool.take_out(batch, index)
+                self._spool.mark_event_sent(batch, index)
                 return True
         return False
 

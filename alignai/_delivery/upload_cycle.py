@@ -137,11 +137,11 @@ class UploadCycle:
 
     def _upload(self, backlog: Backlog) -> None:
         """As many full batches as are waiting, up to a bound, without another look at the backlog after each."""
-        waiting = backlog.waiting
+        pending = backlog.pending
         for _ in range(_MAX_BATCHES_IN_A_ROW):
             uploaded = self._upload_next()
-            waiting -= uploaded
-            if not uploaded or waiting < self._config.flush_batch_size:
+            pending -= uploaded
+            if not uploaded or pending < self._config.flush_batch_size:
                 break
             if self._leaving() or not self.uploader.not_before.expired or not self._lease.held:
                 break
@@ -195,17 +195,17 @@ class UploadCycle:
             self.uploader.reset_backoff()
 
     def _is_due(self, backlog: Backlog, *, abandoned: bool) -> bool:
-        if backlog.open_batches or backlog.waiting >= self._config.flush_batch_size:
+        if backlog.open_batches or backlog.pending >= self._config.flush_batch_size:
             return True
-        if not backlog.waiting:
+        if not backlog.pending:
             return False
-        asked = max(self._flush_to, backlog.flush_to) > backlog.tail
+        asked = max(self._flush_to, backlog.flush_to) > backlog.batched_through
         return asked or abandoned or self._is_overdue(backlog)
 
     def _is_overdue(self, backlog: Backlog) -> bool:
         """By the wall clock, which other processes share, or by ours since we noticed, which nobody can put back."""
-        if self._pending_since is None or self._pending_since[0] != backlog.tail:
-            self._pending_since = (backlog.tail, monotonic())
+        if self._pending_since is None or self._pending_since[0] != backlog.batched_through:
+            self._pending_since = (backlog.batched_through, monotonic())
         interval = self._config.flush_interval_ms / 1000
         by_wall_clock = backlog.oldest_at is not None and time() - backlog.oldest_at >= interval
         return by_wall_clock or monotonic() - self._pending_since[1] >= interval

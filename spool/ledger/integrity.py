@@ -43,16 +43,20 @@ def _check_ledger(db: sqlite3.Connection) -> list[str]:
 
 
 def _check_numbers(db: sqlite3.Connection) -> list[str]:
-    tail, newest = queries.tail(db), queries.last_seq(db)
-    if newest < tail:
-        return [f"the ledger covers the rows up to {tail}, but the newest is {newest}"]
-    if _count(db, tail + 1, newest) != newest - tail:
-        return [f"rows are missing between {tail + 1} and {newest}"]
+    through, newest = queries.batched_through(db), queries.last_seq(db)
+    if newest < through:
+        return [f"the ledger covers the rows up to {through}, but the newest is {newest}"]
+    if _count(db, through + 1, newest) != newest - through:
+        return [f"rows are missing between {through + 1} and {newest}"]
     return []
 
 
 def _check_checksums(db: sqlite3.Connection) -> list[str]:
-    return [f"the checksum of row {row[0]} does not match" for row in db.execute(sql.EVERY) if queries.is_damaged(row)]
+    return [
+        f"the checksum of row {row[0]} does not match"
+        for row in db.execute(sql.EVERY)
+        if queries.checksum_mismatch(row)
+    ]
 
 
 def _check_rejected(db: sqlite3.Connection) -> list[str]:

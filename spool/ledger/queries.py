@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _REQUEST_ID = re.compile("[0-9a-f]{32}")
-_SETTLED_STATES = ("sent", "rejected", "dropped")
-_LOWEST_ROW = -1 << 63
 
-Row = tuple[int, int, bytes]
+StoredRow = tuple[int, int, bytes]
 """An event as it is stored: its number, its checksum, its payload; as SQLite hands it out, since all are so fetched."""
 
 
@@ -68,9 +66,9 @@ class Totals(NamedTuple):
     lease: LeaseHolder | None
 
 
-def tail(db: sqlite3.Connection) -> int:
+def batched_through(db: sqlite3.Connection) -> int:
     """The last row that has been given to a batch, 0 where none has."""
-    found = db.execute(sql.TAIL).fetchone()
+    found = db.execute(sql.BATCHED_THROUGH).fetchone()
     return int(found[0]) if found else 0
 
 
@@ -79,22 +77,22 @@ def last_seq(db: sqlite3.Connection) -> int:
     return int(db.execute(sql.LAST_SEQ).fetchone()[0] or 0)
 
 
-def is_damaged(row: Row) -> bool:
+def checksum_mismatch(row: StoredRow) -> bool:
     """Whether the payload is not the one that was appended."""
     _, crc, payload = row
     return zlib.crc32(payload) != crc
 
 
-def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int) -> list[Row]:
+def pending(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int) -> list[StoredRow]:
     """
     The next rows beyond *after*: at least one if there is any, and no more than both limits allow.
 
     Raises:
         SpoolCorruptError: There are gaps between them.
     """
-    rows: list[Row] = []
+    rows: list[StoredRow] = []
     size = 0
-    for row in db.execute(sql.WAITING, (after, max_events)):
+    for row in db.execute(sql.PENDING, (after, max_events)):
         size += len(row[2])
         if rows and size > max_bytes:
             break
@@ -105,11 +103,11 @@ def waiting(db: sqlite3.Connection, after: int, max_events: int, max_bytes: int)
 
 def first_open(db: sqlite3.Connection, after: int) -> Open | None:
     """The oldest batch beyond row *after* whose outcome is not known."""
-    found = db.execute(sql.FIRST_OPEN, (after or _LOWEST_ROW,)).fetchone()  # a damaged one may begin before row 1
+    found = db.execute(sql.FIRST_OPEN, (after or -sql.MAX_SEQ - 1,)).fetchone()  # a damaged one may begin before row 1
     return Open(*found) if found else None
 
 
-def intact(rows: list[Row]) -> list[Row]:
+def intact(rows: list[StoredRow]) -> list[StoredRow]:
     """The *rows* before the first that is damaged."""
     are_intact = [zlib.crc32(payload) == crc for _, crc, payload in rows]
     return rows if all(are_intact) else rows[: are_intact.index(False)]
@@ -131,22 +129,22 @@ def prunable(db: sqlite3.Connection, retention: float, upto: int | None = None, 
 def unsettled(db: sqlite3.Connection, upto: int) -> int:
     """How many events up to row *upto* have no outcome yet."""
     (_, in_flight, _) = db.execute(sql.IN_FLIGHT, (upto,)).fetchone()
-    return max(0, upto - tail(db)) + int(in_flight)
+    return max(0, upto - batched_through(db)) + int(in_flight)
 
 
 def backlog(db: sqlite3.Connection) -> Backlog:
     """What waits for a batch."""
-    start = tail(db)
+    start = batched_through(db)
     (open_batches, _, _) = db.execute(sql.IN_FLIGHT, (start,)).fetchone()
     counted = totals(db)
     oldest = first_open(db, 0) if open_batches else None
     return Backlog(
-        waiting=max(0, last_seq(db) - start),
+        pending=max(0, last_seq(db) - start),
         oldest_at=appended_at(db, start + 1),
         open_batches=open_batches,
         crashes=oldest.crashes if oldest else 0,
         flush_to=counted.flush_to,
-        tail=start,
+        batched_through=start,
         moves=(start, counted._replace(flush_to=0), oldest),
         lease=counted.lease,
     )
@@ -165,18 +163,21 @@ def totals(db: sqlite3.Connection) -> Totals:
     return Totals(int(sent), int(rejected), int(dropped), int(flush_to), last_sent_at, last_error, holder)
 
 
+def is_request_id(text: str) -> bool:
+    """Return whether *text* is the request id of a batch that has been uploaded, or was about to be."""
+    return _REQUEST_ID.fullmatch(text) is not None
+
+
 def is_senseless(row: Open) -> bool:
     """Whether the ledger says what makes no sense of an open batch: it may be a request of any size under any id."""
-    return not (
-        0 < row.first <= row.last and row.last - row.first + 1 == row.events and _REQUEST_ID.fullmatch(row.request_id)
-    )
+    return not (0 < row.first <= row.last and row.last - row.first + 1 == row.events and is_request_id(row.request_id))
 
 
 def _check_settled(db: sqlite3.Connection, row: Settled) -> None:
     """Delete no event because of a ledger that makes no sense: no checksum covers it."""
     end = last_seq(db) if row.next is None else row.next - 1
     bounds_fit = row.last == end or (row.next is None and row.first <= row.last <= end)
-    if row.state != "open" and not (bounds_fit and row.state in _SETTLED_STATES):
+    if row.state != "open" and not (bounds_fit and row.state in sql.SETTLED_STATES):
         check_batch(row.first)
 
 
@@ -197,11 +198,11 @@ def check_newest(db: sqlite3.Connection, path: Path) -> None:
     Raises:
         SpoolCorruptError: They are not.
     """
-    if last_seq(db) < tail(db):
+    if last_seq(db) < batched_through(db):
         raise SpoolCorruptError(f"spool {path}: its newest events are missing - keep the file")
 
 
-def check_gaps(rows: list[Row], first: int, last: int) -> None:
+def check_gaps(rows: list[StoredRow], first: int, last: int) -> None:
     """What damage has taken out of the tree may still be on the disk, for as long as nothing is written there."""
     if len(rows) != last - first + 1 or [seq for seq, _, _ in rows] != list(range(first, last + 1)):
         check_gap(first, last)

@@ -57,11 +57,11 @@ def _count_rejected(db: sqlite3.Connection, before: float | None) -> tuple[int, 
 
 
 def _count_pending(db: sqlite3.Connection, before: float | None) -> tuple[int, int]:
-    tail, upto = queries.tail(db), queries.last_seq(db)
+    through, upto = queries.batched_through(db), queries.last_seq(db)
     if before is not None:
-        young = db.execute(sql.FIRST_WAITING_SINCE, (tail, before)).fetchone()
+        young = db.execute(sql.FIRST_PENDING_SINCE, (through, before)).fetchone()
         upto = young[0] - 1 if young else upto
-    return upto, max(0, upto - tail)
+    return upto, max(0, upto - through)
 
 
 def _count_sent(db: sqlite3.Connection, before: float | None) -> tuple[int, int]:
@@ -85,7 +85,7 @@ def next_rejected(db: sqlite3.Connection, selection: Selection, after: int, max_
 
 def next_pending(db: sqlite3.Connection, after: int, upto: int, max_bytes: int) -> Chunk | None:
     """Return the next chunk of pending rows beyond row *after*, or None if there is none."""
-    return _next_chunk(db.execute(sql.WAITING_SIZES, (after, upto, _MAX_ROWS)).fetchall(), after, max_bytes)
+    return _next_chunk(db.execute(sql.PENDING_SIZES, (after, upto, _MAX_ROWS)).fetchall(), after, max_bytes)
 
 
 def _next_chunk(rows: list[tuple[int, int, bool]], after: int, max_bytes: int) -> Chunk | None:

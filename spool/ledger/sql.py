@@ -8,6 +8,10 @@ been given to a batch from those that wait.
 
 APPLICATION_ID = 0x414C4941  # "ALIA"
 TABLES = frozenset({"spool", "events", "batches", "rejected"})
+MAX_SEQ = (1 << 63) - 1
+SETTLED_STATES = ("sent", "rejected", "dropped")
+STATES = ("open", *SETTLED_STATES, "pruned")
+"""The states of a batch. VERSION_1 repeats them, because a migration never changes."""
 
 VERSION_1 = """
 CREATE TABLE spool (
@@ -62,11 +66,11 @@ LAST_SEQ = "SELECT max(seq) FROM events"
 HOLDS = "SELECT seq FROM events WHERE seq BETWEEN ? AND ? AND crc = ? AND at = ? AND payload = ?"
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
-TAIL = "SELECT last FROM batches ORDER BY first DESC LIMIT 1"
+BATCHED_THROUGH = "SELECT last FROM batches ORDER BY first DESC LIMIT 1"
 # A damaged row may have lost its type: whatever it is, bytes come out, and the checksum has its say.
 _ROW = "SELECT seq, crc, CAST(coalesce(payload, x'') AS BLOB) FROM events"
 EVERY = f"{_ROW} ORDER BY seq"
-WAITING = f"{_ROW} WHERE seq > ? ORDER BY seq LIMIT ?"
+PENDING = f"{_ROW} WHERE seq > ? ORDER BY seq LIMIT ?"
 COVERED = f"{_ROW} WHERE seq BETWEEN ? AND ? ORDER BY seq"
 FIRST_OPEN = """
 SELECT first, last, events, request_id, attempts, faults, deaths, uploading
@@ -84,7 +88,7 @@ OPEN_BATCH = """
 INSERT INTO batches (first, last, events, request_id, state, attempts, faults, uploading)
 VALUES (?, ?, ?, ?, 'open', ?, ?, ?)
 """
-RESUME = "UPDATE batches SET attempts = attempts + 1, deaths = ?, uploading = 1 WHERE first = ?"
+REOPEN_BATCH = "UPDATE batches SET attempts = attempts + 1, deaths = ?, uploading = 1 WHERE first = ?"
 FAILED = """
 UPDATE batches SET faults = faults + ?, deaths = 0, uploading = 0
 WHERE first = ? AND request_id = ? AND state = 'open'
@@ -99,7 +103,7 @@ EXTEND_SETTLED = """
 UPDATE batches SET last = ?, events = events + ?, settled_at = ?
 WHERE first = (SELECT max(first) FROM batches WHERE first < ?) AND last = ? AND state = ? AND request_id = ''
 """
-FORGET_BATCH = "DELETE FROM batches WHERE first = ? AND request_id = ? AND state = 'open'"
+DELETE_OPEN_BATCH = "DELETE FROM batches WHERE first = ? AND request_id = ? AND state = 'open'"
 TO_REJECT = """
 SELECT seq, coalesce(at, 0), ?, ?, ?, coalesce(crc, 0), CAST(coalesce(payload, x'') AS BLOB)
 FROM events WHERE seq BETWEEN ? AND ?
@@ -146,14 +150,14 @@ DELETE FROM batches WHERE first < coalesce(
 """
 
 # -- seeing that all is well -------------------------------------------------------------------------------------------
-SENSELESS_BATCHES = """
+SENSELESS_BATCHES = f"""
 SELECT count(*) FROM batches
 WHERE typeof(last) || typeof(events) || typeof(attempts) || typeof(faults) || typeof(deaths) || typeof(uploading)
     <> 'integerintegerintegerintegerintegerinteger'
-OR state NOT IN ('open', 'sent', 'rejected', 'dropped', 'pruned') OR first < 1 OR last < first
+OR state NOT IN {STATES} OR first < 1 OR last < first
 OR typeof(request_id) <> 'text' OR length(CAST(request_id AS BLOB)) NOT IN (0, 32) OR request_id GLOB '*[^0-9a-f]*'
 OR typeof(settled_at) NOT IN ('real', 'null') OR (settled_at IS NULL) <> (state = 'open')
-"""
+"""  # noqa: S608 - a constant
 SOUND_SUMMARIES = """
 SELECT count(*) FROM spool
 WHERE typeof(sent) || typeof(rejected) || typeof(dropped) || typeof(flush_to) = 'integerintegerintegerinteger'
@@ -175,10 +179,10 @@ COUNT_REJECTED_BEFORE = "SELECT count(*) FROM rejected WHERE rejected_at <= ? AN
 TAKE_REJECTED = "DELETE FROM rejected WHERE seq = ?"
 PURGE_REJECTED = "DELETE FROM rejected WHERE seq BETWEEN ? AND ? AND (? IS NULL OR rejected_at <= ?)"
 UNCOUNT_REJECTED = "UPDATE spool SET rejected = rejected - ?"
-WAITING_SIZES = """
+PENDING_SIZES = """
 SELECT seq, coalesce(length(payload), 0), 1 FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?
 """
-FIRST_WAITING_SINCE = "SELECT seq FROM events WHERE seq > ? AND at > ? ORDER BY seq LIMIT 1"
+FIRST_PENDING_SINCE = "SELECT seq FROM events WHERE seq > ? AND at > ? ORDER BY seq LIMIT 1"
 UNPRUNED = """
 SELECT last, events, state, settled_at FROM batches INDEXED BY batches_unpruned WHERE state <> 'pruned' ORDER BY first
 """

@@ -32,21 +32,22 @@ MAX_PRUNED_BYTES = 64 << 10
 DAMAGED = "damaged: the checksum of the stored event does not match; it was never uploaded"
 
 
-def open_next(db: sqlite3.Connection, rows: list[queries.Row]) -> Batch:
-    """Make waiting *rows*, all intact, a batch."""
-    batch = Batch(queries.tail(db) + 1, rows[-1][0], uuid.uuid4().hex, tuple([payload for _, _, payload in rows]), 1, 0)
+def create_batch(db: sqlite3.Connection, rows: list[queries.StoredRow]) -> Batch:
+    """Make pending *rows*, all intact, a batch."""
+    first, last = queries.batched_through(db) + 1, rows[-1][0]
+    batch = Batch(first, last, uuid.uuid4().hex, tuple([payload for _, _, payload in rows]), 1, 0)
     db.execute(sql.OPEN_BATCH, (batch.first, batch.last, len(batch), batch.request_id, 1, 0, 1))
     return batch
 
 
-def set_apart(db: sqlite3.Connection, row: queries.Row) -> None:
-    """Reject the first waiting *row*, which is damaged; rows that are missing before it are covered with it."""
+def reject_damaged(db: sqlite3.Connection, row: queries.StoredRow) -> None:
+    """Reject the first pending *row*, which is damaged; rows that are missing before it are covered with it."""
     seq, _, _ = row
-    _cover(db, queries.tail(db) + 1, seq, 1, "rejected")
+    _cover(db, queries.batched_through(db) + 1, seq, 1, "rejected")
     _keep_damaged(db, seq)
 
 
-def resume(db: sqlite3.Connection, row: queries.Open) -> Batch | None:
+def reopen_batch(db: sqlite3.Connection, row: queries.Open) -> Batch | None:
     """
     Begin another upload of an open batch; None where it could not stay as it was and the ledger was changed.
 
@@ -63,10 +64,10 @@ def resume(db: sqlite3.Connection, row: queries.Open) -> Batch | None:
     if not rows:
         settle(db, batch, "dropped")
         db.execute(sql.COUNT_DROPPED, (row.events,))
-    elif any(map(queries.is_damaged, rows)):
-        _take_out_damaged(db, batch, rows)
+    elif any(map(queries.checksum_mismatch, rows)):
+        _reject_damaged_rows(db, batch, rows)
     else:
-        db.execute(sql.RESUME, (row.crashes, row.first))
+        db.execute(sql.REOPEN_BATCH, (row.crashes, row.first))
         return batch
     return None
 
@@ -104,14 +105,14 @@ def reject(db: sqlite3.Connection, batch: Batch, reason: str, summary: str) -> N
 def split(db: sqlite3.Connection, batch: Batch) -> None:
     """Replace an open batch by its two halves, each a request of its own; a batch of one event stays as it is."""
     seqs = _covered(db, batch)
-    if len(seqs) > 1 and _forget(db, batch):
+    if len(seqs) > 1 and _delete_batch(db, batch):
         _open_halves(db, batch.first, batch.last, seqs, batch.faults)
 
 
-def take_out(db: sqlite3.Connection, batch: Batch, index: int) -> None:
+def mark_event_sent(db: sqlite3.Connection, batch: Batch, index: int) -> None:
     """The server took one event of an open batch by itself: what is left of the batch makes new ones."""
     seqs = _covered(db, batch)
-    if not _forget(db, batch):
+    if not _delete_batch(db, batch):
         return
     taken, behind = seqs[index], seqs[index + 1 :]
     if index:
@@ -123,16 +124,16 @@ def take_out(db: sqlite3.Connection, batch: Batch, index: int) -> None:
 
 
 def drop(db: sqlite3.Connection, max_bytes: int) -> int:
-    """Give up about *max_bytes* of the oldest waiting events, in favour of newer ones; how many that was."""
-    rows = queries.waiting(db, queries.tail(db), MAX_DROPPED, max_bytes)
+    """Give up about *max_bytes* of the oldest pending events, in favour of newer ones; how many that was."""
+    rows = queries.pending(db, queries.batched_through(db), MAX_DROPPED, max_bytes)
     if rows:
-        give_up(db, rows[-1][0])
+        drop_through(db, rows[-1][0])
     return len(rows)
 
 
-def give_up(db: sqlite3.Connection, last: int) -> int:
-    """Delete the waiting events up to row *last*, none of which is missing; how many that was."""
-    start = queries.tail(db)
+def drop_through(db: sqlite3.Connection, last: int) -> int:
+    """Delete the pending events up to row *last*, none of which is missing; how many that was."""
+    start = queries.batched_through(db)
     _cover(db, start + 1, last, last - start, "dropped")
     _delete(db, start + 1, last)
     db.execute(sql.COUNT_DROPPED, (last - start,))
@@ -190,8 +191,8 @@ def _covered(db: sqlite3.Connection, batch: Batch) -> list[int]:
     return [row[0] for row in db.execute(sql.COVERED, (batch.first, batch.last))]
 
 
-def _forget(db: sqlite3.Connection, batch: Batch) -> bool:
-    return db.execute(sql.FORGET_BATCH, (batch.first, batch.request_id)).rowcount == 1
+def _delete_batch(db: sqlite3.Connection, batch: Batch) -> bool:
+    return db.execute(sql.DELETE_OPEN_BATCH, (batch.first, batch.request_id)).rowcount == 1
 
 
 def _open_halves(db: sqlite3.Connection, first: int, last: int, seqs: list[int], faults: int) -> None:
@@ -225,12 +226,12 @@ def _delete(db: sqlite3.Connection, first: int, last: int) -> None:
     db.execute(sql.BLANK_EVENT, (first, last))
 
 
-def _take_out_damaged(db: sqlite3.Connection, batch: Batch, rows: list[queries.Row]) -> None:
+def _reject_damaged_rows(db: sqlite3.Connection, batch: Batch, rows: list[queries.StoredRow]) -> None:
     """Replace an open batch by its sound parts, and reject what is damaged."""
-    db.execute(sql.FORGET_BATCH, (batch.first, batch.request_id))
+    _delete_batch(db, batch)
     start, sound = batch.first, 0
     for row in rows:
-        if not queries.is_damaged(row):
+        if not queries.checksum_mismatch(row):
             sound += 1
             continue
         seq, _, _ = row

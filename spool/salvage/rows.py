@@ -8,12 +8,13 @@ tells the truth, however old its state is and whatever has become of the tree ab
 from __future__ import annotations
 
 import math
-import re
 import sqlite3
 import time
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..ledger.queries import is_request_id
+from ..ledger.sql import STATES
 from ..ledger.transitions import DAMAGED
 from . import sql
 from .btree import values
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from .btree import Cell, Value
     from .image import DatabaseImage
 
-_STATES = ("open", "sent", "rejected", "dropped", "pruned")
-_REQUEST_ID = re.compile(r"(?:[0-9a-f]{32})?")
 _MAX_NUMBER = 1 << 62
 _WORDS_LOST = "the server refused it; what it said could not be read out of the damaged spool"
 
@@ -153,9 +152,9 @@ class RecoveredRows:
         numbers = [seq for seq, believed in damaged if believed and seq not in self.settled]
         found, low, high = self._found()
         opens = self.open_batches()
-        tail = max([self.settled.last, *(batch.last for batch in opens)])
-        low = min([low, tail + 1, *numbers, *(batch.first for batch in opens)] if tail else [low, *numbers])
-        high = max([high, tail, *numbers])
+        through = max([self.settled.last, *(batch.last for batch in opens)])
+        low = min([low, through + 1, *numbers, *(batch.first for batch in opens)] if through else [low, *numbers])
+        high = max([high, through, *numbers])
         kept = self._db.execute(sql.FOUND_REFUSED_NUMBERS, (low, high))
         found += sum(1 for (seq,) in kept if seq not in self.settled)
         missing = max(0, high - low + 1) - self.settled.count(low, high) - found
@@ -220,7 +219,8 @@ class RecoveredRows:
     def _find_batch(self, place: int, first: int, row: tuple[Value, ...]) -> None:
         """The ledger has no checksum: what does not add up is as if it were not there."""
         _, last, events, request_id, state, attempts, faults, *_ = row
-        if state in _STATES and last - first + 1 == events and _REQUEST_ID.fullmatch(request_id):  # type: ignore[operator,arg-type]
+        has_request_id = request_id == "" or is_request_id(request_id)  # type: ignore[arg-type]
+        if state in STATES and last - first + 1 == events and has_request_id:  # type: ignore[operator]
             self._db.execute(sql.FIND_BATCH, (first, last, request_id, state, attempts, faults, place < 0))
 
 

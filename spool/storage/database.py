@@ -30,7 +30,7 @@ from .holding import Exclusive, Reading, Transaction, give_back, is_held
 from .limits import PAGE_SIZE
 from .missing import append_missing
 from .path_checks import host_share
-from .quarantine import is_damaged, quarantine
+from .quarantine import is_corrupt, quarantine
 from .recovery import check_not_cut, check_unchanged, cut_short, repair_wal, salvage_hint, wal_replaced
 from .redo import RedoBuffer
 from .reserve import release_if_full
@@ -314,7 +314,7 @@ class Database:
             if cut:  # what is missing reads like damage, too
                 self._renew(cut.page_size, cut.watch.header, index_was_cut=cut.watch.restore_index())
             aside = (
-                quarantine(self.path, found) if (connections and sure and not cut) or is_damaged(self.path) else None
+                quarantine(self.path, found) if (connections and sure and not cut) or is_corrupt(self.path) else None
             )
             if aside:
                 self._notice_damage(aside)

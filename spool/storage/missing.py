@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from .connections import Connections
     from .redo import Numbered, Row
 
-_MAX_SEQ = (1 << 63) - 1
-
 
 def append_missing(rows: list[Numbered], connections: Connections) -> list[Numbered]:
     """Append again those of *rows* that are not in the file, and return all; if that fails, close *connections*."""
@@ -25,7 +23,7 @@ def append_missing(rows: list[Numbered], connections: Connections) -> list[Numbe
         return [
             (
                 _number(connections, seq, seq, row)
-                or _number(connections, behind, _MAX_SEQ, row)
+                or _number(connections, behind, sql.MAX_SEQ, row)
                 or retry_while_busy(partial(_append, connections, row)),
                 row,
             )

@@ -28,7 +28,7 @@ def is_headless(path: Path) -> bool:
     return bool(size_of(wal_of(path))) and size_of(path) < PAGE_SIZES[0]  # in this order
 
 
-def is_damaged(path: Path) -> bool:
+def is_corrupt(path: Path) -> bool:
     """Whether SQLite, reading the whole file anew, finds it damaged, or rows have vanished from it."""
     if size_of(path) < PAGE_SIZES[0]:
         return True  # there were rows in it, or nobody would ask; SQLite would delete the log of an empty file

@@ -1,7 +1,7 @@
 """
 Whatever is done to a spool, and in whatever order, it holds what a plain list would.
 
-Every acknowledged event is waiting, in flight, sent, rejected or dropped: in order, once.
+Every acknowledged event is pending, in flight, sent, rejected or dropped: in order, once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SpoolModel(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "spool.db"
-        self.waiting: deque[Event] = deque()
+        self.pending: deque[Event] = deque()
         self.open: deque[Open] = deque()
         self.sent: list[Event] = []
         self.rejected: list[Event] = []
@@ -61,7 +61,7 @@ class SpoolModel(RuleBasedStateMachine):
         return Spool(self.path, project_id="project", synchronous=self.synchronous, retention=0)
 
     def teardown(self) -> None:
-        while self.waiting or self.open:
+        while self.pending or self.open:
             self.next_batch(100, 1 << 20)
             if self.current:
                 self.mark_sent()
@@ -76,7 +76,7 @@ class SpoolModel(RuleBasedStateMachine):
         for payload in payloads:
             self.appended += 1
             assert self.spool.append(payload) == self.appended
-            self.waiting.append((self.appended, payload))
+            self.pending.append((self.appended, payload))
 
     @rule(max_events=st.integers(1, 8), max_bytes=st.sampled_from([1, 60, 10_000]))
     def next_batch(self, max_events: int, max_bytes: int) -> None:
@@ -104,11 +104,11 @@ class SpoolModel(RuleBasedStateMachine):
 
     def begun(self, max_events: int, max_bytes: int) -> Open | None:
         events: list[Event] = []
-        while self.waiting and len(events) < max_events:
-            size = sum(len(payload) for _, payload in [*events, self.waiting[0]])
+        while self.pending and len(events) < max_events:
+            size = sum(len(payload) for _, payload in [*events, self.pending[0]])
             if events and size > max_bytes:
                 break
-            events.append(self.waiting.popleft())
+            events.append(self.pending.popleft())
         if not events:
             return None
         self.open.append(Open(events, attempts=1))
@@ -166,7 +166,7 @@ class SpoolModel(RuleBasedStateMachine):
             dropped = transitions.drop(db, max_bytes)
         size = 0
         for number in range(dropped):
-            self.dropped.append(self.waiting.popleft())
+            self.dropped.append(self.pending.popleft())
             size += len(self.dropped[-1][1])
             assert number == 0 or size <= max_bytes
 
@@ -177,13 +177,13 @@ class SpoolModel(RuleBasedStateMachine):
         assert (done.requeued, done.damaged) == (len(self.rejected), 0)
         for _, payload in sorted(self.rejected, key=itemgetter(0)):
             self.appended += 1
-            self.waiting.append((self.appended, payload))
+            self.pending.append((self.appended, payload))
         self.rejected.clear()
 
     @rule(state=st.sampled_from(["rejected", "pending"]))
     def purge(self, state: str) -> None:
         selection = self.spool.select(state)
-        doomed = self.rejected if state == "rejected" else self.waiting
+        doomed = self.rejected if state == "rejected" else self.pending
         assert self.spool.purge(selection) == selection.events == len(doomed)
         self.dropped += doomed
         doomed.clear()
@@ -195,7 +195,7 @@ class SpoolModel(RuleBasedStateMachine):
         assert not {seq for seq, _ in self.sent if seq < self.oldest_unsettled()} & self.kept()
 
     def oldest_unsettled(self) -> int:
-        unsettled = [seq for batch in self.open for seq, _ in batch.events] + [seq for seq, _ in self.waiting]
+        unsettled = [seq for batch in self.open for seq, _ in batch.events] + [seq for seq, _ in self.pending]
         return min(unsettled, default=self.appended + 1)
 
     def kept(self) -> set[int]:
@@ -228,7 +228,7 @@ class SpoolModel(RuleBasedStateMachine):
     def everything_is_somewhere(self) -> None:
         stats = self.spool.stats()
         in_flight = [event for batch in self.open for event in batch.events]
-        assert (stats.pending, stats.in_flight) == (len(self.waiting), len(in_flight))
+        assert (stats.pending, stats.in_flight) == (len(self.pending), len(in_flight))
         assert (stats.sent, stats.rejected, stats.dropped) == (
             len(self.sent),
             len(self.rejected),
@@ -236,8 +236,8 @@ class SpoolModel(RuleBasedStateMachine):
         )
         assert stats.last_error == self.last_error
         assert self.spool.last_seq() == self.appended
-        assert self.spool.unsettled(self.appended) == len(self.waiting) + len(in_flight)
-        unsettled = [*in_flight, *self.waiting]
+        assert self.spool.unsettled(self.appended) == len(self.pending) + len(in_flight)
+        unsettled = [*in_flight, *self.pending]
         rows = ask(self.path, "SELECT seq, payload FROM events ORDER BY seq")
         assert [row for row in rows if row in unsettled] == unsettled
         assert ask(self.path, "SELECT seq, payload FROM rejected ORDER BY seq") == sorted(self.rejected)

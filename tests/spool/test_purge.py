@@ -206,7 +206,7 @@ def test_sent_events_after_one_in_flight_are_purged_only_after_it(spool: Spool) 
     send_next(spool, 1)
     in_flight = spool.next_batch(2, MUCH)
     assert in_flight
-    spool.take_out(in_flight, 1)
+    spool.mark_event_sent(in_flight, 1)
 
     assert spool.select("sent").events == 1
     assert purge(spool, "sent") == 1

@@ -419,11 +419,11 @@ def test_the_backlog_is_what_waits(spool: Spool) -> None:
     spool.request_flush(5)
     backlog = spool.backlog()
 
-    assert (backlog.waiting, backlog.open_batches, backlog.tail, backlog.flush_to) == (7, 1, 3, 7)
+    assert (backlog.pending, backlog.open_batches, backlog.batched_through, backlog.flush_to) == (7, 1, 3, 7)
     assert backlog.oldest_at is not None
     assert before <= backlog.oldest_at <= time.time()
     drain(spool)
-    assert (spool.backlog().waiting, spool.backlog().open_batches, spool.backlog().oldest_at) == (0, 0, None)
+    assert (spool.backlog().pending, spool.backlog().open_batches, spool.backlog().oldest_at) == (0, 0, None)
 
 
 def test_the_oldest_is_the_oldest_without_an_outcome(spool: Spool, path: Path) -> None:

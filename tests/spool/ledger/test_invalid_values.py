@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MUCH = 1 << 20
-WAITING = [b"event %d" % number for number in range(15, 20)]
+PENDING = [b"event %d" % number for number in range(15, 20)]
 
 
 @pytest.fixture
 def filled(path: Path) -> Path:
-    """A closed spool with sent, open and waiting events."""
+    """A closed spool with sent, open and pending events."""
     spool = Spool(path, project_id="project")
     for number in range(20):
         spool.append(b"event %d" % number)
@@ -158,7 +158,7 @@ def test_an_invalid_value_that_nothing_depends_on_stops_nothing(
     write(filled, statement)
     spool = open_spool()
 
-    assert lives(spool)[-6:] == [*WAITING, b"new"]
+    assert lives(spool)[-6:] == [*PENDING, b"new"]
     assert aside(filled) == []
     assert list(spool.notices()) == []
 
