@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 RECORD_AND_DIE = f"""
 s = spool(project_id={PROJECT!r})
-s._maintenance.finish()
+checkpoint()
 for i in range(100): s.append(b'{{"n": %d}}' % i)
 say('open')
 hear()

@@ -123,9 +123,8 @@ def test_inspect_tells_a_holder_that_is_stopped(path: Path, capsys: pytest.Captu
 
 def test_inspect_does_not_take_a_reused_process_id_for_the_holder(path: Path) -> None:
     script = "import socket\ns = spool()\ns.note_lease(socket.gethostname())\n"
-    script += (
-        f"with s._database.transaction() as db: db.execute('UPDATE spool SET lease_pid = {os.getpid()}')\ns.close()"
-    )
+    script += "s.close()\n"
+    script += f"sqlite3.connect(PATH, isolation_level=None).execute('UPDATE spool SET lease_pid = {os.getpid()}')"
     run(script, path)
     assert state(path) == (False, "dead")
 

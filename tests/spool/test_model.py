@@ -20,7 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from alignai.spool import Spool
 from alignai.spool.ledger import transitions
-from tests.support.spool_file import ask
+from tests.support.processes import fork
+from tests.support.spool_file import ask, transaction
 
 if TYPE_CHECKING:
     from alignai.spool import Batch
@@ -162,7 +163,7 @@ class SpoolModel(RuleBasedStateMachine):
 
     @rule(max_bytes=st.sampled_from([1, 100, 10_000]))
     def drop_oldest(self, max_bytes: int) -> None:
-        with self.spool._database.transaction() as db:
+        with transaction(self.path) as db:
             dropped = transitions.drop(db, max_bytes)
         size = 0
         for number in range(dropped):
@@ -221,8 +222,7 @@ class SpoolModel(RuleBasedStateMachine):
     @rule()
     def fork_elsewhere(self) -> None:
         """What a fork does to the parent: every connection is closed and opened again."""
-        self.spool._database.suspend()
-        self.spool._database.resume()
+        fork()
 
     @invariant()
     def everything_is_somewhere(self) -> None:

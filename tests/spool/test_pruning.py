@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,10 +12,9 @@ import pytest
 from alignai.spool import Spool
 from alignai.spool.ledger import queries, transitions
 from alignai.spool.salvage.rebuild import salvage
-from tests.support.spool_file import ask, on_disk, payloads, wal
+from tests.support.spool_file import ask, checkpoint, on_disk, payloads, transaction, wal
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
     from pathlib import Path
 
@@ -23,7 +24,7 @@ LONG = 20_000
 
 def add_sent(spool: Spool, batches: int, settled_at: float) -> None:
     """Leave behind what so many uploads of one event each do."""
-    with spool._database.transaction() as db:
+    with transaction(spool.path) as db:
         start = queries.last_seq(db) + 1
         numbers = range(start, start + batches)
         db.executemany("INSERT INTO events (seq, at, crc, payload) VALUES (?, ?, 0, x'')", ((i, 0.0) for i in numbers))
@@ -38,7 +39,7 @@ def ledger_rows(path: Path) -> list[tuple[int, int, int, str]]:
 
 
 def prune_in_use(spool: Spool) -> None:
-    with spool._database.transaction() as db:
+    with transaction(spool.path) as db:
         assert transitions.prune(db, 0) is not None
 
 
@@ -52,7 +53,7 @@ def upload_one(spool: Spool) -> None:
 
 
 def drop_one(spool: Spool) -> None:
-    with spool._database.transaction() as db:
+    with transaction(spool.path) as db:
         assert transitions.drop(db, 1)
 
 
@@ -70,35 +71,50 @@ ACTS: dict[str, Callable[[Spool], object]] = {
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS.keys())
 def test_the_work_of_a_prune_does_not_grow_with_the_ledger(
-    open_spool: Callable[..., Spool], act: Callable[[Spool], object]
+    open_spool: Callable[..., Spool], act: Callable[[Spool], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    steps = Steps(monkeypatch)
     spool = open_spool(retention=3600)
     work = []
     for batches in (1000, LONG):
         add_sent(spool, batches, time.time())
         for _ in range(3):
             spool.append(b"event")
-        work.append(steps_of_sqlite(spool, lambda: act(spool)))
+        work.append(steps.of(lambda: act(spool)))
 
     assert work[1] < 1.5 * work[0]
 
 
-def steps_of_sqlite(spool: Spool, act: Callable[[], object]) -> int:
-    """Count the instructions that SQLite executes for *act*."""
-    steps = 0
+class Steps:
+    """Counts the instructions that SQLite executes on any connection opened since it was made."""
 
-    def count() -> None:
-        nonlocal steps
-        steps += 1
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.connections: list[sqlite3.Connection] = []
+        self.count: int | None = None
+        connect = sqlite3.connect
+        monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: self._watch(connect(*args, **options)))
 
-    links = spool._database.connections()
-    connections: list[sqlite3.Connection] = [links.append, links.ledger, links.reader]
-    for each in connections:
-        each.set_progress_handler(count, 1)
-    act()
-    for each in connections:
-        each.set_progress_handler(None, 1)
-    return steps
+    def _watch(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        self.connections.append(connection)
+        if self.count is not None:
+            connection.set_progress_handler(self._step, 1)
+        return connection
+
+    def _step(self) -> None:
+        self.count = (self.count or 0) + 1
+
+    def of(self, act: Callable[[], object]) -> int:
+        self.count = 0
+        self._watch_all(self._step)
+        act()
+        self._watch_all(None)
+        counted, self.count = self.count, None
+        return counted
+
+    def _watch_all(self, step: Callable[[], None] | None) -> None:
+        for each in self.connections:
+            with suppress(sqlite3.ProgrammingError):  # it is closed
+                each.set_progress_handler(step, 1)
 
 
 def test_a_transaction_deletes_a_bounded_number_of_batches_and_events(open_spool: Callable[..., Spool]) -> None:
@@ -132,7 +148,7 @@ def test_a_batch_too_large_for_one_transaction_is_deleted_piece_by_piece(
 
 
 def is_prunable(spool: Spool) -> bool:
-    with spool._database.reading() as db:
+    with transaction(spool.path) as db:
         return bool(queries.prunable(db, 0))
 
 
@@ -281,7 +297,7 @@ def test_a_salvage_takes_nothing_of_an_extended_row_for_unsent(spool: Spool, pat
     for number in range(60):
         drop_one(spool)
         if number == 30:
-            spool._maintenance.finish()
+            checkpoint(path)
     spool._database.close()
     new = tmp_path / "new.db"
     salvage(path, new, "project")

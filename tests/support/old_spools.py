@@ -14,7 +14,7 @@ from pathlib import Path
 from alignai.spool import Spool
 from alignai.spool.ledger import transitions
 from alignai.spool.storage.format import VERSION
-from tests.support.spool_file import ask
+from tests.support.spool_file import ask, transaction
 
 FOLDER = Path(__file__).parents[1] / "data"
 PROJECT = "kept"
@@ -46,7 +46,7 @@ def make(path: Path) -> None:
     send(spool, PRUNED)
     spool.maintain()
     append(spool, PRUNED + 1, PRUNED + DROPPED)
-    with spool._database.transaction() as db:
+    with transaction(path) as db:
         transitions.drop(db, MUCH)
     append(spool, PRUNED + DROPPED + 1, ALL)
     for _ in range(2):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from email.utils import formatdate
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
-from tests.support.clients import client, repeated_under_another_id
+from alignai.spool import Spool
+from tests.support.clients import PROJECT, client, repeated_under_another_id
 from tests.support.movable_clock import YEAR, Clock, movable
 from tests.support.servers.connect import ConnectServer, Request
 from tests.support.spool_file import ask
@@ -148,10 +149,11 @@ class _Life:
     def _gives_room_back(self) -> None:
         """Check that sent events are kept for the retention time and not for the years that the clock was ahead."""
         self._clock.wall += self._trial.rng.choice([-30, 30]) * YEAR
-        self._sdk._spool.maintain()
+        with closing(Spool(self._path, project_id=PROJECT, retention=self._retention)) as spool:
+            spool.maintain()
+            self._trial.check("the spool is sound", holds=spool.check() == [])
         (kept,) = ask(self._path, "SELECT count(*) FROM events WHERE payload <> x''")[0]
         self._trial.check(f"{kept} sent events are not kept beyond their time", holds=kept <= 1)
-        self._trial.check("the spool is sound", holds=self._sdk._spool.check() == [])
 
 
 def _come_back_at(offset: float) -> Callable[[Request], None]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 from alignai.cli.app import main as command_line
 from alignai.spool import Spool, SpoolCorruptError, SpoolError
+from tests.support.spool_file import ask, checkpoint
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ def make(path: str, seed: str, *, closed: bool) -> dict[str, Any]:
         if rng.random() < 0.5:
             spool.maintain()
         if rng.random() < 0.3:
-            spool._maintenance.finish()
+            checkpoint(spool.path)
     if closed:
         spool.close()
     _spools.append(spool)  # it is killed with this open
@@ -148,8 +149,7 @@ def salvage(damaged: str, new: str) -> dict[str, Any]:
         return {"code": code, "message": complained.getvalue()}
     spool = Spool(Path(new), project_id=PROJECT)
     found = spool.check()
-    with spool._database.reading() as db:
-        rejected = [event_id_of(row[0]) for row in db.execute("SELECT payload FROM rejected ORDER BY seq")]
+    rejected = [event_id_of(row[0]) for row in ask(Path(new), "SELECT payload FROM rejected ORDER BY seq")]
     sent = drain(spool, [])
     spool.close()
     return {"code": code, "check": found, "sent": sent, "rejected_ids": rejected, **json.loads(said.getvalue())}

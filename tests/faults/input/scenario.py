@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from alignai import AlignAI, Config
 from alignai.exception import ConfigError
+from alignai.spool import Spool
 from alignai.validate import ValidationError
 from tests.faults.input.any_call import Call, any_calls, any_names, any_options, any_timeouts
 from tests.faults.input.expected_event import decoded, expected
@@ -46,9 +47,9 @@ def call_often(run: Run, trial: Trial, examples: int) -> None:
     """Make *examples* calls of event methods on a new client, and some of every other public method."""
     with tempfile.TemporaryDirectory() as folder, ConnectServer() as server:
         path = Path(folder) / "spool.db"
-        sdk = client(server.url, path)
+        sdk, spool = client(server.url, path), Spool(path, project_id=PROJECT)
         try:
-            caller = _Caller(trial, sdk)
+            caller = _Caller(trial, sdk, spool)
             caller.drive(any_calls(), examples, caller.calls)
             caller.drive(any_timeouts(), round(examples * _FLUSHES), caller.flush)
             caller.drive(any_options(), round(examples * _SETTINGS), caller.configure)
@@ -56,16 +57,18 @@ def call_often(run: Run, trial: Trial, examples: int) -> None:
             caller.compare(server)
         finally:
             sdk.close(_PATIENCE)
+            spool.close()
     run.count(**caller.seen)
 
 
 class _Caller:
     """Calls methods and checks the promises of each."""
 
-    def __init__(self, trial: Trial, sdk: AlignAI) -> None:
+    def __init__(self, trial: Trial, sdk: AlignAI, spool: Spool) -> None:
         self.seen: Counter[str] = Counter()
         self._trial = trial
         self._sdk = sdk
+        self._spool = spool
         self._recorded: list[tuple[str, dict[str, Any], str]] = []
         self._began = datetime.now(UTC)
 
@@ -103,7 +106,7 @@ class _Caller:
             bound = inspect.signature(method).bind(*call.positional, **call.named)
             bound.apply_defaults()
             self._recorded.append((call.method, bound.arguments, event_id))
-        spooled = self._sdk._spool.last_seq()
+        spooled = self._spool.last_seq()
         self._check("a refused event is not spooled", call, holds=spooled == len(self._recorded))
 
     def flush(self, timeout: object) -> None:

@@ -9,10 +9,12 @@ The oracle: the acknowledged events, the received ones and the contents of the s
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from alignai.spool import Spool
 from tests.faults.kill.worker import POISON, content
 from tests.support.clients import PROJECT, client, record
 from tests.support.spool_file import ask
@@ -59,8 +61,9 @@ def conserved(trial: Trial, story: Story, server: ConnectServer, spool_path: Pat
         (last,) = record(sdk, 1)
         trial.check("a later event is uploaded", holds=bool(sdk.flush(60)))
         stats = sdk.stats()
-        trial.check("the spool is sound", holds=sdk._spool.check() == [])
-        newest = sdk._spool.last_seq()
+    with closing(Spool(spool_path, project_id=PROJECT)) as spool:
+        trial.check("the spool is sound", holds=spool.check() == [])
+        newest = spool.last_seq()
     received = [event for event in server.events() if event["id"] != last]
     rejected = [json.loads(payload) for (payload,) in ask(spool_path, "SELECT payload FROM rejected ORDER BY seq")]
     trial.check("the last event arrives", holds=len(server.events()) > len(received))
@@ -86,14 +89,14 @@ def _arrive_requeued(
     """Check that rejected events arrive after a requeue, once and in order."""
     server.respond = None
     before = len(server.ids())
-    with client(server.url, spool_path, **config) as sdk:
-        done = sdk._spool.requeue()
+    with client(server.url, spool_path, **config) as sdk, closing(Spool(spool_path, project_id=PROJECT)) as spool:
+        done = spool.requeue()
         trial.check(
             f"all {len(rejected)} are requeued, not {done}", holds=(done.requeued, done.damaged) == (len(rejected), 0)
         )
         trial.check("requeued events are sent", holds=bool(sdk.flush(60)))
         stats = sdk.stats()
-        trial.check("the spool is sound after requeueing", holds=sdk._spool.check() == [])
+        trial.check("the spool is sound after requeueing", holds=spool.check() == [])
     trial.check("requeued events arrive in order", holds=server.ids()[before:] == rejected)
     trial.check("nothing is rejected any more", holds=(stats.rejected, stats.pending) == (0, 0))
 

@@ -14,6 +14,7 @@ from alignai.spool.storage import path_checks
 from alignai.spool.storage.readonly import open_readonly
 from tests.support.processes import BEGIN, ROOT
 from tests.support.spool_file import payloads, shm, wal
+from tests.support.waiting import wait_until_verification_is_due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ def test_a_hard_link_is_refused_under_both_names(path: Path, open_spool: Callabl
         spool.next_batch(10, 1 << 20)
     with pytest.raises(SpoolError, match="second name"):
         spool.maintain()
-    spool._database.redo.verified_at = 0.0
+    wait_until_verification_is_due()
     with pytest.raises(SpoolError, match="second name"):
         spool.append(b"more")
 

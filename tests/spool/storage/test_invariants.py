@@ -13,7 +13,7 @@ import pytest
 from alignai.spool import Spool, appender
 from alignai.spool.storage.sqlite import has_wal_reset_bug
 from tests.support.processes import process, run
-from tests.support.spool_file import ask, payloads, shm, wal
+from tests.support.spool_file import ask, checkpoint, payloads, shm, wal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -273,7 +273,7 @@ def test_recovery_of_a_lost_wal_is_tried_again_if_it_fails(
 @pytest.mark.usefixtures("unwatched")
 def test_rows_appended_while_the_wal_is_moved_and_deleted_are_not_lost(spool: Spool, path: Path) -> None:
     spool.append(b"before")
-    spool._maintenance.finish()  # the last thing that SQLite does before it deletes a log
+    checkpoint(path)  # the last thing that SQLite does before it deletes a log
     spool.append(b"in between")
     spool.maintain()  # sees the log in its place
     for each in (wal(path), shm(path)):
@@ -314,7 +314,7 @@ def test_marking_notices_the_loss(spool: Spool, path: Path) -> None:
 
 def test_a_deleted_wal_does_not_stop_the_spool(spool: Spool, path: Path) -> None:
     spool.append(b"before")
-    spool._maintenance.finish()
+    checkpoint(path)
     wal(path).unlink()
     for _ in range(200):
         spool.append(b"after")
@@ -431,7 +431,7 @@ ENDS = {
     "close": "s.close()",
     "exit": "",
     "collected": "import gc; del s; gc.collect(); hear()",
-    "suspended": "s._database.suspend(); s._database.resume()",
+    "suspended": "os.fork() or os._exit(0); os.wait()",
 }
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from alignai.spool import Spool, SpoolBusyError
 from alignai.spool.storage.watch import Watch
-from tests.support.processes import process
+from tests.support.processes import fork, process
 from tests.support.spool_file import ask, payloads
+from tests.support.waiting import wait_until_verification_is_due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,8 +67,7 @@ def test_a_spool_is_put_back_into_wal_mode_while_workers_come_and_go(
     filled: Path, open_spool: Callable[..., Spool]
 ) -> None:
     spool = open_spool()
-    spool._database.suspend()  # as around a fork
-    spool._database.resume()
+    fork()  # around a fork, every connection is closed
     switch(filled, "DELETE")
     with process("spool().append(b'theirs')\nsay('done')\nhear()", filled) as other:
         assert other.hear() == "done"
@@ -78,7 +78,7 @@ def test_a_spool_is_put_back_into_wal_mode_while_workers_come_and_go(
 def test_a_wal_that_is_lost_again_and_again_is_an_error(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     spool.append(b"event")
     monkeypatch.setattr(Watch, "lost", True)
-    spool._database.redo.verified_at = 0.0
+    wait_until_verification_is_due()
     with pytest.raises(SpoolBusyError, match="again and again"):
         spool.append(b"more")
     monkeypatch.undo()

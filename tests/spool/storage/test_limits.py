@@ -12,7 +12,7 @@ import pytest
 
 from alignai.spool import Spool, SpoolClosedError, SpoolError, SpoolFullError
 from tests.support.processes import process, run
-from tests.support.spool_file import ask, on_disk, payloads, wal
+from tests.support.spool_file import ask, checkpoint, on_disk, payloads, wal
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def test_giving_pages_back_waits_for_other_writers(open_spool: Callable[..., Spo
     def is_smaller() -> bool:
         spool.append(b"")
         spool.maintain()
-        spool._maintenance.finish()
+        checkpoint(path)
         return path.stat().st_size < before
 
     wait_until(is_smaller)

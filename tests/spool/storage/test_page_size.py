@@ -30,7 +30,7 @@ BIG = 0x83
 Order = Literal["big", "little"]
 APPENDS = """
 s = spool()
-s._maintenance.finish()
+checkpoint()
 for i in range(100): s.append(b'event %d' % i)
 say('open')
 hear()

@@ -12,6 +12,7 @@ import pytest
 from alignai.spool import Spool, SpoolError
 from alignai.spool.errors import from_sqlite_error
 from alignai.spool.storage import path_checks
+from tests.support.waiting import wait_until_verification_is_due
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -181,7 +182,7 @@ def test_a_global_adapter_is_one_clear_error(
     adapter(kind)
     with pytest.raises(SpoolError, match=rf"register_adapter\({kind.__name__}, \.\.\.\)"):
         Spool(path, project_id="project")
-    spool._database.redo.verified_at = 0.0
+    wait_until_verification_is_due()
     with pytest.raises(SpoolError, match=rf"register_adapter\({kind.__name__}, \.\.\.\)"):
         spool.append(b"more")
 

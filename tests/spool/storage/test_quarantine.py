@@ -11,7 +11,7 @@ import pytest
 
 from alignai.spool import Spool, SpoolCorruptError, SpoolError, SpoolMismatchError
 from tests.support.processes import process
-from tests.support.spool_file import ask, payloads, wal
+from tests.support.spool_file import ask, checkpoint, payloads, wal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ def test_a_corrupt_file_is_quarantined_whole_and_a_new_one_created(
 
 
 def test_a_quarantined_file_keeps_its_wal_beside_it(path: Path, open_spool: Callable[..., Spool]) -> None:
-    script = "s = spool()\ns._maintenance.finish()\ns.append(b'in the log')\nsay('open')\nhear()"
+    script = "s = spool()\ncheckpoint()\ns.append(b'in the log')\nsay('open')\nhear()"
     with process(script, path) as writer:  # what the log holds is not the head, which SQLite would read from there
         writer.hear()
         writer.kill()
@@ -164,7 +164,7 @@ def damaged(closed: Path, open_spool: Callable[..., Spool]) -> Spool:
     from tests.support.processes import run
 
     spool = open_spool()
-    spool._maintenance.finish()
+    checkpoint(closed)
     run(DAMAGE_FROM_OUTSIDE, closed)
     return spool
 

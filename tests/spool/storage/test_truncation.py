@@ -12,6 +12,7 @@ from alignai.spool import Spool, SpoolError
 from alignai.spool.salvage.rebuild import salvage
 from tests.support.processes import process, run
 from tests.support.spool_file import ask, payloads, shm, wal
+from tests.support.waiting import wait_until_verification_is_due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,15 +40,9 @@ except SpoolError as error: say(error)
 """
 
 
-def moment() -> None:
-    """Let the time pass after which an append looks whether the files are as they were."""
-    time.sleep(0.06)
-
-
 def settle(spool: Spool) -> None:
-    """Let what was appended be in the file and no longer among what would be appended again."""
-    spool._maintenance._verify_and_sync()
-    spool._database.connections().checkpoint()
+    """Let the rows be in the file and verified, so that they would not be appended again."""
+    spool._maintenance.finish()
 
 
 def cut_to_nothing(path: Path) -> None:
@@ -77,7 +72,7 @@ def test_a_wal_cut_short_costs_no_event_that_was_just_acknowledged(
     for event in EVENTS:
         spool.append(event)
     cut(wal(path))
-    moment()
+    wait_until_verification_is_due()
     assert spool.append(b"after")
 
     notices = list(spool.notices())
@@ -98,7 +93,7 @@ def test_a_wal_cut_short_leaves_what_is_in_the_file(spool: Spool, path: Path, cu
         spool.append(event)
     settle(spool)
     cut(wal(path))
-    moment()
+    wait_until_verification_is_due()
     assert spool.append(b"after")
 
     assert list(spool.notices()) == []
@@ -111,7 +106,7 @@ def test_a_wal_emptied_by_a_checkpoint_is_no_loss(spool: Spool, path: Path) -> N
         spool.append(event)
     ask(path, "PRAGMA wal_checkpoint(TRUNCATE)")
     assert wal(path).stat().st_size == 0
-    moment()
+    wait_until_verification_is_due()
     spool.append(b"after")
     spool.maintain()
 
@@ -128,7 +123,7 @@ def test_every_process_goes_on_after_the_wal_is_cut_short(
     with process(WORKER, path) as one, process(WORKER, path) as other:
         for worker in (one, other, one, other):
             assert worker.ask("append old") == "done"
-        moment()
+        wait_until_verification_is_due()
         for number in range(20):
             assert one.ask(f"append one-{number}") == "done"
             assert other.ask(f"append other-{number}") == "done"
@@ -171,7 +166,7 @@ def test_numbers_go_on_after_a_wal_was_emptied(spool: Spool, path: Path) -> None
     assert batch
     spool.mark_sent(batch)
     cut_to_nothing(wal(path))
-    moment()
+    wait_until_verification_is_due()
     assert spool.append(b"after") > len(EVENTS)
     sent = []
     while batch := spool.next_batch(100, 1 << 20):
@@ -190,7 +185,7 @@ def test_a_truncated_file_is_quarantined_whole(spool: Spool, path: Path, size: i
     for event in EVENTS[:20]:
         spool.append(b"again " + event)
     os.truncate(path, size)
-    moment()
+    wait_until_verification_is_due()
     if not busy:
         with pytest.raises(SpoolError):
             spool.maintain()
@@ -209,12 +204,8 @@ def test_a_truncated_file_is_quarantined_whole(spool: Spool, path: Path, size: i
 def test_a_truncated_file_beside_its_wal_is_quarantined_on_opening(
     path: Path, open_spool: Callable[..., Spool], size: int
 ) -> None:
-    script = (
-        "s = spool()\nfor i in range(300): s.append(b'event %d' % i + b'.' * 300)\ns._maintenance._verify_and_sync()\n"
-    )
-    with process(
-        script + "s._database.connections().checkpoint()\ns.append(b'last')\nsay('open')\nhear()", path
-    ) as writer:
+    script = "s = spool()\nfor i in range(300): s.append(b'event %d' % i + b'.' * 300)\n"
+    with process(script + "checkpoint()\ns.append(b'last')\nsay('open')\nhear()", path) as writer:
         writer.hear()
         writer.kill()
     os.truncate(path, size)
@@ -244,7 +235,7 @@ def test_a_wal_index_cut_short_does_not_kill_a_worker_that_waits(spool: Spool, p
         spool.append(event)
     with process(WORKER, path) as other:
         assert other.ask("append theirs") == "done"
-        moment()
+        wait_until_verification_is_due()
         os.truncate(shm(path), size)
         assert other.ask("append more") == "done"
         assert spool.append(b"after")
@@ -291,12 +282,12 @@ def test_a_wal_cut_short_that_has_grown_again_meanwhile_is_noticed(spool: Spool,
     settle(spool)
     for event in EVENTS:
         spool.append(event)
-    moment()
+    wait_until_verification_is_due()
     spool.append(b"seen")
     size = wal(path).stat().st_size
     cut_within_frame(wal(path))
     os.truncate(wal(path), size + 10 * FRAME)  # as by a connection that goes on behind the gap
-    moment()
+    wait_until_verification_is_due()
     assert spool.append(b"after")
 
     assert len(list(spool.notices())) == 1
@@ -309,7 +300,7 @@ def test_a_wal_cut_short_twice_doubles_no_event(spool: Spool, path: Path) -> Non
         for event in EVENTS[number * 20 : number * 20 + 20]:
             spool.append(event)
         cut_to_nothing(wal(path))
-        moment()
+        wait_until_verification_is_due()
         spool.append(b"cut %d" % number)
     assert sorted(payloads(path)) == sorted([*EVENTS[:60], b"cut 0", b"cut 1", b"cut 2"])
     assert spool.check() == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from alignai.spool.storage.wal.parser import WAL_HEADER_SIZE, read_header
 from tests.spool.storage.test_page_size import rebuild
 from tests.support.processes import process
 from tests.support.spool_file import ask, payloads, wal
+from tests.support.waiting import wait_until_verification_is_due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +38,6 @@ while words := hear().split():
 def _long_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine however slow, each event is among the last ones."""
     monkeypatch.setattr(redo, "DELETING_SECONDS", 60.0)
-
-
-def moment() -> None:
-    """Let the time pass after which an append looks whether the files are as they were."""
-    time.sleep(0.06)
 
 
 def cut_off(path: Path, size: int) -> None:
@@ -74,16 +69,16 @@ def test_a_wal_cut_short_behind_what_was_seen_of_it_is_noticed(
 ) -> None:
     spool = open_spool(synchronous=synchronous)
     spool.append(b"first")
-    moment()
+    wait_until_verification_is_due()
     for event in EVENTS[:50]:
         spool.append(event)
     if seen:
-        moment()
+        wait_until_verification_is_due()
         spool.append(b"seen")
     cut_off(wal(path), missing)
     for event in EVENTS[50:60]:  # goes on behind the gap
         spool.append(event)
-    moment()
+    wait_until_verification_is_due()
     assert spool.append(b"after")
     expected = [b"first", *EVENTS[:50], *[b"seen"] * seen, *EVENTS[50:60], b"after"]
     assert payloads(path) == expected
@@ -118,7 +113,7 @@ def test_a_gap_behind_which_the_page_ends_in_zeros_anyway_is_noticed(spool: Spoo
     for event in EVENTS[20:40]:
         spool.append(event + ZEROS)
     assert has_gap(path)
-    moment()
+    wait_until_verification_is_due()
     spool.append(b"after")
     assert not has_gap(path)
     assert payloads(path) == [*[event + ZEROS for event in EVENTS[:40]], b"after"]
@@ -132,7 +127,7 @@ def test_a_wal_that_is_emptied_before_the_first_look_is_noticed(path: Path, open
     spool.append(b"first")
     os.truncate(wal(path), 0)
     spool.append(b"second")
-    moment()
+    wait_until_verification_is_due()
     spool.append(b"after")
     assert payloads(path) == [b"first", b"second", b"after"]
     assert len(list(spool.notices())) == 1
@@ -147,7 +142,7 @@ def test_a_gap_is_noticed_by_the_processes_that_did_not_write_over_it(spool: Spo
             cut_off(wal(path), 1000)
             for each in range(number, number + 10):
                 one.ask(f"append one-{each}")
-            moment()
+            wait_until_verification_is_due()
             for each in range(number, number + 10):
                 other.ask(f"append other-{each}")
                 spool.append(b"ours-%d" % each)
@@ -164,12 +159,12 @@ def test_a_gap_is_noticed_by_the_processes_that_did_not_write_over_it(spool: Spo
 def test_zeros_in_the_middle_of_the_wal_do_not_get_into_the_file(spool: Spool, path: Path) -> None:
     for event in EVENTS:
         spool.append(event)
-    moment()
+    wait_until_verification_is_due()
     spool.append(b"seen")
     overwrite(wal(path), WAL_HEADER_SIZE + 20 * FRAME, bytes(50 * FRAME))
     spool._database.connections().checkpoint()
     assert spool.append(b"after")
-    moment()
+    wait_until_verification_is_due()
     assert spool.append(b"end")
     assert payloads(path) == [*EVENTS, b"seen", b"after", b"end"]
     assert len(list(spool.notices())) == 1

@@ -13,9 +13,10 @@ import pytest
 from alignai.spool.storage import recovery
 from alignai.spool.storage.database import Database
 from alignai.spool.storage.wal.parser import WAL_HEADER_SIZE, read_header
-from tests.spool.storage.wal.test_gap import EVENTS, FRAME, ZEROS, cut_off, has_gap, moment, overwrite
+from tests.spool.storage.wal.test_gap import EVENTS, FRAME, ZEROS, cut_off, has_gap, overwrite
 from tests.support.processes import process
 from tests.support.spool_file import payloads, wal
+from tests.support.waiting import wait_until_verification_is_due
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,10 +51,10 @@ def test_a_gap_in_a_wal_that_is_in_the_file_is_no_loss(spool: Spool, path: Path,
         spool.append(event)
     with process(READER, path) as reader:
         assert reader.hear() == "0 True"
-        moment()
+        wait_until_verification_is_due()
         for event in EVENTS[40:60]:
             spool.append(event)
-    moment()
+    wait_until_verification_is_due()
     spool.append(b"after")
     assert payloads(path) == [*EVENTS[:60], b"after"]
     assert (list(spool.notices()), len(recoveries)) == ([], 1)
@@ -65,7 +66,7 @@ def test_a_page_that_ends_in_zeros_is_no_gap(spool: Spool, path: Path, size: int
     for number in range(40):
         spool.append(b"%d" % number + bytes(size))
         if not number % 10:
-            moment()
+            wait_until_verification_is_due()
     spool.maintain()
     assert not has_gap(path)
     assert recoveries == []
@@ -97,7 +98,7 @@ def test_zeros_without_a_commit_behind_them_are_no_gap(
     spool = open_spool()
     for event in EVENTS[:3]:
         spool.append(event)
-        moment()
+        wait_until_verification_is_due()
     assert recoveries == []
     assert payloads(path)[-3:] == EVENTS[:3]
 
@@ -125,7 +126,7 @@ def test_a_transaction_that_was_undone_is_no_gap(spool: Spool, path: Path, recov
             other.execute("BEGIN")
             other.execute("CREATE TABLE undone (this)")
             other.execute("INSERT INTO undone VALUES (randomblob(500000))")
-            moment()
+            wait_until_verification_is_due()
             spool.last_seq()
             other.execute("ROLLBACK")
             spool.append(event)

@@ -26,7 +26,7 @@ MUCH = 1 << 20
 @pytest.fixture
 def killed(path: Path) -> Path:
     """A spool whose events are all in the log, behind a checkpoint or not, left by a process that was killed."""
-    script = "s = spool()\ns._maintenance.finish()\nfor i in range(100): s.append(b'event %d' % i)\nsay('open')\nhear()"
+    script = "s = spool()\ncheckpoint()\nfor i in range(100): s.append(b'event %d' % i)\nsay('open')\nhear()"
     with process(script, path) as writer:
         writer.hear()
         writer.kill()
@@ -70,7 +70,7 @@ def test_commits_behind_a_damaged_frame_can_be_salvaged(killed: Path, open_spool
 SENT_AND_MOVED = """
 s = spool()
 while batch := s.next_batch(10, 1 << 20): s.mark_sent(batch)
-s._database.connections().checkpoint()
+checkpoint()
 say('moved')
 hear()
 """
