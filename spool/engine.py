@@ -18,7 +18,7 @@ from .ledger.selection import cutoff, selected
 from .maintenance import Maintenance
 from .purge import Purge
 from .requeue import Requeue
-from .stats import stats
+from .stats import backlog, stats
 from .storage.changes import change
 from .storage.database import Database
 from .storage.files import check_ownership
@@ -246,7 +246,7 @@ class Spool:
     def backlog(self) -> Backlog:
         """What waits for a batch."""
         with self._database.reading() as db:
-            return queries.backlog(db)
+            return backlog(db)
 
     def totals(self) -> queries.Totals:
         """The spool's counters."""

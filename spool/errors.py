@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from pathlib import Path
 
 from .interruption import is_refusal
 
@@ -198,4 +197,7 @@ def _raised_here(error: BaseException) -> bool:
     last = error.__traceback__
     while last and last.tb_next:
         last = last.tb_next
-    return last is not None and Path(__file__).parent in Path(last.tb_frame.f_code.co_filename).parents
+    return last is not None and last.tb_frame.f_code.co_filename.startswith(_HERE)
+
+
+_HERE = __file__.removesuffix("errors.py")

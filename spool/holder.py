@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .interruption import AllowingRefusal, is_refusal
-from .lease import is_held
+from .storage.paths import lease_of
+
+if sys.platform != "win32":
+    import fcntl
 
 if TYPE_CHECKING:
-    from .records import LeaseHolder
+    from pathlib import Path
 
 STATES = {
     "running": "running",
@@ -23,20 +24,31 @@ STATES = {
 }
 
 
-def state_of(holder: LeaseHolder, spool_path: Path) -> str:
+def state_of(pid: int, host: str, spool_path: Path | str) -> str:
     """
-    Return one of `STATES`.
+    Return which of `STATES` the process is in that holds the lease, or held it last.
 
     The lock is asked whether the process lives: it may have died without a word, and its number be another's by now.
+
+    Args:
+        pid: The number of the process, as the spool has it.
+        host: The machine that the process runs on.
+        spool_path: The spool.
     """
     held = is_held(spool_path)
     if not held:
         return "unknown" if held is None else "dead"
-    if holder.host != socket.gethostname() or sys.platform == "win32":
+    if sys.platform == "win32" or host != _hostname():
         return "running"
-    if _is_gone(holder.pid):
+    if _is_gone(pid):
         return "left behind"
-    return "stopped" if _is_stopped(holder.pid) else "running"
+    return "stopped" if _is_stopped(pid) else "running"
+
+
+def _hostname() -> str:
+    import socket  # noqa: PLC0415 - not needed unless a process uploads
+
+    return socket.gethostname()
 
 
 def _is_gone(pid: int) -> bool:
@@ -54,6 +66,31 @@ def _is_gone(pid: int) -> bool:
 def _is_stopped(pid: int) -> bool:
     """Whether a signal or a debugger has stopped the process, where the system tells (Linux)."""
     text = ""
-    with AllowingRefusal():
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    with AllowingRefusal(), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        text = file.read()
     return text.rpartition(") ")[2][:1] in {"T", "t"}
+
+
+def is_held(spool_path: Path | str) -> bool | None:
+    """
+    Return whether any process holds the lease, None if that cannot be found out. Nothing is created or delayed.
+
+    A process number says nothing: the process may be gone and its number another's, or it may be in a container.
+    """
+    if sys.platform == "win32":
+        return None
+    try:
+        descriptor = os.open(lease_of(spool_path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        return False if isinstance(error, FileNotFoundError) else None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        return True if isinstance(error, BlockingIOError) else None
+    finally:
+        os.close(descriptor)
+    return False

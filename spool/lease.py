@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .clock import monotonic
 from .errors import SpoolError
 from .interruption import AllowingRefusal, is_refusal
-from .storage.files import identity
 from .storage.ownership import create
-
-if sys.platform != "win32":
-    import fcntl
+from .storage.paths import identity, lease_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,33 +133,3 @@ def load_filelock() -> Any:
     finally:
         sys.addaudithook = add
     return filelock
-
-
-def lease_of(spool_path: Path) -> Path:
-    """The file beside the spool that is locked."""
-    return spool_path.with_name(spool_path.name + ".lease")
-
-
-def is_held(spool_path: Path) -> bool | None:
-    """
-    Whether any process holds the lease; None if that cannot be found out. Nothing is made and nobody disturbed.
-
-    A process number says nothing: the process may be gone and its number another's, or it may be in a container.
-    """
-    if sys.platform == "win32":
-        return None
-    try:
-        descriptor = os.open(lease_of(spool_path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if not is_refusal(error):
-            raise
-        return False if isinstance(error, FileNotFoundError) else None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        if not is_refusal(error):
-            raise
-        return True if isinstance(error, BlockingIOError) else None
-    finally:
-        os.close(descriptor)
-    return False

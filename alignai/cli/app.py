@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from alignai.cli.output import Answer
 
+_PROGRAM = "python -m alignai.spool"
+
 COMMANDS = ("inspect", "requeue", "purge", "salvage")
 """The commands, each of them a module of this package."""
 
@@ -67,10 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m alignai.spool",
+        prog=_PROGRAM,
         description="Manage a spool: the file in which alignai keeps events until the server has them.",
     )
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", prog=_PROGRAM)  # or it formats a usage line
     # Only the command in question is imported: `inspect` must not wait for what the others need.
     for name in argv[:1] if argv and argv[0] in COMMANDS else COMMANDS:
         command = cast("Command", import_module(f"alignai.cli.{name}"))

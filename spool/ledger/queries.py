@@ -12,7 +12,6 @@ import zlib
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from ..errors import SpoolCorruptError
-from ..records import Backlog, LeaseHolder
 from . import sql
 
 if TYPE_CHECKING:
@@ -55,7 +54,11 @@ class Settled(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What the spool has counted since it was made, and what it remembers of its sender."""
+    """
+    What the spool has counted since it was made, and what it remembers of its sender.
+
+    The lease is the process that uploads, if one does: its number, its host, and since when.
+    """
 
     sent: int
     rejected: int
@@ -63,7 +66,7 @@ class Totals(NamedTuple):
     flush_to: int
     last_sent_at: float | None
     last_error: str | None
-    lease: LeaseHolder | None
+    lease: tuple[int, str, float] | None
 
 
 def batched_through(db: sqlite3.Connection) -> int:
@@ -132,24 +135,6 @@ def unsettled(db: sqlite3.Connection, upto: int) -> int:
     return max(0, upto - batched_through(db)) + int(in_flight)
 
 
-def backlog(db: sqlite3.Connection) -> Backlog:
-    """What waits for a batch."""
-    start = batched_through(db)
-    (open_batches, _, _) = db.execute(sql.IN_FLIGHT, (start,)).fetchone()
-    counted = totals(db)
-    oldest = first_open(db, 0) if open_batches else None
-    return Backlog(
-        pending=max(0, last_seq(db) - start),
-        oldest_at=appended_at(db, start + 1),
-        open_batches=open_batches,
-        crashes=oldest.crashes if oldest else 0,
-        flush_to=counted.flush_to,
-        batched_through=start,
-        moves=(start, counted._replace(flush_to=0), oldest),
-        lease=counted.lease,
-    )
-
-
 def appended_at(db: sqlite3.Connection, seq: int) -> float | None:
     """When the row was appended, by the wall clock; None where it is not there."""
     found = db.execute(sql.APPENDED_AT, (seq,)).fetchone()
@@ -158,8 +143,8 @@ def appended_at(db: sqlite3.Connection, seq: int) -> float | None:
 
 def totals(db: sqlite3.Connection) -> Totals:
     """The spool's counters."""
-    sent, rejected, dropped, flush_to, last_sent_at, last_error, *lease = db.execute(sql.SUMMARY).fetchone()
-    holder = LeaseHolder(*lease) if lease[0] else None
+    sent, rejected, dropped, flush_to, last_sent_at, last_error, pid, host, since = db.execute(sql.SUMMARY).fetchone()
+    holder = (pid, host, since) if pid else None
     return Totals(int(sent), int(rejected), int(dropped), int(flush_to), last_sent_at, last_error, holder)
 
 

@@ -15,9 +15,11 @@ from ..interruption import is_refusal
 from ..ledger import sql
 from ..storage import fork
 from ..storage.files import remove_stale_scratch, scratch_folder, sync_folder
-from ..storage.format import check_version, prepare
+from ..storage.format import check_version
 from ..storage.ownership import give_to_owner
-from ..storage.sqlite import connect, journal_of, shm_of, wal_of
+from ..storage.paths import journal_of, shm_of, wal_of
+from ..storage.preparation import prepare
+from ..storage.sqlite import connect
 from .image import DatabaseImage
 from .rows import RecoveredRows
 

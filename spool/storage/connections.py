@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from ..errors import SpoolBusyError, is_volume_full
 from ..interruption import AllowingRefusal, is_refusal
 from ..ledger import sql
-from .files import size_of, sync_wal
+from .files import sync_wal
 from .limits import VACUUM_BYTES, VACUUM_BYTES_OF_FULL_VOLUME, page_size, vacuum
+from .paths import shm_of, size_of, wal_of
 from .reserve import MIN_RESERVE, Reserve
-from .sqlite import check_not_nested, connect, retry_while_busy, roll_back, shm_of, wal_of
+from .sqlite import check_not_nested, connect, retry_while_busy, roll_back
 from .wal.share import WalShare
 from .watch import Watch
 from .write_lock import Held

@@ -24,12 +24,13 @@ from ..errors import (
 from ..records import Notice
 from . import fork
 from .connections import Connections
-from .files import identity
-from .format import prepare
-from .holding import Exclusive, Reading, Transaction, give_back, is_held
-from .limits import PAGE_SIZE
+from .holding import Exclusive, Reading, Transaction
+from .limits import PAGE_SIZE, Limits
+from .locks import give_back, is_held
 from .missing import append_missing
 from .path_checks import host_share
+from .paths import identity
+from .preparation import prepare
 from .quarantine import is_corrupt, quarantine
 from .recovery import check_not_cut, check_unchanged, cut_short, repair_wal, salvage_hint, wal_replaced
 from .redo import RedoBuffer
@@ -41,8 +42,6 @@ from .write_lock import WriteLock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from .limits import Limits
 
 RECONNECT_SECONDS = 1.0
 """How long connections are used, at least, although SQLite reports errors of the disk or of its locks."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import SpoolError, from_os_error
 from ..interruption import AllowingRefusal, is_refusal
 from .ownership import create_unopened, give_to_owner
+from .paths import identity, size_of
 
 if sys.platform != "win32":
     import fcntl
@@ -169,26 +170,3 @@ def _hold(folder: Path) -> int | None:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def size_of(path: Path | str) -> int:
-    """Bytes of the file, 0 where there is none; by `stat`, since opening it could cost SQLite its locks."""
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 - as below
-    except OSError as error:
-        if not is_refusal(error):
-            raise
-        return 0
-
-
-def identity(path: Path | str | int | None) -> tuple[int, int] | None:
-    """What tells this file from another of the same name; None where there is none. A descriptor will do, too."""
-    if path is None:
-        return None
-    try:
-        stat = os.stat(path)  # noqa: PTH116 - on the way of every append, and half the price of Path.stat
-    except OSError as error:
-        if not is_refusal(error):
-            raise  # or the log would be taken for lost
-        return None
-    return stat.st_dev, stat.st_ino

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 from weakref import WeakValueDictionary
 
-from .holding import Hold
+from .locks import Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
 
 class Forkable(Protocol):
     """What takes part in forks."""
 
-    path: Path
+    @property
+    def path(self) -> Path | None:
+        """The spool's file, None if the connection belongs to no spool."""
 
     @property
     def opened(self) -> object:
@@ -129,7 +131,7 @@ class HeldOff:
     """The time in which no other thread may fork, since a connection is open that belongs to no spool."""
 
     def __init__(self) -> None:
-        self.path = Path()
+        self.path: Path | None = None
         self.reset_after_fork()
 
     def __enter__(self) -> None:

@@ -14,12 +14,12 @@ from inspect import isfunction, isgeneratorfunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import SpoolBusyError
+from .locks import Hold
 from .sqlite import check_not_nested, retry_while_busy, roll_back
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
-    from threading import RLock
 
     from .connections import Alone, Connections
     from .database import Database
@@ -27,17 +27,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_ATTEMPTS = 1000
-
-
-def is_held(lock: RLock) -> bool:
-    """Return whether the calling thread holds *lock*."""
-    return bool(lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - threading.Condition relies on it, too
-
-
-def give_back(lock: RLock) -> None:
-    """Release *lock* completely. Nothing happens unless the calling thread holds it."""
-    while is_held(lock):
-        lock.release()
 
 
 def interruptible(cls: type[T]) -> type[T]:
@@ -62,33 +51,6 @@ def _interruptible(method: Callable[..., object]) -> Callable[..., object]:
             raise
 
     return call
-
-
-class Hold:
-    """
-    A lock of the spool while a call holds it.
-
-    Attributes:
-        nested: Whether the call interrupts another one of the same thread that holds the lock.
-    """
-
-    def __init__(self, lock: RLock) -> None:
-        self._lock = lock
-        self._taken = False
-        self.nested = is_held(lock)
-
-    def take(self, *, blocking: bool = True) -> bool:
-        """Take the lock, once it is free or only if it is; return whether it was taken."""
-        self._taken = self._lock.acquire(blocking=blocking)
-        return self._taken
-
-    def release(self) -> None:
-        """Leave the lock as it was before this call; nothing happens the second time."""
-        if not self.nested:
-            give_back(self._lock)
-        elif self._taken:
-            self._taken = False
-            self._lock.release()
 
 
 class Exclusive:

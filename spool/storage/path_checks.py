@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import SpoolError
 from ..interruption import AllowingRefusal
 
-MOUNTS = Path("/proc/self/mountinfo")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MOUNTS = "/proc/self/mountinfo"
 
 _NETWORK = frozenset(
     """
@@ -88,7 +90,7 @@ def check_path_length(path: Path) -> None:
         )
 
 
-def check_one_name(path: Path) -> None:
+def check_one_name(path: Path | str) -> None:
     """
     Refuse a file that has a second name: SQLite goes by the name, so that each name would get a log of its own.
 
@@ -101,11 +103,11 @@ def check_one_name(path: Path) -> None:
             "each container, and events would be lost. Mount the folder that the spool is in, not the file."
         )
     with AllowingRefusal():
-        if path.stat().st_nlink > 1:
+        if os.stat(path).st_nlink > 1:  # noqa: PTH116 - see paths.py
             raise SpoolError(linked(path))
 
 
-def linked(path: Path) -> str:
+def linked(path: Path | str) -> str:
     """Say that a file has a hard link."""
     return (
         f"spool {path}: the file has a second name (a hard link), and each name would get a write-ahead log of its "
@@ -126,13 +128,16 @@ def _is_network(mount: Mount) -> bool:
 def _mount_of(path: Path) -> Mount | None:
     """What holds *path*, if the system tells (Linux)."""
     mounts = _mounts()
-    name = Path(os.fsdecode(_name_of(path)))
-    found = (mounts.get(os.fsencode(each)) for each in (name, *name.parents))
-    return next((mount for mount in found if mount), None)
+    name, parent = b"", _name_of(path)
+    while name != parent:
+        name, parent = parent, os.path.dirname(parent)  # noqa: PTH120 - bytes, as in the list of mounts
+        if name in mounts:
+            return mounts[name]
+    return None
 
 
-def _name_of(path: Path) -> bytes:
-    return os.fsencode(os.path.realpath(path.absolute()))
+def _name_of(path: Path | str) -> bytes:
+    return os.fsencode(os.path.realpath(path))
 
 
 def _mounts() -> dict[bytes, Mount]:
@@ -142,8 +147,8 @@ def _mounts() -> dict[bytes, Mount]:
     The names in it are any bytes, with those that would part fields or lines as three octal digits.
     """
     lines: list[bytes] = []
-    with AllowingRefusal():
-        lines = MOUNTS.read_bytes().split(b"\n")
+    with AllowingRefusal(), open(MOUNTS, "rb") as file:  # noqa: PTH123 - see paths.py
+        lines = file.read().split(b"\n")
     mounts = {}
     for line in lines:
         before, _, after = line.partition(b" - ")
@@ -155,7 +160,7 @@ def _mounts() -> dict[bytes, Mount]:
 
 
 def _unescaped(name: bytes) -> bytes:
-    return re.sub(rb"\\([0-3][0-7]{2})", lambda found: bytes([int(found[1], 8)]), name)
+    return re.sub(rb"\\([0-3][0-7]{2})", lambda found: bytes([int(found[1], 8)]), name) if b"\\" in name else name
 
 
 def _as_text(name: bytes) -> str:

@@ -11,26 +11,17 @@ from typing import TYPE_CHECKING
 from ..errors import INVALID_VALUE_ERRORS, SpoolCorruptError, from_os_error, own_error
 from ..interruption import is_refusal
 from ..ledger.integrity import missing
-from .files import folder_lock, identity, size_of, sync_folder
-from .limits import PAGE_SIZES
-from .sqlite import connect, journal_of, retry_while_busy, shm_of, wal_of
+from .files import folder_lock, sync_folder
+from .paths import MIN_PAGE_SIZE, identity, journal_of, shm_of, size_of, wal_of
+from .sqlite import connect, retry_while_busy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def is_headless(path: Path) -> bool:
-    """
-    Return whether the file is empty or ends within its header, and its log does not.
-
-    SQLite deletes the log of an empty file when it opens it. A new spool has a header before it has a log.
-    """
-    return bool(size_of(wal_of(path))) and size_of(path) < PAGE_SIZES[0]  # in this order
-
-
 def is_corrupt(path: Path) -> bool:
     """Whether SQLite, reading the whole file anew, finds it damaged, or rows have vanished from it."""
-    if size_of(path) < PAGE_SIZES[0]:
+    if size_of(path) < MIN_PAGE_SIZE:
         return True  # there were rows in it, or nobody would ask; SQLite would delete the log of an empty file
     try:
         with closing(connect(path, read_only=True)) as connection:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import stat
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from ..errors import SpoolCorruptError, SpoolError, SpoolMismatchError, from_os_error, from_sqlite_error
 from ..interruption import is_refusal
 from . import fork
 from .format import verify
 from .path_checks import check_one_name
-from .quarantine import is_headless
-from .sqlite import connect, retry_while_busy, wal_of
+from .paths import is_headless, wal_of
+from .sqlite import connect, retry_while_busy, uri_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,20 +23,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
+def open_readonly(path: Path | str) -> Iterator[sqlite3.Connection]:
     """
-    One consistent look at the spool at *path*.
+    Open the spool at *path* for one consistent look.
 
     Raises:
-        SpoolError: There is none, it is not to be read, or it is not one of ours.
+        SpoolError: There is no such file, it cannot be read, or it is not a spool.
     """
-    try:
-        there = path.is_file()
-    except OSError as error:
-        if not is_refusal(error):
-            raise
-        raise from_os_error(error, str(path)) from error
-    if not there:
+    if not _is_file(path):
         raise SpoolError(f"spool {path}: there is no such file - name the spool, or set ALIGNAI_SPOOL_PATH")
     check_one_name(path)
     if is_headless(path):
@@ -52,8 +47,22 @@ def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
         raise from_sqlite_error(error, str(path)) from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    if wal_of(path).exists():
+def _is_file(path: Path | str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - see paths.py
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        if error.errno in _MISSING:
+            return False
+        raise from_os_error(error, str(path)) from error
+
+
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+def _connect(path: Path | str) -> sqlite3.Connection:
+    if os.path.exists(wal_of(path)):  # noqa: PTH110 - see paths.py
         return connect(path, read_only=True)
     # Without a log the file is all there is, and SQLite would make a log, even to read.
-    return sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    return sqlite3.connect(uri_of(path, "ro&immutable=1"), uri=True, isolation_level=None)

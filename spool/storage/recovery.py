@@ -12,9 +12,9 @@ from ..errors import SpoolCorruptError, SpoolError
 from ..interruption import AllowingRefusal
 from ..ledger.integrity import check
 from ..records import Notice
-from .files import size_of
 from .limits import PENDING_BYTE
 from .path_checks import linked
+from .paths import size_of
 from .quarantine import quarantine_path
 from .sqlite import check_adapters, retry_while_busy
 from .wal.rescue import (

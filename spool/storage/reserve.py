@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import is_volume_full
 from ..interruption import AllowingRefusal
-from .files import size_of
 from .ownership import create
+from .paths import reserve_of, size_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-IN_USE = "the volume is full: events are refused, and the room kept for uploading and deleting is in use"
 
 MIN_RESERVE = 64 << 10
 _CHUNK = 64 << 10
@@ -84,11 +82,6 @@ class Reserve:
             os.close(descriptor)
 
 
-def reserve_of(path: Path) -> Path:
-    """Return the path of the reserve beside the file."""
-    return path.with_name(path.name + ".reserve")
-
-
 def release_if_full(path: Path, error: BaseException) -> bool:
     """Give the reserve of the spool at *path* to the volume if *error* may say that this is full; return whether so."""
     if is_volume_full(error):
@@ -100,13 +93,6 @@ def release_if_full(path: Path, error: BaseException) -> bool:
 def _empty(reserve: Path) -> None:
     with AllowingRefusal():
         os.truncate(reserve, 0)
-
-
-def is_in_use(path: Path) -> bool:
-    """Return whether the reserve of the spool at *path* has been given to a volume that is full."""
-    with AllowingRefusal():
-        return not reserve_of(path).stat().st_size
-    return False
 
 
 def _volume(folder: Path) -> tuple[int, int]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
+import re
 import sqlite3
 import time
 from contextlib import closing, suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
 from ..clock import monotonic
 from ..errors import SpoolBusyError, SpoolError, is_busy
@@ -17,8 +16,9 @@ from ..errors import SpoolBusyError, SpoolError, is_busy
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import TypeVar
 
-T = TypeVar("T")
+    T = TypeVar("T")
 
 BUSY_TIMEOUT_SECONDS = 10.0
 """Seconds to wait for the write lock. Everyone gives it back within milliseconds; a frozen process may not."""
@@ -47,7 +47,7 @@ PRAGMAS = (
 )
 
 
-def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path | str, *, synchronous: str = "normal", read_only: bool = False) -> sqlite3.Connection:
     """
     Open the file, which must exist, with every pragma of ours set.
 
@@ -55,8 +55,7 @@ def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False)
         sqlite3.Error: As SQLite says.
     """
     mode = "ro" if read_only else "rw"
-    uri = f"file:{quote(os.fsencode(path))}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(uri_of(path, mode), uri=True, isolation_level=None, check_same_thread=False)
     # A byte of the server's words that was flipped must not keep everything else from being read.
     connection.text_factory = _as_text
     try:
@@ -70,11 +69,18 @@ def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False)
     return connection
 
 
+def uri_of(path: Path | str, mode: str) -> str:
+    """Return the URI by which SQLite opens the file in *mode*."""
+    # As `urllib.parse.quote` does it, which takes too long to import.
+    quoted = re.sub(rb"[^A-Za-z0-9_.~/-]", lambda found: b"%%%02X" % found[0][0], os.fsencode(path))
+    return f"file:{quoted.decode()}?mode={mode}"
+
+
 _BOUND_TYPES = (str, bytes, float, int)
 """The types of every value that is handed to SQLite."""
 
 
-def check_adapters(path: Path) -> None:
+def check_adapters(path: Path | str) -> None:
     """
     Refuse to go on in a program that has SQLite store something else than is handed to it.
 
@@ -97,7 +103,7 @@ def page_size_in_file(path: Path) -> int | None:
     Only SQLite may open the file: closing any other descriptor of it would drop SQLite's locks.
     """
     try:
-        with closing(sqlite3.connect(f"file:{quote(os.fsencode(path))}?mode=ro&immutable=1", uri=True)) as connection:
+        with closing(sqlite3.connect(uri_of(path, "ro&immutable=1"), uri=True)) as connection:
             connection.execute("PRAGMA user_version").fetchone()  # reads the header
             return int(connection.execute("PRAGMA page_size").fetchone()[0])
     except sqlite3.Error:
@@ -127,7 +133,8 @@ class BusyTimeout:
         left = self.until - monotonic()
         if left <= 0:
             return False
-        time.sleep(min(left, random.uniform(_SHORTEST_WAIT / 2, self._longest)))  # noqa: S311 - jitter is no secret
+        jitter = os.urandom(1)[0] / 255  # the module `random` takes too long to import
+        time.sleep(min(left, _SHORTEST_WAIT / 2 + jitter * (self._longest - _SHORTEST_WAIT / 2)))
         self._longest = min(self._longest * 2, _LONGEST_WAIT)
         return True
 
@@ -165,21 +172,6 @@ def roll_back(db: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error):
         if db.in_transaction:
             db.execute("ROLLBACK")
-
-
-def wal_of(path: Path) -> Path:
-    """The write-ahead log beside the file."""
-    return path.with_name(path.name + "-wal")
-
-
-def shm_of(path: Path) -> Path:
-    """The index of the write-ahead log beside the file."""
-    return path.with_name(path.name + "-shm")
-
-
-def journal_of(path: Path) -> Path:
-    """The rollback journal beside the file; it is there only while the file is switched to WAL."""
-    return path.with_name(path.name + "-journal")
 
 
 def has_wal_reset_bug(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> bool:

@@ -6,8 +6,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..interruption import is_refusal
-from .files import identity, size_of
-from .sqlite import shm_of, wal_of
+from .paths import identity, shm_of, size_of, wal_of
 from .wal.gap import are_all_there, last_commit
 from .wal.parser import WAL_HEADER_SIZE, Header, header_of
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from ..clock import monotonic
 from ..errors import WriteLockTakenError
 from ..interruption import AllowingRefusal, is_refusal
-from .files import identity
 from .ownership import create
+from .paths import identity
 from .sqlite import retry_while_busy
 
 if sys.platform != "win32":

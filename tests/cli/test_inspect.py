@@ -14,7 +14,7 @@ import pytest
 
 from alignai.cli import main
 from alignai.spool import Spool
-from alignai.spool.storage.reserve import reserve_of
+from alignai.spool.storage.paths import reserve_of
 from alignai.spool.storage.sqlite import has_wal_reset_bug
 from tests.support.processes import ROOT, process
 from tests.support.spool_file import ask, on_disk, wal

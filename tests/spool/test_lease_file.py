@@ -12,8 +12,8 @@ import pytest
 
 from alignai.cli.app import main
 from alignai.spool import Lease
+from alignai.spool.holder import is_held
 from alignai.spool.inspection import inspect
-from alignai.spool.lease import is_held
 from tests.support.processes import process, run
 from tests.support.waiting import wait_until
 
@@ -81,7 +81,7 @@ def test_looking_whether_it_is_held_makes_no_file(path: Path) -> None:
 def test_looking_at_the_lease_prevents_no_process_from_taking_it(path: Path) -> None:
     Lease(path).release()
     lease = Lease(path)
-    looks = "import threading\nfrom alignai.spool.lease import is_held\nsay('looks')\nwhile True: is_held(PATH)"
+    looks = "import threading\nfrom alignai.spool.holder import is_held\nsay('looks')\nwhile True: is_held(PATH)"
     with process(looks, path) as looker:
         looker.hear()
         refused = 0

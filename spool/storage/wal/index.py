@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...interruption import AllowingRefusal
-from ..sqlite import shm_of
+from ..paths import shm_of
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ..files import folder_lock, size_of, sync_folder
+from ..files import folder_lock, sync_folder
 from ..ownership import create
+from ..paths import shm_of, size_of, wal_of
 from ..quarantine import quarantine_path
-from ..sqlite import shm_of, wal_of
 from .gap import last_commit
 from .index import read_wal_index
 from .parser import FRAME_HEADER_SIZE, WAL_HEADER_SIZE, committed_frames, header_of, read_header

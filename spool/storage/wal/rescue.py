@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from ...clock import monotonic
 from ...errors import SpoolCorruptError, SpoolVersionError
 from ...interruption import AllowingRefusal
-from ..files import size_of, sync_folder
+from ..files import sync_folder
 from ..ownership import create
-from ..sqlite import wal_of
+from ..paths import size_of, wal_of
 from .parser import (
     FRAME_HEADER_SIZE,
     WAL_HEADER_SIZE,

@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from ...interruption import is_refusal
-from ..sqlite import BusyTimeout, wal_of
+from ..paths import wal_of
+from ..sqlite import BusyTimeout
 
 if sys.platform != "win32":
     from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock

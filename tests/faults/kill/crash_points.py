@@ -48,7 +48,7 @@ STATEMENTS = {
 """The beginning of the statement that the SDK executes at each step, and the moments around it to die at."""
 
 CALLS = {
-    "making the file": "alignai.spool.storage.format:create_private",
+    "making the file": "alignai.spool.storage.preparation:create_private",
     "syncing the log": "alignai.spool.storage.connections:sync_wal",
     "an upload": "alignai._transport.api_client:APIClient.upload",
     "taking the lease": "alignai.spool.lease:Lease.acquire",

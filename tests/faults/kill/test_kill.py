@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from alignai.spool import Spool
-from alignai.spool.storage import format as spool_format
+from alignai.spool.storage import preparation
 from alignai.spool.storage.sqlite import connect
 from tests.faults.kill import salvage as kill_salvage
 from tests.faults.kill import scenario as kill
@@ -125,7 +125,7 @@ def test_a_process_that_dies_creating_the_file_does_not_stop_another(
             dead.append(subprocess.run([sys.executable, "-c", CUT_SHORT, str(path)], check=False).returncode)
         return connect(path, **options)
 
-    monkeypatch.setattr(spool_format, "connect", connect_after_a_death)
+    monkeypatch.setattr(preparation, "connect", connect_after_a_death)
     spool = Spool(spool_path, project_id=PROJECT)
     assert spool.append(b"event") == 1
     spool.close()

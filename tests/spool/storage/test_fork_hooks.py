@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 WHILE_OPENING = """
 import signal, threading
-from alignai.spool.storage import format, quarantine, readonly
+from alignai.spool.storage import preparation, quarantine, readonly
 s = spool()
 s.append(b'before')
 inside, forked = threading.Event(), threading.Event()
@@ -27,8 +27,8 @@ def in_the_midst(module, name):
 def look():
     with readonly.open_readonly(PATH): pass
 module, name, act = {
-    'a construction': (format, 'verify', lambda: spool().close()),
-    'the first use': (format, 'verify', lambda: s.append(b'thread')),
+    'a construction': (preparation, 'verify', lambda: spool().close()),
+    'the first use': (preparation, 'verify', lambda: s.append(b'thread')),
     'a second look at damage': (quarantine, 'missing', lambda: s._database.quarantine_if_corrupt()),
     'a look': (readonly, 'verify', look),
 }[sys.argv[2]]

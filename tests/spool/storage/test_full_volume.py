@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolFullError
-from alignai.spool.storage.reserve import Reserve, is_in_use, reserve_of
+from alignai.spool.storage.paths import is_reserve_in_use, reserve_of
+from alignai.spool.storage.reserve import Reserve
 from tests.support.bad_disk import cannot_mount, fill, small_disk
 from tests.support.processes import run
 from tests.support.spool_file import ask, on_disk, payloads
@@ -113,7 +114,7 @@ def test_everything_is_sent_from_a_volume_that_something_else_fills(
     for _ in range(100):
         spool.append(b"after")
     assert spool.last_seq() == last + 100
-    assert not is_in_use(spool.path)
+    assert not is_reserve_in_use(spool.path)
     assert spool.check() == []
 
 

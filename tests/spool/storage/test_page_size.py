@@ -10,7 +10,7 @@ import pytest
 
 from alignai.spool import Spool, SpoolFullError, SpoolVersionError
 from alignai.spool.salvage.rebuild import salvage
-from alignai.spool.storage import format as spool_format
+from alignai.spool.storage import preparation
 from alignai.spool.storage.sqlite import connect
 from alignai.spool.storage.wal.parser import header_of
 from tests.support.processes import process
@@ -175,7 +175,7 @@ def test_a_new_spool_has_pages_of_4096_bytes_with_any_build_of_sqlite(
         connection.execute("PRAGMA page_size = 16384")
         return connection
 
-    monkeypatch.setattr(spool_format, "connect", built_otherwise)
+    monkeypatch.setattr(preparation, "connect", built_otherwise)
     Spool(path, project_id="project").close()
     assert ask(path, "PRAGMA page_size") == [(4096,)]
 

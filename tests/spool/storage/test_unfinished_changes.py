@@ -8,7 +8,7 @@ import pytest
 
 from alignai.spool import SpoolError
 from alignai.spool.storage import connections
-from alignai.spool.storage.sqlite import journal_of
+from alignai.spool.storage.paths import journal_of
 from tests.support.processes import run
 from tests.support.spool_file import wal
 
