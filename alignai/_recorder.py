@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from alignai.spool import Spool
 
 _FAILURES = (RuntimeError, MemoryError, ImportError, OSError, SpoolError)
-"""What goes wrong after the commit and fails no event; what a signal handler raises goes to the caller."""
+"""Errors after the commit, which fail no event. The exceptions of signal handlers go to the caller."""
 
 
 class Recorder:
     """
-    The way of an event from the arguments of its method to the spool.
+    Takes events from the arguments of their methods to the spool.
 
     Args:
-        settings: Whose events they are, and what happens to an event that cannot be recorded.
-        spool: Where they are committed; None if the SDK is disabled.
-        sender: What is woken then; None if the SDK is disabled.
+        settings: The project of the events, and the handling of those that cannot be recorded.
+        spool: Where events are committed. None if the SDK is disabled.
+        sender: Notified of each event. None if the SDK is disabled.
 
     Attributes:
-        closed: Whether nothing is recorded any more.
-        lost: Events that could not be recorded, if that is no error.
+        closed: Whether the client has been closed. Then nothing is recorded.
+        lost: Events that could not be recorded, if `on_spool_error` is "log".
         filtered: Events that `before_spool` dropped.
     """
 
@@ -46,14 +46,14 @@ class Recorder:
         self._sender = sender
 
     def record(self, method: str, arguments: dict[str, object]) -> str | None:
-        """Commit one event, and return its id; the event methods of `AlignAI` say what is raised."""
+        """Commit one event and return its id. Raises as described in the event methods of `AlignAI`."""
         if self.closed:
             raise closed_error(method)
-        made = self._encoder.encode(method, arguments)
-        if not isinstance(made, tuple):
-            self._unmade(made)
+        encoded = self._encoder.encode(method, arguments)
+        if not isinstance(encoded, tuple):
+            self._skip(encoded)
             return None
-        event_id, payload = made
+        event_id, payload = encoded
         if self._spool is None or self._sender is None:
             return event_id
         try:
@@ -68,11 +68,11 @@ class Recorder:
         except _FAILURES as error:
             if is_interruption(error) or (isinstance(error, OSError) and not is_refusal(error)):
                 raise
-            logger.warning("an event was recorded, but the sender could not be woken: %s", error)
+            logger.warning("sender could not be woken (%s). The event is recorded", error)
         return event_id
 
-    def _unmade(self, failure: HookFailure | None) -> None:
-        """`before_spool` has returned None, or has failed."""
+    def _skip(self, failure: HookFailure | None) -> None:
+        """Count an event that `before_spool` dropped, or for which it failed."""
         if failure is None:
             self.filtered += 1
         else:
@@ -82,8 +82,8 @@ class Recorder:
         if self._raises:
             raise error
         self.lost += 1
-        if self.lost & (self.lost - 1) == 0:  # 1, 2, 4, 8, …: a full disk may not fill the log as well
-            logger.error("an event could not be recorded and is lost, the %d. so far: %s", self.lost, reason)
+        if self.lost & (self.lost - 1) == 0:  # 1, 2, 4, 8, …: a full disk must not fill the log as well
+            logger.error("event lost: %s (%d lost since start)", reason, self.lost)
 
 
 def closed_error(method: str) -> ClosedError:

@@ -1,4 +1,4 @@
-"""A background thread that does one thing again and again, pauses around forks, and can be started again."""
+"""A background thread that repeats one task, pauses around forks, and is restarted if it dies."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _EXIT_POLL_SECONDS = 0.0002
 
 class BackgroundThread:
     """
-    A daemon thread that runs *tick* until it is told to stop.
+    A daemon thread that calls *tick* until it is stopped.
 
     Args:
         name: The thread's name.
-        tick: Does a little, and returns the seconds to wait before it is called again. What it raises is logged, once
-            for each kind of error in a row, and it is called again.
-        on_stop: Called on the thread when it ends, also if it dies; not if it only pauses.
+        tick: Does a small piece of work, and returns the seconds to wait until it is called again. If it raises an
+            error, the error is logged, unless it equals the last one, and *tick* is called again.
+        on_stop: Called on the thread when it ends, also if it dies, but not if it only pauses.
 
     Attributes:
-        alive: Whether the thread is at work, as it says itself: cheaper than `running`, for each event.
-        stopping: Whether it has been told to stop.
+        alive: Whether the thread is at work, as it notes itself. Reading this for each event is cheaper than `running`.
+        stopping: Whether `stop` has been called.
     """
 
     def __init__(self, name: str, tick: Callable[[], float], on_stop: Callable[[], None]) -> None:
@@ -43,11 +43,11 @@ class BackgroundThread:
         self._name = name
         self._tick = tick
         self._on_stop = on_stop
-        # Whoever is not this thread has nothing to do here: it was replaced before it had begun.
+        # A thread that runs `_run` and is not this one was replaced before it began. It ends at once.
         self._thread: threading.Thread | None = None
         self._lock = threading.RLock()
-        # Of all that could wake a thread, only this may be called by a signal handler or a finaliser that interrupts
-        # a call of the same.
+        # Only this kind of queue may be used by a signal handler or a finaliser that interrupts a call of the same
+        # queue.
         self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._last_error = ""
         self._last_death = ""
@@ -60,7 +60,7 @@ class BackgroundThread:
 
     @property
     def leaving(self) -> bool:
-        """Whether the thread is to end after the step under way."""
+        """Whether the thread is to end after the current tick."""
         return self.stopping or self._pausing
 
     @exclusive
@@ -69,37 +69,37 @@ class BackgroundThread:
         Start the thread, unless it runs, pauses or has been told to stop.
 
         Args:
-            delay: Seconds until the first step, unless it is woken.
+            delay: Seconds until the first tick, unless the thread is woken.
 
         Raises:
-            RuntimeError: No thread can be started here and now.
+            RuntimeError: No thread can be started at this moment.
         """
         if self.running or self.leaving:
             return
-        # Made anew by whoever starts: a server may have patched `queue` since (gevent, in a forked worker).
+        # A new queue for each thread: a server may have patched `queue` since (gevent, in a forked worker).
         self._wakes = queue.SimpleQueue()
-        # Known before it starts: if this call is interrupted meanwhile, it may run all the same.
+        # Set before the start: if this call is interrupted meanwhile, the thread may run all the same.
         self._thread = threading.Thread(target=self._run, args=(delay,), name=self._name, daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
-        """Let the next step come now."""
+        """Have the next tick come now."""
         if self._wakes.empty():
             self._wakes.put(None)
 
     def stop(self) -> None:
-        """Make the step under way the last; nothing is waited for, and the thread is never started again."""
+        """Make the current tick the last. Does not wait. The thread is never started again."""
         self.stopping = True
         self.wake()
 
     def join(self, deadline: Deadline) -> bool:
-        """Wait for the end of the thread; whether it came by *deadline*."""
+        """Wait for the end of the thread. Return True if it came by *deadline*."""
         return _join(self._thread, deadline)
 
     # -- around a fork -------------------------------------------------------------------------------------------------
 
     def pause(self) -> Callable[[Deadline], bool]:
-        """Have the thread end after the step under way; what is returned waits for that, and says whether it came."""
+        """Have the thread end after the current tick. Return a function that waits for that end."""
         thread = self._thread
         self._pausing = True
         self.wake()
@@ -107,7 +107,7 @@ class BackgroundThread:
 
     @exclusive
     def resume(self) -> None:
-        """Allow the thread again; one that has not ended meanwhile goes on."""
+        """Allow the thread again. If it has not ended yet, it continues."""
         self._pausing = False
 
     # -- on the thread -------------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ class BackgroundThread:
                     self._wait(delay)
                     self._repeat()
                 died = False
-            except BaseException as error:  # noqa: BLE001 - whatever it is, someone should hear of it
+            except BaseException as error:  # noqa: BLE001 - any exception is reported
                 self._report_death(error)
             finally:
                 if self._thread is threading.current_thread():  # neither replaced nor paused
@@ -133,7 +133,7 @@ class BackgroundThread:
             self._start_again()
 
     def _start_again(self) -> None:
-        """Start another thread in place of this one: what killed it may have killed all that looks after it."""
+        """Start another thread in place of this one. The thread that supervises it may have been killed as well."""
         with suppress(BaseException):  # the interpreter exits, or there is a limit: the next event tries again
             if self._disown():
                 self.start(_AFTER_ERROR_SECONDS)
@@ -153,7 +153,7 @@ class BackgroundThread:
         return True
 
     def _repeat(self) -> None:
-        # A function of its own: what is raised at the jump of a loop may escape the `try` around it (Python 3.13.0).
+        # A function of its own: an exception at the jump of a loop may escape the `try` around it (Python 3.13.0).
         while not self._is_leaving():
             self._wait(self._tick_once())
 
@@ -162,7 +162,7 @@ class BackgroundThread:
 
     @exclusive
     def _take_pause(self) -> bool:
-        """At one moment with the decision: whoever resumes starts another thread, or lets this one go on."""
+        """Decide and note it under one lock: `resume` is followed by a new thread, or lets this one continue."""
         if self._pausing:
             self._thread = None
             self.alive = False
@@ -171,7 +171,7 @@ class BackgroundThread:
     def _tick_once(self) -> float:
         try:
             seconds = self._tick()
-        except Exception as error:  # noqa: BLE001 - a sender that dies would leave every later event unsent
+        except Exception as error:  # noqa: BLE001 - if a sender died, every later event would stay unsent
             if not self.stopping:
                 self._report_error(error)
             return _AFTER_ERROR_SECONDS
@@ -189,13 +189,13 @@ class BackgroundThread:
         text = f"{type(error).__name__}: {error}"
         if text != self._last_error:
             self._last_error = text
-            logger.error("%s goes on after an error: %s", self._name, text)
+            logger.error("%s continues after an error (%s)", self._name, text)
 
     def _report_death(self, error: BaseException) -> None:
         text = f"{type(error).__name__}: {error}"
         if text != self._last_death:
             self._last_death = text
-            logger.error("%s has died and is started again: %s", self._name, text, exc_info=error)
+            logger.error("%s died and is restarted (%s)", self._name, text, exc_info=error)
 
 
 def _join(thread: threading.Thread | None, deadline: Deadline) -> bool:
@@ -208,9 +208,9 @@ def _join(thread: threading.Thread | None, deadline: Deadline) -> bool:
 
 
 def _wait_until_gone(thread: threading.Thread | None, deadline: Deadline) -> bool:
-    """Wait until the system counts the thread no more, which is a moment after its last Python code (Linux)."""
+    """Wait until the system no longer counts the thread, which is a moment after its last Python code (Linux)."""
     task = f"/proc/self/task/{thread.native_id}" if thread and thread.native_id else ""
-    while task and os.path.exists(task):  # noqa: PTH110 - in the way of a fork
+    while task and os.path.exists(task):  # noqa: PTH110 - a fork waits for this
         if deadline.expired:
             return False
         time.sleep(_EXIT_POLL_SECONDS)

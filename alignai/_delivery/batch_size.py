@@ -1,4 +1,4 @@
-"""How large a request is: larger while a backlog waits, smaller after the server or the line refused one."""
+"""The size of requests: larger while there is a backlog, smaller after the server or the network refused one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 MIN_LIMIT_BYTES: Final = 4096
 """
-Bytes. No server or proxy is set to a lower limit for a request on purpose: the usual ones begin at 8 KiB. So a refusal
-of a smaller request for its size says nothing about its size.
+No server or proxy is deliberately configured with a lower limit for a request: the usual ones begin at 8 KiB. So if a
+smaller request is refused for its size, its size is not the reason.
 """
 
 _FULL_BATCHES_BEFORE_GROWTH: Final = 4
@@ -19,31 +19,32 @@ _FULL_BATCHES_BEFORE_GROWTH: Final = 4
 
 _MAX_GROWTH: Final = 16
 _FAST_FRACTION: Final = 0.1
-"""Of what an upload may take."""
+"""Of the time that an upload may take."""
 
 _PATIENCE: Final = 64
 _MAX_PATIENCE: Final = 4096
-"""Batches that must get through before a limit that was learnt is doubled."""
+"""Batches that must succeed before a learnt limit is doubled."""
 
 
 class BatchSize:
     """
-    Grows as TCP's window does: in a row of full batches, each that the server takes soon doubles the next.
+    The size of the next batch. It grows like the window of TCP.
 
-    A batch keeps its events until its outcome is known, however often it has to be sent: so it stays within
-    `max_batch_bytes`, and grows no further than what a line five times slower than now still takes in time. With the
-    end of the row the usual size is back.
+    In a row of full batches, each one that uploads fast doubles the next. A batch keeps its events until its outcome is
+    known, however often it is sent. So it stays within `max_batch_bytes`, and it stops growing when an upload takes
+    more than 10 % of the timeout: one that is twice as large succeeds even on a network five times slower. The first
+    batch that is not full resets the size.
 
-    If a batch is refused for its size, or a grown one for whatever reason, half of it is the limit from then on. What
-    is learnt so may have been one bad event, or the server may change: after many batches that got through, the limit
-    is doubled, and after twice as many if that was too early.
+    If a batch is refused for its size, or a grown one for any reason, half of its size becomes the limit. The cause may
+    have been one bad event, or the server may change. So after many successful batches the limit is doubled, and after
+    twice as many if that was too early.
 
     Args:
         config: The usual size, and the limits of a request.
 
     Attributes:
-        events: The most that the next batch may hold.
-        bytes: The most that the next batch may take; a single event may be larger.
+        events: The maximum number of events in the next batch.
+        bytes: The maximum size of the next batch. A single event may be larger.
     """
 
     def __init__(self, config: Config) -> None:
@@ -58,11 +59,11 @@ class BatchSize:
         self._raised = False
 
     def is_grown(self, batch: Batch) -> bool:
-        """Whether *batch* is larger than usual, so that its size may be what is wrong with it."""
+        """Return True if *batch* is larger than usual, so that its size may be the reason for a refusal."""
         return len(batch) > self._usual_events
 
     def sent(self, batch: Batch, seconds: float) -> None:
-        """The server took *batch* in so many *seconds*."""
+        """Note that the server accepted *batch* in so many *seconds*."""
         self._accepted += 1
         if self._accepted >= self._patience:
             self._raise_limits()
@@ -76,25 +77,25 @@ class BatchSize:
             self.events = min(self._max_events, 2 * self.events)
 
     def refused(self, batch: Batch) -> None:
-        """The server does not take *batch* as it is."""
+        """Note that the server does not accept *batch* as it is."""
         if self.is_grown(batch):
             self._max_events = max(self._usual_events, min(self._max_events, len(batch) // 2))
             self._learn()
         self.reset()
 
     def too_large(self, batch: Batch) -> None:
-        """The server, or the line, does not take *batch* for its size."""
+        """Note that *batch* is too large for the server or the network."""
         self.bytes = min(self.bytes, max(MIN_LIMIT_BYTES, batch.size // 2))
         self._learn()
         self.refused(batch)
 
     def reset(self) -> None:
-        """Go on with the usual size."""
+        """Return to the usual size."""
         self._in_a_row = 0
         self.events = self._usual_events
 
     def restore(self) -> None:
-        """Forget what was learnt: it had nothing to do with sizes."""
+        """Forget the learnt limits: the refusals had other reasons than the size."""
         self._max_events = self._config.flush_batch_size * _MAX_GROWTH
         self.bytes = self._config.max_batch_bytes
         self._accepted = 0

@@ -1,20 +1,20 @@
-"""Telling a bad event from a server that refuses everything."""
+"""Distinguishing a bad event from a server that refuses everything."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MIN_REJECTIONS = 10
-"""Fewer events in a row may well be bad."""
+"""Fewer rejected events in a row may well be bad ones."""
 
 
 @dataclass(slots=True)
 class RejectionBreaker:
     """
-    What becomes of the events of a batch that is taken apart.
+    A circuit breaker for a server that rejects each event of a batch that is split.
 
     Attributes:
-        tripped: Whether whole batches were refused, event by event, and nothing has been accepted since.
+        tripped: Whether whole batches were rejected, event by event, and nothing has been accepted since.
     """
 
     tripped: bool = False
@@ -23,22 +23,22 @@ class RejectionBreaker:
     _accepted: bool = False
 
     def begin_split(self, last: int) -> None:
-        """A batch up to row *last* was refused as a whole; its pieces come next."""
+        """Note that a batch up to row *last* was refused as a whole, and that its parts come next."""
         if last > self._last:
             self._last, self._accepted = last, False
 
     def accepted(self) -> None:
-        """The server took something."""
+        """Note that the server accepted a batch."""
         self._accepted = True
         self._rejected = 0
         self.tripped = False
 
     def rejected(self, last: int) -> bool:
         """
-        An event, the one in row *last*, was refused alone.
+        Note that the single event in row *last* was rejected.
 
         Returns:
-            Whether it was the last of a batch of which nothing was accepted, after many, and slower is better.
+            Whether uploads should slow down: it was the last event of a batch of which none was accepted, after many.
         """
         self._rejected += 1
         if last < self._last or self._accepted:

@@ -1,4 +1,4 @@
-"""Methods that exclude each other, and leave no lock behind, whatever line an exception comes out of."""
+"""Methods that exclude each other, and leave no lock behind if an exception is raised at any line."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def exclusive(method: F) -> F:
     """
     Have *method* hold the `_lock` of its object, a re-entrant lock.
 
-    A signal handler may raise between a lock and the `with` block that would release it. So the outermost call gives
-    back all that the thread holds.
+    A signal handler may raise between a lock and the `with` block that would release it. So the outermost call releases
+    all that the thread holds.
     """
 
     @wraps(method)

@@ -1,4 +1,4 @@
-"""Uploads on request: callers ask for all that is committed by now, and wait for it."""
+"""Flushing: a caller requests the upload of all committed events, and waits for it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Flusher:
     """
     Flushes a spool for the clients of one sender.
 
-    The sender's thread uploads. If there is no thread, the calling one does.
+    The sender's thread uploads. If there is no thread, the calling thread does.
 
     Args:
-        maintenance: The spool, with its upkeep.
-        config: Whether this process uploads.
-        cycle: What is asked to hurry.
-        threads: What does the work.
-        users: The clients; without any, nothing is waited for.
+        maintenance: The spool, with its maintenance.
+        config: Says whether this process uploads.
+        cycle: The steps of the uploads.
+        threads: The threads of the sender.
+        users: The clients. If there are none left, a flush does not wait.
     """
 
     def __init__(
@@ -56,13 +56,14 @@ class Flusher:
 
     def flush(self, deadline: Deadline, worth_waiting: Callable[[int], bool]) -> FlushResult:
         """
-        Have everything that is committed by now uploaded, and wait for it until *deadline*.
+        Have all events uploaded that are committed by now, and wait for that until *deadline*.
 
-        Works too if another process holds the lease: it is asked to hurry. Without a thread, the calling one uploads.
+        If another process holds the lease, it is asked to upload at once. If there is no thread, the calling thread
+        uploads.
 
         Args:
-            deadline: When it must be over.
-            worth_waiting: Whether to go on, given how many events remain.
+            deadline: When the flush must be over.
+            worth_waiting: Returns whether to continue, given how many events remain.
 
         Raises:
             SpoolError: The spool cannot be read.
@@ -79,29 +80,29 @@ class Flusher:
 
     def request_flush(self, deadline: Deadline) -> int:
         """
-        Have everything that is committed by now uploaded without further wait; return the last row of it.
+        Request the upload of all events that are committed by now, and return the last row of them.
 
-        Another process is asked to hurry if that can be written down by *deadline*.
+        If another process uploads, it learns of the request if the spool can note it by *deadline*.
         """
         target = self._spool.last_seq()
         if self._spool.unsettled(target):
             self._cycle.flush_to(target)
             if not self._config.sender:
-                with suppress(SpoolBusyError):  # it uploads all the same, at its usual pace
+                with suppress(SpoolBusyError):  # the other process uploads all the same, at its usual pace
                     self._spool.request_flush(target, deadline.at)
             self._start()
             self._threads.wake_uploads()
         return target
 
     def _wait(self, settled: queue.SimpleQueue[None], deadline: Deadline) -> bool:
-        """Wait a moment for the uploading thread, or do its work if there is none; false where that is no use."""
+        """Wait a moment for the uploading thread, or do its work if there is none. Return False if that cannot help."""
         if self._threads.missing:
             return self._step_here(settled, deadline)
         _wait_for(settled, deadline.sooner(_POLL_SECONDS))
         return True
 
     def _step_here(self, settled: queue.SimpleQueue[None], deadline: Deadline) -> bool:
-        """Do a step of the uploading thread on the calling one, and keep nothing that others wait for."""
+        """Do a step of the uploading thread on the calling one, and release everything that others wait for."""
         turn = self._cycle.turn
         nested = turn._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 - as in `exclusive`
         try:
@@ -110,7 +111,7 @@ class Flusher:
             seconds = self._step(deadline)
             turn.release()
         except BaseException:
-            self._cycle.release_lease()  # an exception may have kept it from being given back before
+            self._cycle.release_lease()  # an exception may have prevented its release before
             while not nested and turn._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as above
                 turn.release()
             raise
@@ -120,16 +121,16 @@ class Flusher:
         return True
 
     def _step(self, deadline: Deadline) -> float | None:
-        """Return the seconds until there may be something to do, or None if the step has failed."""
+        """Return the seconds until there may be something to do. None if the step failed."""
         try:
             self._cycle.uploader.deadline = deadline
             seconds = self._cycle.step(abandoned=False)
             if not self._maintenance.thread.running:
                 self._maintenance.maintain()
-        except Exception as error:  # as on the thread: what is on disk is uploaded another time
+        except Exception as error:  # as on the thread: the events are on disk, and are uploaded later
             if isinstance(error, SpoolClosedError) or is_interruption(error):
                 raise
-            logger.error("the calling thread could not upload: %s", error)
+            logger.error("calling thread could not upload (%s)", error)
             return None
         finally:
             self._cycle.uploader.deadline = Deadline.never()

@@ -1,4 +1,4 @@
-"""What a process does to its senders when it forks, and when it ends."""
+"""The senders of a process when it forks, and when it ends."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _FORKED_CHILD_DELAY_SECONDS = 0.5
 """
-What the threads of a forked child wait before they open anything: it may be about to become a daemon, to change its
-user or to close every descriptor.
+How long the threads of a forked child wait before they open anything. The child may be about to become a daemon, to
+change its user or to close every descriptor.
 """
 
 _MAX_STALL_SECONDS = 1.0
@@ -29,8 +29,8 @@ _MAX_STALL_SECONDS = 1.0
 _forking: set[int] = set()
 
 
-# -- forks: no thread of ours runs at that instant ---------------------------------------------------------------------
-# Python 3.12 and later warn of a fork in a process with threads, since the child may deadlock on what they hold.
+# -- forks: no thread of the SDK runs at that instant ------------------------------------------------------------------
+# Python 3.12 and later warn of a fork in a process with threads, since the child may deadlock on the locks they hold.
 
 
 def _before_fork() -> None:
@@ -42,7 +42,7 @@ def _before_fork() -> None:
 
 def _after_fork_in_parent() -> None:
     _forking.discard(threading.get_ident())
-    if not _forking:  # or another thread is about to fork
+    if not _forking:  # unless another thread is about to fork
         for sender in sharing.senders():
             sender.threads.resume()
             sender.start()
@@ -60,9 +60,9 @@ def _after_fork_in_child() -> None:
 
 class _WorthWaiting:
     """
-    Whether the end of the process should wait on: the data is safe, so only for uploads that get through.
+    Whether the end of the process should keep waiting: the data is safe, so only while uploads succeed.
 
-    A server that has failed before, and another process that uploads, are given a moment to show that they work.
+    A server that has failed before, and another process that uploads, get a moment to show that they work.
     """
 
     def __init__(self, sender: Sender) -> None:
@@ -82,7 +82,7 @@ class _WorthWaiting:
 
 
 def _drain_at_exit() -> None:
-    """Upload what waits while that succeeds, all senders at once, each for as long as it is allowed; then stop."""
+    """Upload pending events while that succeeds, then stop. All senders do so at once, each within its own time."""
     ends = [(sender, sender.exit_deadline(), _WorthWaiting(sender)) for sender in sharing.senders()]
     for sender, deadline, _ in ends:
         with suppress(SpoolError):
@@ -95,12 +95,12 @@ def _drain_at_exit() -> None:
 
 
 class _Children:
-    """What `multiprocessing` calls in each of its children, which end by `os._exit`, without Python's exit hooks."""
+    """A hook that `multiprocessing` calls in its children. They end by `os._exit`, without Python's exit hooks."""
 
     known = False
 
     def begin(self) -> None:
-        """See that this child finishes; called once it has forgotten what its parent had to do."""
+        """Have this child drain at its end. Called once the child has dropped the finalisers of its parent."""
         util: Any = sys.modules["multiprocessing.util"]
         util.Finalize(None, _drain_at_exit, exitpriority=0)
 
@@ -109,7 +109,7 @@ _children = _Children()
 
 
 def join_multiprocessing() -> None:
-    """Take part in the ends of `multiprocessing`'s children, if it is in use."""
+    """Have the children of `multiprocessing` drain at their ends, if it is in use."""
     util: Any = sys.modules.get("multiprocessing.util")
     process: Any = sys.modules.get("multiprocessing.process")
     if util is None or process is None or _children.known:
@@ -121,7 +121,7 @@ def join_multiprocessing() -> None:
 
 
 class _Process:
-    """What has been done in this process, and holds in its children."""
+    """The preparations that are done in this process, and hold in its children."""
 
     forks_are_known = False
 
@@ -134,8 +134,9 @@ def begin(*, uploads: bool) -> None:
         uploads: Whether the client uploads, and so wants the lease.
     """
     if uploads:
-        # Not on the thread that wants the lease, which a fork could find in the midst of the import. And before our
-        # hooks, so that ours come first in a fork: filelock's hold up a thread that takes the lease.
+        # Not on the thread that takes the lease: a fork could happen in the middle of the import. And before the hooks
+        # of this module are registered, so that they run first in a fork: filelock's hold up a thread that takes the
+        # lease.
         load_filelock()
     if hasattr(os, "register_at_fork") and not _Process.forks_are_known:
         os.register_at_fork(

@@ -1,4 +1,4 @@
-"""The upkeep of one spool, on a thread of its own, and what becomes of the spool when nobody uses it any more."""
+"""The maintenance of one spool on a thread of its own, and closing the spool after its last user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _INTERVAL_SECONDS = 0.5
 
 _GRACE_SECONDS = 0.05
-"""What closing the spool may wait for other processes that write, beyond a deadline that has passed."""
+"""How long closing the spool may wait for other processes that write, beyond a deadline that has passed."""
 
 
 class MaintenanceThread:
@@ -42,20 +42,20 @@ class MaintenanceThread:
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Begin as in a new process: the thread is the parent's."""
+        """Begin as in a new process: the thread belongs to the parent."""
         self.users.reset_after_fork()
         self._due = Deadline.after(0)
         self.thread = BackgroundThread("alignai-maintenance", self._tick, self._on_stop)
         self.pid = os.getpid()
 
     def leave(self, sender: Sender) -> None:
-        """Count *sender* out, whose thread has ended; after the last one the spool is closed."""
+        """Remove *sender*, whose thread has ended. After the last one the spool is closed."""
         self.users.leave(sender)
         if self.users.ended:
             self.thread.stop()
 
     def stop(self, deadline: Deadline) -> None:
-        """End the thread, unless a sender goes on, by *deadline*, and close the spool if no sender is left."""
+        """End the thread by *deadline*, unless another sender is in use, and close the spool if no sender is left."""
         if all(sender.users.ended for sender in self.users):
             self.thread.stop()
             if self.thread.join(deadline) and self.users.ended:
@@ -65,12 +65,12 @@ class MaintenanceThread:
         for sender in self.users:
             sender.supervise()
         if not self._due.expired and not self.spool.maintenance_due:
-            return self._due.remaining  # it was at it already when it was woken
+            return self._due.remaining  # woken during the last maintenance
         self.maintain()
         return 0.0 if self.spool.maintenance_due else _INTERVAL_SECONDS
 
     def maintain(self) -> None:
-        """Do now what must be done about once a second, and log what has befallen the spool."""
+        """Maintain the spool now, as is due about once a second, and log its notices."""
         try:
             self.spool.maintain()
         finally:

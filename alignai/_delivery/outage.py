@@ -1,4 +1,4 @@
-"""What is logged while events cannot be delivered."""
+"""The log lines of an outage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_INTERVAL: Final = 3600.0
 
 @dataclass(slots=True)
 class _Pace:
-    """When the next line about one kind of failure may come."""
+    """When the next line about one kind of failure is due."""
 
     interval: float = FIRST_INTERVAL
     next_at: float = 0.0
@@ -30,19 +30,19 @@ class Outage:
     """
     Logs an outage: when it begins, at growing intervals while it lasts, and when it ends.
 
-    A server that fails every other request makes many short outages. So the intervals grow on from one to the next,
-    until there has been none for as long as the last interval. An outage that was over before a line about it was due
-    is not logged.
+    A server that fails every other request causes many short outages. So the intervals keep growing from one outage to
+    the next, until there has been none for as long as the last interval. An outage that ends before a line about it is
+    due is not logged.
 
     Args:
-        path: The spool, to be named.
-        count_waiting: Returns how many events wait.
+        path: The spool that the lines name.
+        count_pending: Returns how many events are pending.
         clock: Returns seconds.
     """
 
-    def __init__(self, path: Path, count_waiting: Callable[[], int], clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, path: Path, count_pending: Callable[[], int], clock: Callable[[], float] = monotonic) -> None:
         self._path = path
-        self._count_waiting = count_waiting
+        self._count_pending = count_pending
         self._clock = clock
         self._paces: dict[Hashable, _Pace] = {}
         self._began_at: float | None = None
@@ -51,7 +51,7 @@ class Outage:
         self._logged = False
 
     def failed(self, kind: Hashable, problem: str) -> None:
-        """Note a failure of this *kind*; *problem* is what the line says of it."""
+        """Note a failure of this *kind*. *problem* is the text of the line."""
         now = self._clock()
         if self._began_at is None:
             self._began_at, self._began, self._logged = now, datetime.now(UTC), False
@@ -65,13 +65,13 @@ class Outage:
         pace.interval = min(2 * pace.interval, MAX_INTERVAL)
         self._logged = True
         since = self._began.isoformat(" ", "seconds")
-        logger.warning("%s. %d events wait in %s, since %s", problem, self._count_waiting(), self._path, since)
+        logger.warning("%s (%d events pending in %s, since %s)", problem, self._count_pending(), self._path, since)
 
     def ended(self) -> None:
         """Note that events were delivered."""
         if self._began_at is None:
             return
         if self._logged:
-            logger.info("events are delivered again, after %d s", self._clock() - self._began_at)
+            logger.info("events are delivered again (after %d s)", self._clock() - self._began_at)
         self._began_at = None
         self._last_at = self._clock()

@@ -1,4 +1,4 @@
-"""Telling an event that makes the server fail from a server that fails on everything."""
+"""Distinguishing an event that makes the server fail from a server that fails on everything."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _MAX_INTERVAL: Final = 60.0
 
 class Prober:
     """
-    Sends something else than a batch on which the server keeps failing.
+    Sends other events than a batch on which the server keeps failing.
 
     Args:
-        spool: Where what the server takes is written down.
+        spool: The spool, where accepted probes are marked as sent.
         upload: Sends events under a request id.
     """
 
@@ -39,10 +39,10 @@ class Prober:
 
     def passes(self, batch: Batch) -> bool:
         """
-        Return True if the server takes something else at this moment, so that the fault lies in *batch*.
+        Return True if the server accepts other events at this moment, so that *batch* is at fault.
 
-        A batch is probed by its own first events, which keeps the order; if one gets through, the others are batches of
-        their own. An event alone is probed by what comes behind it. There is no probe before enough failures, and none
+        A batch is probed by its own first events, which keeps the order. If one succeeds, the others become batches of
+        their own. A single event is probed by the event after it. There is no probe before enough failures, and none
         soon after another.
         """
         if batch.faults + 1 < FAILURES_BEFORE_PROBE or not self._not_before.expired:
@@ -77,6 +77,6 @@ def _probe_id(batch: Batch, index: int) -> str:
     """
     Return the request id under which the event at *index* is sent alone.
 
-    It is always the same, in every process: a server that takes the event and fails then must recognise the repeat.
+    It is the same in every process: a server that accepts the event and fails afterwards must recognise the repeat.
     """
     return hashlib.sha256(f"{batch.request_id}:{index}".encode()).hexdigest()[:32]

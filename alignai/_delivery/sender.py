@@ -1,4 +1,4 @@
-"""Sending in the background: one process on a spool uploads, and callers can wait for it."""
+"""The sender: uploads in the background, for all clients of this process on a spool."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
 _CANCEL_AGAIN_SECONDS = 0.01
 _GRACE_SECONDS = 0.05
-"""What stopping may take beyond a deadline that has passed."""
+"""How long stopping may take beyond a deadline that has passed."""
 
 
 class Sender:
     """
     The uploads of one spool to one address, for all clients of this process that share them.
 
-    It is there from the first client until the last has closed it or is forgotten. What a process does before that and
-    after it, between forks, at its exit, is in `sharing` and `lifecycle`.
+    A sender exists from the first client until the last has closed it or is garbage-collected. `sharing` finds the
+    sender of a client. `lifecycle` handles forks and the exit of the process.
 
     Args:
-        maintenance: The spool, with its upkeep.
+        maintenance: The spool, with its maintenance.
         settings: Where to upload, and how.
 
     Attributes:
         spool: The spool.
-        threads: What does the work.
-        cycle: What the uploading thread does.
-        users: The clients that use it.
+        threads: The threads that do the work.
+        cycle: The steps of the uploading thread.
+        users: The clients that use the sender.
     """
 
     def __init__(self, maintenance: MaintenanceThread, settings: Settings) -> None:
@@ -53,14 +53,14 @@ class Sender:
         self._config = settings.config
         self._records_only = not settings.config.sender
         self._batch_size = settings.config.flush_batch_size
-        # Not at the top: HTTP takes longer to load than all the rest, and who only looks at a spool needs none.
+        # Not at the top: HTTP takes longer to import than all the rest, and reading a spool does not need it.
         from alignai._transport.api_client import APIClient  # noqa: PLC0415
 
         self._client = APIClient
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Begin as in a new process: no thread, no lease, no connection; after a fork, those are the parent's."""
+        """Begin without threads, lease and connections: after a fork, those belong to the parent."""
         self.users.reset_after_fork()
         self._api = self._client(self._settings.api_host, self._settings.api_key)
         self._uploads = BackgroundThread("alignai-sender", self._tick, self._on_stop)
@@ -71,17 +71,17 @@ class Sender:
         self.threads = SenderThreads(self._maintenance, self._uploads if self._config.sender else None, self.cycle)
         self._flusher = Flusher(self._maintenance, self._config, self.cycle, self.threads, self.users)
         self._notified = 0
-        self._pid = os.getpid()  # last: another thread that sees it goes on
+        self._pid = os.getpid()  # last: another thread that sees the new pid continues
 
     def _check_fork(self) -> None:
-        """Begin as in a new process if this is one: C code may have forked without Python's hooks."""
+        """Reset if this is a new process: C code may have forked without Python's hooks."""
         if self._pid != os.getpid():
             self.reset_after_fork()
 
     # -- what callers do -----------------------------------------------------------------------------------------------
 
     def notify(self) -> None:
-        """See that the threads run, and wake them for a full batch or a long log: an event has been committed."""
+        """Note a committed event: start missing threads, and wake them for a full batch or a long WAL."""
         self._check_fork()
         if not (self._maintenance_thread.alive and (self._uploads.alive or self._records_only)):
             self.start()
@@ -94,42 +94,42 @@ class Sender:
             self._uploads.wake()
 
     def start(self, delay: float = 0.0) -> None:
-        """Have the threads run, if they can, and do something in *delay* seconds, or when they are woken."""
+        """Start the threads if they do not run. They begin in *delay* seconds, or when they are woken."""
         if not self.users.ended:
             self.threads.start(delay)
 
     def flush(self, deadline: Deadline, worth_waiting: Callable[[int], bool]) -> FlushResult:
-        """Have everything that is committed by now uploaded, as `Flusher.flush` does."""
+        """Have all events uploaded that are committed by now, as `Flusher.flush` does."""
         self._check_fork()
         return self._flusher.flush(deadline, worth_waiting)
 
     def request_flush(self, deadline: Deadline) -> None:
-        """Have everything that is committed by now uploaded without further wait, and wait for nothing."""
+        """Request the upload of all events that are committed by now. Does not wait for it."""
         self._flusher.request_flush(deadline)
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def drain(self, deadline: Deadline, worth_waiting: Callable[[int], bool]) -> int:
-        """Flush, and return how many events remain unsent; they are on disk."""
+        """Flush, and return how many events remain unsent. They are on disk."""
         try:
             return self.flush(deadline, worth_waiting).remaining if self._config.sender else 0
-        except SpoolClosedError:  # by another thread, which has sent what it could: its owner closed or forgot it
+        except SpoolClosedError:  # another thread has closed the spool, after sending all that it could
             return 0
         except SpoolError as error:
-            logger.error("the spool could not be flushed: %s", error)
+            logger.error("spool could not be flushed (%s)", error)
             return 0
 
     def report(self, remaining: int) -> None:
-        """Log what a client, or the process, leaves behind."""
+        """Log the events that a client, or the process, leaves unsent."""
         if remaining:
-            logger.warning("%d events are not sent yet; they are kept in %s", remaining, self.spool.path)
+            logger.warning("%d events are not sent yet (kept in %s)", remaining, self.spool.path)
 
     def exit_deadline(self) -> Deadline:
-        """How long the interpreter's exit may wait for this."""
+        """Return how long the interpreter's exit may wait for this sender."""
         return Deadline.after(self._config.flush_timeout_seconds)
 
     def stop(self, deadline: Deadline) -> None:
-        """End the threads and give the lease back; if no client is left, close the spool."""
+        """End the threads and release the lease. If no client is left, close the spool."""
         self._check_fork()
         self.users.end()
         self._uploads.stop()
@@ -137,17 +137,17 @@ class Sender:
         if not self._uploads.join(deadline):
             self._cancel_upload(grace)
         if not self._uploads.running:
-            self._api.close()  # without a thread, nobody else does
+            self._api.close()  # without a thread, nothing else does
             self._leave()
         self._maintenance.stop(grace)
 
     def abandon(self) -> None:
-        """End before anything began: its construction was interrupted, and its spool is closed."""
+        """End a sender whose construction was interrupted. Its spool is closed by the caller."""
         self.users.end()
         self._maintenance.users.end()
 
     def _cancel_upload(self, deadline: Deadline) -> None:
-        """Again and again: an upload may begin just after it was told to end."""
+        """Cancel repeatedly: an upload may begin just after one was cancelled."""
         self._api.cancel()
         while not self._uploads.join(deadline.sooner(_CANCEL_AGAIN_SECONDS)) and not deadline.expired:
             self._api.cancel()
@@ -159,7 +159,7 @@ class Sender:
     # -- on the threads ------------------------------------------------------------------------------------------------
 
     def _tick(self) -> float:
-        self.start()  # the other thread, if it has died
+        self.start()  # restarts the other thread, if it has died
         abandoned = not self.users
         with self.cycle.turn:
             seconds = self.cycle.step(abandoned=abandoned)
@@ -178,7 +178,7 @@ class Sender:
                 self._leave()
 
     def supervise(self) -> None:
-        """Start the uploading thread again if it has died, and end what no client uses; for the upkeep's thread."""
+        """Restart the uploading thread if it died, or end it without clients. Called by the maintenance thread."""
         if not self.users and not self._uploads.running:
             self.users.end_if_unused()
         if not self.users.ended:

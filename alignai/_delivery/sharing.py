@@ -1,7 +1,7 @@
 """
-What the clients of one process share: one spool, one upkeep and one sender for all that want the same.
+Sharing among the clients of one process: clients with the same settings have one spool, and one sender.
 
-A hundred clients on one path would otherwise take three hundred threads and a thousand descriptors.
+Otherwise a hundred clients on one path would use three hundred threads and a thousand descriptors.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _DEFAULTS = Config()
 
 class Share:
     """
-    One client's share in a sender, from when it is opened until it is closed or forgotten.
+    One client's share in a sender, from its opening until it is closed or the client is garbage-collected.
 
     Attributes:
-        sender: What it shares; set before it counts as a user, so that nothing is lost on the way.
+        sender: The shared sender. Set before the share counts as a user, so that an interrupted `open` can undo it.
     """
 
     sender: Sender
 
     def open(self, settings: Settings) -> None:
         """
-        Take part in the sender for *settings*; it is made, and its spool opened, if there is none.
+        Join the sender for *settings*. If there is none, it is made, and its spool is opened.
 
         Raises:
             SpoolError: The spool cannot be used.
@@ -50,15 +50,15 @@ class Share:
             _registry.find_sender(settings, self)
             self.sender.start()
         except BaseException:
-            self.forget()  # no client will
+            self.forget()  # no client will do it
             raise
 
     def flush(self, deadline: Deadline) -> FlushResult:
-        """Have everything that is committed by now uploaded; wait until *deadline*, or until this is closed."""
+        """Have all events uploaded that are committed by now. Wait until *deadline*, or until this is closed."""
         return self.sender.flush(deadline, self._in_use)
 
     def close(self, deadline: Deadline) -> None:
-        """Flush until *deadline* and give the share back; with the last one, threads, lease and spool go."""
+        """Flush until *deadline* and give the share back. The last one ends the threads, the lease and the spool."""
         remaining = 0
         try:
             if self._in_use():
@@ -71,15 +71,15 @@ class Share:
             self.sender.report(remaining)
 
     def leave(self) -> None:
-        """Give the share back and wait for nothing: after the last one the threads end, and close the spool."""
+        """Give the share back without waiting. After the last one the threads end, and close the spool."""
         self.sender.users.leave(self)
         self.sender.threads.wake()
 
     def forget(self) -> None:
         """
-        Give the share back, and wait for nothing: this is the finaliser of the client, which may run at any line.
+        Give the share back without waiting: this is the finaliser of the client, which may run at any line.
 
-        The threads see to the rest. No lock is taken, since the interrupted code may hold it.
+        The threads do the rest. No lock is taken, since the interrupted code may hold it.
         """
         if hasattr(self, "sender"):
             self.sender.users.forget(self)
@@ -99,21 +99,21 @@ class _Registry:
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Begin as in a new process: no thread, no lock, no lease and no connection of the parent's is used."""
+        """Begin as in a new process: no thread, lock, lease or connection of the parent is used."""
         self._lock = threading.RLock()
         for sender in list(self.senders):
             sender.reset_after_fork()
         self._pid = os.getpid()
 
     def find_sender(self, settings: Settings, user: Share) -> None:
-        """Give *user* the sender for *settings*, with it counted in; it is made, and its spool opened, if need be."""
+        """Have *user* join the sender for *settings*. If there is none, make it and open its spool."""
         if self._pid != os.getpid():  # C code has forked without Python's hooks
             self.reset_after_fork()
         path = Path(os.path.realpath(settings.spool_path))
         key = replace(settings, spool_path=path, config=_delivery_config(settings.config))
         if self._join(key, user, None):
             return
-        spool = _open(settings)  # without the lock, since another process may hold it up
+        spool = _open(settings)  # without the lock, since another process may hold this up
         done = False
         try:
             done = self._join(key, user, spool)
@@ -126,7 +126,7 @@ class _Registry:
 
     @exclusive
     def _join(self, key: Settings, user: Share, spool: Spool | None) -> bool:
-        """Join the sender that is there, else a new one on the spool that is there, else on *spool*; false without."""
+        """Join the existing sender, else a new one on the existing spool or on *spool*. False if there is no spool."""
         sender = self._by_settings.get(key)
         if sender is not None:
             user.sender = sender
@@ -179,7 +179,7 @@ def _open(settings: Settings) -> Spool:
 
 
 def _delivery_config(config: Config) -> Config:
-    """The settings of *config* that matter to the spool and the sender; the others are as by default."""
+    """Return *config* with the settings that the spool and the sender do not use set to their defaults."""
     return replace(
         config,
         spool_path=None,

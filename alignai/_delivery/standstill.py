@@ -1,4 +1,4 @@
-"""Notice that the process that uploads gets nowhere, though nothing keeps it from it but itself."""
+"""Detection of a lease holder that does not upload, although it could."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from alignai.spool import Backlog
 
 _STANDSTILL_SECONDS = 60.0
-"""How long nothing may have been tried. Any uploader tries once a minute, or gives the lease back meanwhile."""
+"""How long a lease holder may go without an attempt. It tries once a minute, or releases the lease meanwhile."""
 
 
 _MARGIN_SECONDS = 5.0
-"""By how much longer than one upload may take, where that is more than a minute."""
+"""The margin beyond the time of one upload, if that is more than a minute."""
 
 
 class Standstill:
     """
-    The watch of a process that does not hold the lease over the one that does.
+    Watches the process that holds the lease, for a process that does not.
 
-    A holder that is stopped (SIGSTOP), or that has died and left a child of C code with the lock, keeps the lease.
+    A holder keeps the lease if it is stopped (SIGSTOP), or if it has died and a child made by C code has the lock.
 
     Args:
         path: The spool.
@@ -40,9 +40,9 @@ class Standstill:
         self._reported = False
 
     def look(self, backlog: Backlog, *, due: bool) -> None:
-        """Log one warning if the uploader has not moved for a minute, though something is *due*."""
+        """Log one warning if the holder has not tried an upload for a minute, although one is *due*."""
         now = monotonic()
-        watched = now - self._looked_at < self._patience / 2  # or this process has led meanwhile, or was stopped
+        watched = now - self._looked_at < self._patience / 2  # or this process held it meanwhile, or was stopped
         self._looked_at = now
         if not watched or not due or backlog.moves != self._seen:
             self._seen, self._since, self._reported = backlog.moves, now, False
@@ -51,8 +51,9 @@ class Standstill:
             holder = backlog.lease
             who = f"process {holder.pid} on {holder.host}" if holder else "another process"
             logger.warning(
-                "%s holds the lease of %s, but has tried no upload for %d s, while events wait. If it is stopped, let "
-                "it go on or end it; if it is gone, a process that it started holds the lease until it ends",
+                "%s holds the lease of %s, but has tried no upload for %d s, while events are pending. If it is "
+                "stopped, continue it or end it. If it is gone, a process that it started holds the lease, until that "
+                "ends",
                 who,
                 self._path,
                 now - self._since,

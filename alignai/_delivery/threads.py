@@ -1,4 +1,4 @@
-"""The two threads of a sender: started if they can be, started again if they die, paused around forks."""
+"""The two threads of a sender: started if possible, restarted if they die, paused around forks."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from alignai._delivery.upload_cycle import UploadCycle
 
 _NO_THREAD_SECONDS = 1.0
-"""How long no thread is started after one could not be."""
+"""How long to wait after a thread could not be started."""
 
 _FORK_SECONDS = 1.0
 """How long a fork waits for a thread that is busy with the spool."""
 
 _FORK_UPLOAD_SECONDS = 0.25
-"""How long a fork waits for an upload; once for each."""
+"""How long a fork waits for an upload. Only one fork waits for each."""
 
 
 class SenderThreads:
     """
-    The thread that uploads, and the spool's upkeep, which all senders on the spool share.
+    The thread that uploads, and the maintenance thread, which all senders on the spool share.
 
     Args:
-        maintenance: The spool, with its upkeep.
-        uploads: The thread that uploads; None if this process only records.
-        cycle: What that thread does.
+        maintenance: The spool, with its maintenance thread.
+        uploads: The thread that uploads. None if this process only records.
+        cycle: The steps of that thread.
     """
 
     def __init__(self, maintenance: MaintenanceThread, uploads: BackgroundThread | None, cycle: UploadCycle) -> None:
@@ -45,15 +45,15 @@ class SenderThreads:
 
     @property
     def missing(self) -> bool:
-        """Whether there should be a thread that uploads, and cannot be."""
+        """Whether there should be a thread that uploads, but it could not be started."""
         return self._uploads is not None and not self._uploads.running and not self._uploads.leaving
 
     def start(self, delay: float = 0.0) -> None:
         """
-        Have the threads run, if they can; one that has died is started again.
+        Start the threads that do not run, if possible.
 
         Args:
-            delay: Seconds until they do something, unless they are woken.
+            delay: Seconds until their first tick, unless they are woken.
         """
         if not self._may_start.expired:
             return
@@ -74,17 +74,17 @@ class SenderThreads:
                 )
 
     def wake(self) -> None:
-        """Have both look for something to do. Waits for nothing, and may run in a finaliser."""
+        """Wake both threads. Does not wait, and may run in a finaliser."""
         for thread in self._threads():
             thread.wake()
 
     def wake_uploads(self) -> None:
-        """Have the thread that uploads look for something to do; as `wake`."""
+        """Wake the thread that uploads, as `wake` does."""
         if self._uploads:
             self._uploads.wake()
 
     def pause(self) -> Callable[[], None]:
-        """Have the threads end as soon as they can; what is returned waits for that, as long as a fork may."""
+        """Have the threads end as soon as possible. Return a function that waits for that, as long as a fork may."""
         waits = [thread.pause() for thread in self._threads()]
 
         def wait() -> None:
@@ -99,7 +99,7 @@ class SenderThreads:
             thread.resume()
 
     def _seconds_for_upload(self) -> float:
-        """A fork waits for the network once an upload at most, so that a server that hangs does not hold up each."""
+        """Return how long a fork may wait. Only one waits for each upload, so that a hanging server delays one."""
         if not self._cycle.uploading:
             return _FORK_SECONDS
         if self._waited_upload == self._cycle.uploads:

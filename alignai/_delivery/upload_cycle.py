@@ -1,4 +1,4 @@
-"""What the uploading thread does in one step: lead or follow, and upload what is due."""
+"""The steps of the uploading thread: lead or follow, and upload the batches that are due."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from alignai.spool import Backlog, Spool
 
 _TICK_SECONDS = 0.25
-"""How often the leader looks for rows and flush requests of other processes."""
+"""How often the leader checks for rows and flush requests of other processes."""
 
 _LEASE_SECONDS = 1.0
-"""How often the others try to take over."""
+"""How often the followers try to take over."""
 
 _NOTE_SECONDS = 1.0
-"""How long the lease is kept because another process that writes keeps its end from being written down."""
+"""How long a release waits for another process that writes, to note in the spool that the lease ends."""
 
 _MAX_BATCHES_IN_A_ROW = 16
-"""Batches between two looks at what waits and who flushes."""
+"""Batches between two checks for pending rows and flush requests."""
 
 
 class UploadCycle:
@@ -40,17 +40,17 @@ class UploadCycle:
     The steps of one sender, done by one thread at a time.
 
     Args:
-        spool: What is uploaded.
-        api: Where to.
+        spool: The spool to upload.
+        api: Uploads one batch.
         config: How soon, and how much at once.
-        leaving: Whether the thread is to end after the batch under way.
+        leaving: Returns whether the thread is to end after the current batch.
 
     Attributes:
-        uploader: Who uploads a batch.
+        uploader: Uploads and settles one batch.
         turn: Held by the thread that does a step.
-        idle: Whether the last step found nothing to do, or another process doing it.
+        idle: Whether the last step found nothing to do, or another process that does it.
         uploading: Whether an upload is under way.
-        uploads: How many have begun.
+        uploads: How many uploads have begun.
     """
 
     def __init__(self, spool: Spool, api: APIClient, config: Config, leaving: Callable[[], bool]) -> None:
@@ -80,7 +80,7 @@ class UploadCycle:
 
     @contextmanager
     def settlements(self) -> Iterator[queue.SimpleQueue[None]]:
-        """A queue that gets an item when batches have been settled."""
+        """Yield a queue that gets an item each time batches have been settled."""
         settled: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._waiters.append(settled)
         try:
@@ -89,7 +89,7 @@ class UploadCycle:
             self._waiters.remove(settled)
 
     def flush_to(self, target: int) -> None:
-        """Have the rows up to *target* uploaded without further wait."""
+        """Have the rows up to *target* uploaded at once."""
         self._flush_to = max(self._flush_to, target)
         self._backoff_skipped_to = 0
 
@@ -97,10 +97,10 @@ class UploadCycle:
 
     def step(self, *, abandoned: bool) -> float:
         """
-        Upload what is due, if this process leads.
+        Upload the batches that are due, if this process leads.
 
         Args:
-            abandoned: Whether no client is left, so that nothing is worth waiting for.
+            abandoned: Whether no client is left, so that no batch needs to wait for more events.
 
         Returns:
             Seconds until there may be something to do.
@@ -125,18 +125,18 @@ class UploadCycle:
         return 0.0
 
     def release_lease(self) -> None:
-        """Let another process upload."""
+        """Release the lease, so that another process can upload."""
         try:
             if self._lease_noted:
                 self._lease_noted = False
                 self._spool.note_lease_given(monotonic() + _NOTE_SECONDS)
         except SpoolError as error:
-            logger.debug("the end of the lease could not be noted: %s", error)
+            logger.debug("end of the lease could not be noted (%s)", error)
         finally:
             self._lease.release()
 
     def _upload(self, backlog: Backlog) -> None:
-        """As many full batches as are waiting, up to a bound, without another look at the backlog after each."""
+        """Upload the full batches that are pending, up to a limit, without reading the backlog again after each."""
         pending = backlog.pending
         for _ in range(_MAX_BATCHES_IN_A_ROW):
             uploaded = self._upload_next()
@@ -158,9 +158,9 @@ class UploadCycle:
 
     def _yields_lease(self) -> bool:
         """
-        Return True between two attempts of an outage, in which another process may fare better.
+        Return True between two attempts of an outage, if another process should try meanwhile.
 
-        A wait so short that the others would not notice is not worth it.
+        If the wait is so short that the others would not notice, the lease is kept.
         """
         if not self.uploader.may_yield or self.uploader.not_before.expired:
             return False
@@ -179,7 +179,7 @@ class UploadCycle:
         return True
 
     def _follow(self) -> float:
-        """Another process uploads: pass on who waits for it."""
+        """Pass flush requests on to the process that uploads, and watch it."""
         if self._flush_to > self._requested_to:
             self._requested_to = self._flush_to
             self._spool.request_flush(self._flush_to)
@@ -188,7 +188,7 @@ class UploadCycle:
         return _TICK_SECONDS if self._waiters else _LEASE_SECONDS
 
     def _skip_backoff_for_flush(self, backlog: Backlog) -> None:
-        """Each flush cuts a wait short once; what fails again waits again."""
+        """Cut the wait short, once for each flush. If the upload fails again, it waits again."""
         flush_to = max(self._flush_to, backlog.flush_to)
         if flush_to > self._backoff_skipped_to:
             self._backoff_skipped_to = flush_to
@@ -203,7 +203,12 @@ class UploadCycle:
         return asked or abandoned or self._is_overdue(backlog)
 
     def _is_overdue(self, backlog: Backlog) -> bool:
-        """By the wall clock, which other processes share, or by ours since we noticed, which nobody can put back."""
+        """
+        Return True once the oldest event is `flush_interval_ms` old.
+
+        Checked against the wall clock, which all processes share, and against the monotonic clock, in case the wall
+        clock is set back.
+        """
         if self._pending_since is None or self._pending_since[0] != backlog.batched_through:
             self._pending_since = (backlog.batched_through, monotonic())
         interval = self._config.flush_interval_ms / 1000

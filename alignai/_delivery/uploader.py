@@ -1,4 +1,4 @@
-"""One batch after another: upload it, and write down what the server's answer makes of it."""
+"""Uploading one batch, and settling it according to the outcome."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ if TYPE_CHECKING:
     from alignai.spool import Batch, Spool
 
 HOLD_SECONDS: Final = 60.0
-"""Between two attempts while a key, an address or a proxy is wrong, or a server refuses everything."""
+"""The wait between two attempts while a key, an address or a proxy is wrong, or a server rejects everything."""
 
 _MAX_TIMEOUT_FACTOR: Final = 16
-"""Times `request_timeout_seconds` that a request is given if the line takes so long for it."""
+"""How many times `request_timeout_seconds` a request may get on a slow network."""
 
 CRASHES_BEFORE_PAUSE: Final = 10
-"""Processes in a row that ended while they uploaded a batch, before the next one pauses first."""
+"""After so many processes in a row ended while they uploaded a batch, the next one pauses first."""
 
 _MAX_PAUSE_SECONDS: Final = 10.0
 
 
 class Uploader:
     """
-    Settles the batches of a spool with a server, one at a time and in order.
+    Uploads the batches of a spool, one at a time and in order.
 
-    What each answer leads to is decided in `APIClient`; what is done about it, here. The process holds the lease.
+    `APIClient` decides on the action for each response. The uploader carries it out. Its process holds the lease.
 
     Args:
-        spool: Where the batches come from.
-        api: Where they go.
+        spool: The source of the batches.
+        api: Uploads one batch.
         config: Limits of a request.
 
     Attributes:
         not_before: When the next upload may begin.
-        deadline: When any upload must be over, besides its own time.
-        failures: How often an upload did not get through.
-        failing: Whether the last one did not.
+        deadline: When any upload must be over, besides its own timeout.
+        failures: How many uploads have failed.
+        failing: Whether the last one failed.
         may_yield: Whether another process may try meanwhile: its key, its address or its network may be better.
     """
 
@@ -82,19 +82,20 @@ class Uploader:
         }
 
     def reset_backoff(self) -> None:
-        """Cut the wait short: someone flushes or closes."""
+        """Cut the wait short, for a flush or a close."""
         self.not_before = Deadline.after(0)
         self._backoff.reset()
 
     def pause_after_crashes(self, crashes: int) -> None:
         """
-        Wait, once, before a batch that many processes in a row did not outlive: it may be what they died of.
+        Wait, once, before a batch during whose upload many processes in a row ended. It may be the cause.
 
-        The batch stays as it is. They may as well have been killed, or have been short-lived, and the server may have
-        it. A process that does die of it can record for that long, and is not in a loop of restarts.
+        The batch stays as it is. The processes may as well have been killed, or have been short-lived, and the server
+        may have the batch. A process that does crash on it can record during the pause, and is not in a tight loop of
+        restarts.
 
         Args:
-            crashes: How many they were.
+            crashes: The number of processes that ended.
         """
         if self._paused or crashes < CRASHES_BEFORE_PAUSE:
             return
@@ -102,15 +103,15 @@ class Uploader:
         seconds = min(_MAX_PAUSE_SECONDS, 2.0 ** min(crashes - CRASHES_BEFORE_PAUSE, 10))
         self._wait(seconds)
         logger.warning(
-            "%d processes in a row ended while they uploaded the same events. They are kept and tried again in %d s. "
-            "If they were not meant to end, see whether they ran out of memory (%s)",
+            "%d processes in a row ended while they uploaded the same events. The events are kept and retried in %d s. "
+            "If the processes were not meant to end, check whether they ran out of memory (spool %s)",
             crashes,
             seconds,
             self._spool.path,
         )
 
     def upload_next(self) -> int:
-        """Upload one batch and settle it; how many events were in it, 0 where there is none."""
+        """Upload one batch and settle it. Return how many events were in it, 0 if there is none."""
         batch = self._spool.next_batch(self._batch_size.events, self._batch_size.bytes)
         if batch is None:
             return 0
@@ -122,7 +123,7 @@ class Uploader:
         return len(batch)
 
     def notice_others(self) -> None:
-        """Note that another process has delivered events since the last failure here: the outage is over."""
+        """End the outage if another process has delivered events since the last failure here."""
         if self.may_yield and self._spool.totals().sent > self._sent_before:
             self._recover()
             self.reset_backoff()
@@ -138,7 +139,7 @@ class Uploader:
         self._recover()
 
     def _retry(self, batch: Batch, outcome: Outcome) -> None:
-        if outcome.cancelled:  # by the end of the process or of the client, which says nothing of the server
+        if outcome.cancelled:  # by the end of the process or of the client, not by the server
             self._spool.mark_failed(batch, str(outcome.error))
             return
         may_have_arrived = self._may_have_arrived(batch, outcome)
@@ -150,17 +151,17 @@ class Uploader:
             return
         if not self._record_failure(batch, outcome):
             seconds = self._backoff.next(outcome.retry_after)
-            problem = f"events cannot be delivered ({outcome.error}); they are kept and tried again"
+            problem = f"events cannot be delivered: {outcome.error}. They are kept and retried"
             self._fail(batch, Action.RETRY, seconds, problem)
 
     def _hold(self, batch: Batch, outcome: Outcome) -> None:
         if not self._record_failure(batch, outcome):
             seconds = max(HOLD_SECONDS, outcome.retry_after)
-            problem = f"uploads are on hold ({outcome.error}): check the API key, api_host and any proxy"
+            problem = f"uploads are on hold: {outcome.error}. Check the API key, api_host and any proxy"
             self._fail(batch, Action.HOLD, seconds, problem)
 
     def _may_have_arrived(self, batch: Batch, outcome: Outcome) -> bool:
-        """Return True unless it is known of each attempt so far that the server cannot have the whole batch from it."""
+        """Return False if no attempt so far can have sent the whole batch to the server."""
         known = batch.attempts == 1 or self._unsent == (batch.request_id, batch.attempts - 1)
         if known and outcome.unsent:
             self._unsent = (batch.request_id, batch.attempts)
@@ -169,10 +170,10 @@ class Uploader:
 
     def _adapt_to_slow_network(self, batch: Batch, outcome: Outcome, may_have_arrived: bool) -> bool:
         """
-        Send less at a time, or take more time for it.
+        Split *batch*, or give it more time. Return True if it was split.
 
-        Only a batch that the server cannot have is split, since its parts are new requests. Any other is sent again as
-        it is, and so is a single event: the next attempt is given twice the time.
+        Only a batch that the server cannot have is split, since its parts are new requests. Any other batch is sent
+        again as it is, and so is a single event: the next attempt gets twice the time.
         """
         self._batch_size.too_large(batch)
         if len(batch) > 1 and not may_have_arrived:
@@ -183,7 +184,7 @@ class Uploader:
         return False
 
     def _split(self, batch: Batch, outcome: Outcome) -> None:
-        """Once all the parts of a batch have gone through, the larger of the last two was half of the last refused."""
+        """Split *batch*, which is too large. Once all its parts succeed, the limit is half of the last refused size."""
         if len(batch) == 1 and batch.size < MIN_LIMIT_BYTES:
             self._batch_size.restore()
             self._hold(batch, replace(outcome, fault=True))
@@ -204,21 +205,21 @@ class Uploader:
             self._wait(HOLD_SECONDS)
             if not known:
                 logger.error(
-                    "the server refused every event of a whole batch; they are kept in %s. Uploads go on, a batch "
-                    "every %d s, until something is accepted again",
+                    "server rejected every event of a whole batch. They are kept in %s. Uploads continue with a batch "
+                    "every %d s until events are accepted again",
                     self._spool.path,
                     HOLD_SECONDS,
                 )
 
     def _reject(self, batch: Batch, outcome: Outcome) -> None:
-        """The server's words are kept with the event, but not shown: they may repeat what is in it."""
+        """Reject the event. The message of the server is kept with it, but not logged: it may repeat the contents."""
         status = outcome.error.status_code if outcome.error else 0
-        summary = f"the server refused an event (HTTP {status}); it is kept as rejected"
+        summary = f"server rejected an event (HTTP {status}). It is kept as rejected"
         self._spool.mark_rejected(batch, str(outcome.error), summary)
         logger.warning("%s in %s", summary, self._spool.path)
 
     def _record_failure(self, batch: Batch, outcome: Outcome) -> bool:
-        """Write the failure down; whether it is the batch itself that does not get through, and was taken apart."""
+        """Note a failure of *batch*. Return True if the batch itself is at fault, and was split or rejected."""
         self._batch_size.reset()
         fault = outcome.fault or self._batch_size.is_grown(batch)
         self._spool.mark_failed(batch, str(outcome.error), fault=fault)

@@ -1,4 +1,4 @@
-"""Who uses a thing that is shared, so that it ends with the last of them."""
+"""The users of a shared object, which ends with the last of them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 class Users(Generic[T]):
     """
-    The users of a shared thing, from its first until its last.
+    The users of a shared object, from its first until its last.
 
     Attributes:
-        ended: Whether the last has left, or the thing was ended before: nobody can join any more.
+        ended: Whether the last user has left, or `end` was called before. Then no user can join.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Users(Generic[T]):
         self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Take a new lock: a thread of the parent may have held the old one."""
+        """Make a new lock: a thread of the parent may have held the old one."""
         self._lock = threading.RLock()
 
     def __bool__(self) -> bool:
@@ -41,28 +41,28 @@ class Users(Generic[T]):
 
     @exclusive
     def join(self, user: T) -> bool:
-        """Count *user* in; false if it is too late."""
+        """Add *user*. Return False if the object has ended."""
         if not self.ended:
             self._users.add(user)
         return not self.ended
 
     @exclusive
     def leave(self, user: T) -> bool:
-        """Count *user* out; whether it was in. The last one to leave ends the thing."""
+        """Remove *user*. Return True if it was a user. The last one to leave ends the object."""
         was_in = user in self._users
         self._users.discard(user)
         self.end_if_unused()
         return was_in
 
     def forget(self, user: T) -> None:
-        """Count *user* out without a lock, for a finaliser; someone else calls `end_if_unused` later."""
+        """Remove *user* without a lock, for a finaliser. A thread calls `end_if_unused` later."""
         self._users.discard(user)
 
     @exclusive
     def end_if_unused(self) -> None:
-        """End the thing if nobody uses it."""
+        """End the object if it has no users."""
         self.ended |= not self._users
 
     def end(self) -> None:
-        """End the thing, though some may still use it."""
+        """End the object, even if it still has users."""
         self.ended = True

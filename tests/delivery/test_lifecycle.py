@@ -110,7 +110,7 @@ def test_events_that_close_leaves_are_logged_once_with_count_and_path(
     sdk.close(0.2)
     sdk.close(0.2)
     left = [text for text in caplog.messages if "not sent yet" in text]
-    assert left == [f"3 events are not sent yet; they are kept in {spool_path}"]
+    assert left == [f"3 events are not sent yet (kept in {spool_path})"]
     connect_server.respond = None
     with client(connect_server.url, spool_path) as sdk:
         assert sdk.flush()
@@ -136,7 +136,7 @@ def test_close_says_what_remains_where_another_process_holds_the_lease(
         sdk = client(connect_server.url, spool_path, flush_interval_ms=LONG)
         record(sdk, 3)
         sdk.close(0.3)
-        assert caplog.messages == [f"3 events are not sent yet; they are kept in {spool_path}"]
+        assert caplog.messages == [f"3 events are not sent yet (kept in {spool_path})"]
 
 
 # -- forgetting --------------------------------------------------------------------------------------------------------

@@ -88,11 +88,12 @@ def test_a_log_line_says_how_many_events_are_pending_and_since_when() -> None:
         log.succeed(after=5)
     (_, _, first), (_, _, second), (_, _, end) = log.lines
     assert re.fullmatch(
-        r"cannot deliver: retry\. 17 events wait in /spools/spool\.db, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+00:00",
+        r"cannot deliver: retry \(17 events pending in /spools/spool\.db, "
+        r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+00:00\)",
         first,
     )
     assert second == first
-    assert end == "events are delivered again, after 95 s"
+    assert end == "events are delivered again (after 95 s)"
 
 
 def test_a_server_failing_every_other_request_is_not_logged_each_time() -> None:
@@ -137,12 +138,12 @@ def test_log_lines_of_any_outage_are_few_and_true(events: list[tuple[str, float]
                 failing = True
                 told |= len(log.lines) > lines_before
                 assert len(log.lines) - lines_before <= 1
-                kinds = [at for at, _, text in log.lines if text.startswith(f"cannot deliver: {what}.")]
+                kinds = [at for at, _, text in log.lines if text.startswith(f"cannot deliver: {what} (")]
                 assert kinds, "the first failure of a kind is logged"
                 assert log.now - kinds[-1] < MAX_INTERVAL
             lines_before = len(log.lines)
     for kind in ("retry", "hold"):
-        times = [at for at, _, text in log.lines if text.startswith(f"cannot deliver: {kind}.")]
+        times = [at for at, _, text in log.lines if text.startswith(f"cannot deliver: {kind} (")]
         assert all(later - earlier >= FIRST_INTERVAL for earlier, later in pairwise(times))
 
 
@@ -153,8 +154,8 @@ def test_a_sender_logs_the_outage_of_its_server(
     connect_server.respond = refuse(Code.UNAVAILABLE, "down for a while")
     with client(connect_server.url, spool_path) as sdk:
         record(sdk, 3)
-        wait_until(lambda: "cannot be delivered (HTTP 503: down for a while)" in caplog.text)
-        assert "3 events wait in" in caplog.text
+        wait_until(lambda: "cannot be delivered: HTTP 503: down for a while. They are kept and retried" in caplog.text)
+        assert "(3 events pending in" in caplog.text
         connect_server.respond = None
         assert sdk.flush()
         wait_until(lambda: "events are delivered again" in caplog.text)

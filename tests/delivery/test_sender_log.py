@@ -68,8 +68,9 @@ def test_a_lease_that_cannot_be_taken_is_logged_once(
 
     assert connect_server.ids() == ids
     (told,) = [each.getMessage() for each in caplog.records if "the lease" in each.getMessage()]
-    assert told.startswith(f"alignai-sender goes on after an error: SpoolError: the lease {lease_file}: Is a directory")
-    assert told.endswith("what is recorded is kept")
+    error = f"SpoolError: the lease {lease_file}: Is a directory"
+    assert told.startswith(f"alignai-sender continues after an error ({error}")
+    assert told.endswith("what is recorded is kept)")
 
 
 def test_an_upload_that_closing_ends_is_no_outage(

@@ -85,7 +85,7 @@ def test_a_thread_that_is_killed_is_started_again_without_an_event(
         wait_until(lambda: threads() == list(OURS))
         ids += backlog(spool_path)
         wait_until(lambda: connect_server.ids() == ids)
-    assert f"{name} has died and is started again: SystemExit" in caplog.text
+    assert f"{name} died and is restarted (SystemExit" in caplog.text
 
 
 def test_threads_killed_at_once_are_started_again_without_an_event(

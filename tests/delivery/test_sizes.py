@@ -187,7 +187,7 @@ def test_an_event_that_is_too_large_for_the_connection_gets_more_time(
         up.client._compression.wanted = lambda size: False  # type: ignore[method-assign]
         up.finish()
         assert up.spool.totals().sent == 2
-        assert up.uploader._stretch == 1
+        assert up.uploader._timeout_factor == 1
     assert len({request_id(request) for request in line.whole if payloads[0] in request}) == 1
 
 
