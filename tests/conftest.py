@@ -35,7 +35,7 @@ def _loopback_without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make_client() -> Iterator[Callable[[str], APIClient]]:
-    """Makes API clients: `make_client(url)`; all are closed at the end of the test."""
+    """Return a function that makes API clients: `make_client(url)`. All are closed at the end of the test."""
     with ExitStack() as clients:
 
         def make(url: str) -> APIClient:
@@ -48,14 +48,14 @@ def make_client() -> Iterator[Callable[[str], APIClient]]:
 
 @pytest.fixture
 def connect_server() -> Iterator[ConnectServer]:
-    """A running Connect server that takes everything; set its `respond` to have it otherwise."""
+    """Yield a running Connect server that accepts everything. Set its `respond` to change that."""
     with ConnectServer() as server:
         yield server
 
 
 @pytest.fixture
 def raw_server() -> Iterator[Callable[..., RawServer]]:
-    """Starts socket servers: `raw_server(script)`; all are stopped at the end of the test."""
+    """Return a function that starts socket servers: `raw_server(script)`. All are stopped at the end of the test."""
     with ExitStack() as servers:
 
         def start(script: Script, **options: object) -> RawServer:
@@ -92,7 +92,7 @@ def trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def spool_path(tmp_path: Path) -> Iterator[Path]:
-    """Where a test may have its spool, which must be sound in the end."""
+    """Return a path for the spool of a test. The spool must be sound in the end."""
     path = tmp_path / "spool.db"
     yield path
     if path.exists():
@@ -104,7 +104,7 @@ def spool_path(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where a spool may be."""
+    """Return a path for a spool."""
     return tmp_path / "spool.db"
 
 
@@ -117,7 +117,7 @@ def path_in_memory() -> Iterator[Path]:
 
 @pytest.fixture
 def open_spool(path: Path) -> Iterator[Callable[..., Spool]]:
-    """Opens the spool at `path`; all are closed at the end of the test."""
+    """Return a function that opens the spool at `path`. All are closed at the end of the test."""
     with ExitStack() as spools:
 
         def opened(**options: object) -> Spool:
@@ -136,7 +136,7 @@ def spool(open_spool: Callable[..., Spool]) -> Spool:
 
 @pytest.fixture
 def umask() -> Iterator[Callable[[int], int]]:
-    """Sets the process's umask; the old one is back at the end of the test."""
+    """Return a function that sets the process's umask. The old one is restored at the end of the test."""
     before = os.umask(0o022)
     try:
         yield os.umask
@@ -146,7 +146,7 @@ def umask() -> Iterator[Callable[[int], int]]:
 
 @pytest.fixture
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread of ours can be started."""
+    """Let no thread of the SDK start."""
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:

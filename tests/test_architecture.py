@@ -1,4 +1,4 @@
-"""The structure is as designed: who imports whom, one importer for each library, small files."""
+"""The structure is as designed: import rules, one importer for each library, small files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ALLOWED = {
     "alignai.collector": {*SDK_BASE, "_events"},
     "alignai.demo": {*SDK_BASE, "", "collector", "_console", "_events"},
 }
-"""The packages and modules of which more is asked than that nothing goes in circles: what each may import."""
+"""The modules of its own package that each package or module may import, by name."""
 
 
 def name(file: Path) -> str:
@@ -105,7 +105,7 @@ def test_only_the_entry_point_of_the_spool_imports_the_sdk() -> None:
 
 
 def test_the_sdk_imports_the_public_names_of_the_spool() -> None:
-    """The command line also imports what is behind its commands. Nothing imports SQL."""
+    """The command line also imports the modules of its commands. None of them imports SQL."""
     inside = {name(file): {each for each in imports(file) if each.startswith("alignai.spool.")} for file in SDK}
 
     assert {file for file, modules in inside.items() if modules and not file.startswith("alignai/cli/")} == set()
@@ -122,7 +122,7 @@ def test_nothing_but_the_entry_point_imports_the_command_line() -> None:
 
 @cache
 def imported(file: Path) -> set[str]:
-    """The modules of ours that *file* imports, by their whole names."""
+    """Return the modules of this project that *file* imports, by their full names."""
     package = module(file).split(".")
     if file.name != "__init__.py":
         package.pop()
@@ -140,7 +140,7 @@ def is_package(module: str) -> bool:
 
 
 def part(module: str) -> tuple[str, str]:
-    """The package, `alignai` or its `spool`, and the module or sub-package in it; "" is the package itself."""
+    """Return the package (`alignai` or its `spool`) and the module or sub-package in it, "" for the package itself."""
     names = module.split(".")
     package = "spool" if names[:2] == ["alignai", "spool"] else "alignai"
     below = names[2 if package == "spool" else 1 :][:1]

@@ -1,4 +1,4 @@
-"""The user's hook: what it is given, and what its mistakes come to."""
+"""The user's hook: its argument, and the effects of its errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = "my number is 555-0100"
 
 
 class HookError(Exception):
-    """What a hook raises."""
+    """The exception of a hook."""
 
 
 def fails(event: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def test_with_on_spool_error_log_a_hook_that_fails_is_a_loss(
     with client(unreachable(), spool_path, before_spool=hook, on_spool_error="log") as sdk:
         assert [sdk.create_message("s1", number, "user", SECRET) for number in (1, 2, 3)] == [None] * 3
         stats = sdk.stats()
-        with pytest.raises(ValidationError):  # the caller's own mistakes are told all the same
+        with pytest.raises(ValidationError):  # the caller's own errors are raised all the same
             sdk.create_message("s1", 0, "user", SECRET)
     assert (stats.lost, stats.filtered, stats.unsent) == (3, 0, 0)
     assert [record.message.partition(": ")[2].partition(" ")[0] for record in caplog.records] == ["before_spool"] * 2

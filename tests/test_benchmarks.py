@@ -1,4 +1,4 @@
-"""The benchmark suite's arithmetic and report; that it measures is seen by `python -m benchmarks --quick`."""
+"""The arithmetic and the report of the benchmark suite. `python -m benchmarks --quick` proves that it measures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.vendor import VENDOR
 
 
 def cell(contestant: str, *values: float | None, **parameters: Any) -> figures.Result:
-    """A result whose rounds have *values* as their p50."""
+    """Return a result whose rounds have *values* as their p50."""
     return {"contestant": contestant, **parameters, "rounds": [value and {"p50": value} for value in values]}
 
 

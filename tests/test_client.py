@@ -1,4 +1,4 @@
-"""The front: what is recorded is what the server decodes, and nothing else is recorded."""
+"""The client: the server decodes exactly the recorded arguments, and nothing else is recorded."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_the_environment_gives_missing_arguments(
     assert spool_path.exists()
 
 
-# -- what cannot be recorded -------------------------------------------------------------------------------------------
+# -- invalid arguments -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("wrong", [None, 7.5, b"x", ["x"], {"x": "y"}, object(), True])

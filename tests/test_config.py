@@ -1,4 +1,4 @@
-"""Settings: what is allowed, and where they come from."""
+"""Settings: their limits and their sources."""
 
 from __future__ import annotations
 

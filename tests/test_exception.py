@@ -122,7 +122,7 @@ def test_calls_that_race_with_close_meet_no_other_error(spool_path: Path) -> Non
         try:
             while True:
                 CALLS[method](sdk)
-        except Exception as error:  # noqa: BLE001 - whatever it is
+        except Exception as error:  # noqa: BLE001 - any exception is a finding
             errors.append(error)
 
     threads = [threading.Thread(target=call, args=[method]) for method in CALLS]

@@ -1,4 +1,4 @@
-"""The wheel and the sdist hold `alignai` and `alignai.spool`, nothing else, and work where only they are installed."""
+"""The wheel and the sdist hold `alignai` and `alignai.spool` and nothing else, and work if only they are installed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def needed(name: str) -> Iterator[metadata.Distribution]:
-    """The distributions that *name* needs at run time, by what they declare."""
+    """Return the distributions that *name* declares to need at run time."""
     for requirement in map(Requirement, metadata.requires(name) or []):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             yield metadata.distribution(requirement.name)
@@ -57,7 +57,7 @@ def needed(name: str) -> Iterator[metadata.Distribution]:
 
 @pytest.fixture(scope="module")
 def python(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new environment with the wheel and what it declares to need, and nothing else; made without a network."""
+    """Return a new environment with only the wheel and its declared requirements, made without a network."""
     home = tmp_path_factory.mktemp("environment")
     venv.create(home)
     python = home / "bin" / "python"

@@ -1,4 +1,4 @@
-"""Where a spool has no place, what may be left out, and numbers that are no ints or floats."""
+"""Machines without a place for a spool, optional settings, and numbers that are no ints or floats."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_path_that_cannot_be_made_absolute_is_no_traceback(
     assert "cannot be made absolute" in capsys.readouterr().err
 
 
-# -- what may be left out ----------------------------------------------------------------------------------------------
+# -- optional settings -------------------------------------------------------------------------------------------------
 
 
 def test_empty_arguments_count_as_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_client_that_only_records_needs_no_key(connect_server: ConnectServer, 
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
-class Choice(str, Enum):  # noqa: UP042 - the older way to write a StrEnum, whose str() is another
+class Choice(str, Enum):  # noqa: UP042 - the older way to write a StrEnum, with another str()
     FULL = "full"
 
 

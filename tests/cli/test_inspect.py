@@ -1,4 +1,4 @@
-"""`python -m alignai.spool inspect`: what whoever is on call sees."""
+"""`python -m alignai.spool inspect`: the view of the person on call."""
 
 from __future__ import annotations
 

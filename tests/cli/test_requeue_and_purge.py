@@ -1,4 +1,4 @@
-"""`python -m alignai.spool requeue` and `purge`: what they change, what they ask, and what they refuse."""
+"""`python -m alignai.spool requeue` and `purge`: their changes, questions and refusals."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def test_a_spool_is_reached_through_a_link(
 def test_a_corrupt_spool_is_quarantined_and_reported(
     filled: Spool, path: Path, capsys: pytest.CaptureFixture[str], table: str, code: int
 ) -> None:
-    """Where the damage is met with while the spool is opened, a new one is begun, as by every worker."""
+    """If opening finds the damage, a new spool is created, as every worker does."""
     ((page,),) = ask(path, "SELECT rootpage FROM sqlite_schema WHERE name = ?", table)
     filled.close()
     ask(path, "PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,4 +1,4 @@
-"""The collector over real connections: each answer, what it keeps, and that it can go away and come back."""
+"""The collector over real connections: its answers, its memory, stops and restarts."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ def test_the_report_says_what_came_without_contents_or_keys() -> None:
 def test_the_command_serves_until_interrupted() -> None:
     command = [sys.executable, "-m", "alignai.collector", "--api-key-from-env"]
     environment = os.environ | {"ALIGNAI_API_KEY": "key"}
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where tests run in the background
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored if tests run in the background
     try:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     finally:

@@ -23,11 +23,11 @@ SECONDS = st.floats(0, 1e6)
 
 
 def nothing() -> None:
-    """What a loop does at its end, here."""
+    """Record the end of a loop."""
 
 
 class Steps:
-    """A step that counts, does what it is told, and asks to be called again after *seconds*."""
+    """A step that counts its calls, runs `act`, and asks to be called again after *seconds*."""
 
     def __init__(self, seconds: float = 60.0) -> None:
         self.seconds = seconds

@@ -1,4 +1,4 @@
-"""Requests grow while a backlog waits, and whatever a server makes of that, everything arrives as it would have."""
+"""Requests grow while there is a backlog. Everything arrives as before if the server refuses grown requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def batch(events: int, size: int = 100) -> Batch:
 
 
 def grown(times: int = 1) -> BatchSize:
-    """What has doubled so many times."""
+    """Return the value that has doubled *times* times."""
     size = BatchSize(CONFIG)
     for _ in range(3 + times):
         size.sent(batch(size.events), SOON)
@@ -169,7 +169,7 @@ def test_the_size_is_between_the_usual_one_and_the_refused_one(usual: int, log: 
         assert size.events <= 2 * before
 
 
-# -- what a server makes of it -----------------------------------------------------------------------------------------
+# -- servers that refuse them ------------------------------------------------------------------------------------------
 
 
 def test_a_backlog_is_sent_in_growing_requests_in_order_and_once(

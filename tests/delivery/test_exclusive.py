@@ -45,7 +45,7 @@ def refuse_revoked(request: Request) -> None:
 
 @pytest.fixture
 def worker_with_a_revoked_key(connect_server: ConnectServer, spool_path: Path) -> Iterator[str]:
-    """A process that has been told that its key is none, and waits; the id of its event."""
+    """Run a process whose key was refused and that waits now. Yield the id of its event."""
     connect_server.respond = refuse_revoked
     environment = {**os.environ, "ALIGNAI_API_KEY": REVOKED}
     with worker(RECORD_AND_FLUSH, connect_server.url, spool_path, env=environment) as process:

@@ -1,4 +1,4 @@
-"""Forks: no thread of ours runs at that instant, and uploads get through all the same."""
+"""Forks: no thread of the SDK runs at that instant, and uploads get through all the same."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ STRICT = {"PYTHONWARNINGS": "error::DeprecationWarning"}
 """
 From 3.12 on, Python warns of forks in processes with threads.
 
-Up to 3.13.9 and 3.14.0 it counts them after the hooks that start them again (python/cpython#137109): what runs at the
-instant itself is looked at here.
+Up to 3.13.9 and 3.14.0 it counts them after the hooks that start them again (python/cpython#137109). So the threads
+that run at the instant itself are counted here.
 """
 
 

@@ -86,7 +86,7 @@ def test_close_lets_an_upload_under_way_end_where_there_is_time(
         closing = threading.Thread(target=sdk.close)
         closing.start()
         wait_until(lambda: sdk._share and sdk._share.sender.cycle._flush_to)
-        record(other, 1)  # none of what close waits for, and uploaded as soon as that has arrived
+        record(other, 1)  # close does not wait for it, but it is uploaded as soon as the events before have arrived
         flushing.set()
         closing.join()
     assert len(connect_server.requests) == len(connect_server.ids()) == 2
@@ -180,7 +180,7 @@ def test_finalisers_may_record_and_flush(connect_server: ConnectServer, spool_pa
             try:
                 ids.extend(record(sdk, 1))
                 sdk.flush(0)
-            except SpoolBusyError:  # in the midst of the sender's own work, where waiting would be for ever
+            except SpoolBusyError:  # during the sender's own work, in which a wait would never end
                 refused.append(self)
 
     ids: list[str] = []

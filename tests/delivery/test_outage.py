@@ -1,4 +1,4 @@
-"""What is logged of an outage: its start, a line at growing intervals, and its end."""
+"""The log lines of an outage: its start, a line at growing intervals, and its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When is sent, who sends, and what waiting for it says."""
+"""The times of uploads, the process that uploads, and the results of flushes."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from tests.support.servers.raw import RawServer
 
 LONG = 3_600_000
-"""A flush interval, in milliseconds, that no test lives to see."""
+"""A flush interval in milliseconds that is longer than any test."""
 
 OURS = ("alignai-maintenance", "alignai-sender")
 
 
 def threads() -> list[str]:
-    """Our threads that run in this process."""
+    """Return the names of the SDK's threads that run in this process."""
     return sorted(thread.name for thread in threading.enumerate() if thread.name in OURS)
 
 
 def holder(sdk: AlignAI) -> int:
-    """The process that uploads, 0 where none does."""
+    """Return the id of the process that uploads, or 0."""
     lease = sdk.stats().lease
     return lease.pid if lease else 0
 
@@ -53,7 +53,7 @@ sys.stdin.read()
 
 @contextmanager
 def lease_held_elsewhere(url: str, spool_path: Path, interval: int = LONG) -> Iterator[int]:
-    """Another process holds the lease, and has nothing to send; its id."""
+    """Let another process hold the lease with nothing to send, and yield its id."""
     with worker(HOLD_THE_LEASE, url, spool_path, str(interval)) as process:
         assert process.stdout
         process.stdout.readline()
@@ -96,7 +96,7 @@ def test_an_event_waits_for_the_interval_and_no_longer(connect_server: ConnectSe
 def test_the_interval_passes_though_the_clock_was_put_back(connect_server: ConnectServer, spool_path: Path) -> None:
     with client(connect_server.url, spool_path, flush_interval_ms=300) as sdk:
         with pytest.MonkeyPatch.context() as clock:
-            clock.setattr("time.time", lambda: 4e9)  # what is recorded now is from the future
+            clock.setattr("time.time", lambda: 4e9)  # events recorded now are from the future
             ids = record(sdk, 1)
         wait_until(lambda: connect_server.ids() == ids)
 
@@ -207,7 +207,7 @@ def test_a_process_that_only_appends_waits_for_no_one_at_its_end(spool_path: Pat
     assert threads() == []
 
 
-# -- who ---------------------------------------------------------------------------------------------------------------
+# -- the uploading process ---------------------------------------------------------------------------------------------
 
 
 def test_the_lease_is_taken_over_within_seconds_when_its_holder_is_killed(

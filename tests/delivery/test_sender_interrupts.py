@@ -31,7 +31,7 @@ EVERY = 6
 
 
 def interrupted(call: str, url: str, spool_path: Path, at: int) -> tuple[str, list[str], AlignAI | None]:
-    """Where a call was interrupted, what had been recorded, and the client if there is one."""
+    """Interrupt a call and return the line, the recorded ids, and the client if there is one."""
     sdk, ids = None, []
     if call != "construct":
         sdk = client(url, spool_path)

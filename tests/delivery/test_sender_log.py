@@ -1,4 +1,4 @@
-"""What a sender logs of the trouble of its spool, and how loudly."""
+"""The log lines of a sender about problems of its spool, and their levels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_losses_of_a_power_cut_are_logged_as_warnings(
     since_the_start: bool,
     level: str,
 ) -> None:
-    """A commit in the midst of the log is missing; the log was written to since the machine started, or only before."""
+    """A commit inside the WAL is missing. The WAL was written to since the machine started, or only before."""
     with process(RECORD_AND_DIE, spool_path) as writer:
         writer.hear()
         writer.kill()

@@ -1,4 +1,4 @@
-"""Refusals for size, whatever is behind them, and a line too slow for what is sent."""
+"""Refusals for size of any cause, and connections that are too slow for a request."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def request_id(request: bytes) -> bytes:
 
 
 class SlowLine:
-    """A server that reads so many bytes a second, from a buffer as small as it can be, and takes what it has read."""
+    """A server that reads *bytes_per_second* from the smallest possible buffer and accepts whole requests."""
 
     def __init__(self, bytes_per_second: int) -> None:
         self.over = threading.Event()
@@ -140,7 +140,7 @@ class SlowLine:
 
 @pytest.fixture
 def slow_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], tuple[str, SlowLine]]]:
-    """Starts a server behind a line of so many bytes a second; both sides buffer little, as on a real one."""
+    """Return a function that starts a server behind a slow connection. Both sides buffer little, as on a real one."""
     connect = socket.socket.connect
 
     def small(sock: socket.socket, address: object) -> None:

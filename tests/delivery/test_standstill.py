@@ -1,4 +1,4 @@
-"""A lease whose holder cannot upload, or whose file is deleted: events are neither stuck in silence nor sent twice."""
+"""If a lease holder cannot upload or the lease file is deleted, events are neither silently stuck nor sent twice."""
 
 from __future__ import annotations
 

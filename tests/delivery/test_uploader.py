@@ -1,4 +1,4 @@
-"""What each answer of a server makes happen to a batch. The uploader is called step by step: nothing waits."""
+"""The effects of each answer of a server on a batch. The uploader is called step by step, so nothing waits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BAD = "bad"
 
 
 class Client(APIClient):
-    """An API client that remembers what became of each upload."""
+    """An API client that remembers the outcome of each upload."""
 
     def __init__(self, api_host: str, api_key: str) -> None:
         super().__init__(api_host, api_key)
@@ -80,7 +80,7 @@ def uploads(url: str, spool_path: Path, payloads: Sequence[bytes], **config: flo
 
 
 def messages(count: int, bad: Sequence[int] = (), size: int = 10) -> list[bytes]:
-    """So many events, numbered from 0; some of them are such as `refuse_bad` refuses."""
+    """Return *count* events, numbered from 0. `refuse_bad` refuses those in *bad*."""
     return encoded(*(event(n, BAD if n in bad else f"{n} ".ljust(size, "x")) for n in range(count)))
 
 
@@ -139,7 +139,7 @@ def test_waits_grow_and_end_with_a_success(connect_server: ConnectServer, spool_
         up.uploader.reset_backoff()
         assert up.wait == 0
         up.step()
-        assert up.wait <= 0.5  # hastened, the waits begin anew
+        assert up.wait <= 0.5  # after a reset, the waits start again from the shortest
         up.step(12)
         connect_server.respond = None
         up.uploader.reset_backoff()
@@ -233,7 +233,7 @@ def test_three_bad_events_among_500_are_rejected_and_the_others_arrive(
     assert (found["rejected"], found["sent"], found["pending"], found["in_flight"]) == (3, 497, 0, 0)
     assert connect_server.ids() == ids([number for number in range(500) if number not in bad])
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
-    assert "one of these" not in caplog.text + str(found["last_error"])  # the server may quote what it refuses
+    assert "one of these" not in caplog.text + str(found["last_error"])  # the server may quote the refused event
 
 
 def test_a_batch_of_which_every_event_is_refused_slows_uploads_down(

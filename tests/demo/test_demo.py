@@ -1,4 +1,4 @@
-"""The demonstration: what it reads, how it judges, and a whole run."""
+"""The demonstration: its input, its checks, and a complete run."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def test_a_worker_that_acknowledges_something_else_ends_the_run(tmp_path: Path) 
 
 
 def test_an_acknowledgement_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
-    """A killed worker may leave half a line behind; the next one starts at its step."""
+    """A killed worker may leave half a line. The next one starts at its step."""
     cut_off = (sys.executable, "-c", "print('session-0001-0001', 1.0); print('session-0001-00', end='')")
     report = Scenario(a_script(), Collector(), tmp_path, cut_off, plan=QUICK).run()
 
@@ -234,7 +234,7 @@ def test_an_acknowledgement_that_was_cut_off_does_not_count(tmp_path: Path) -> N
 def test_a_worker_that_acknowledges_without_recording_is_found_out(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The judgement rests on what arrived: a worker that only claims fails the demonstration."""
+    """The check uses the events that arrived, so a worker that only claims to record fails the demonstration."""
     script = a_script()
     claims = "import sys; [print(f'session-0001-{n:04}', 1.0) for n in range(int(sys.argv[2]) + 1, 6)]"
     scenario = Scenario(script, Collector(api_key="key"), tmp_path, (sys.executable, "-c", claims), plan=QUICK)

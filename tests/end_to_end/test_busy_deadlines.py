@@ -1,4 +1,4 @@
-"""Deadlines hold whatever other processes do: here one that holds the write lock, and does not go on."""
+"""Deadlines hold while a stopped process holds the write lock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=[HOLDS.replace("spool()", "spool(project_id='TEFSZ16')"), FOREIGN], ids=["ours", "foreign"])
 def frozen(request: pytest.FixtureRequest, spool_path: Path, connect_server: ConnectServer) -> Iterator[ConnectServer]:
-    """A server, and a spool whose write lock is held by a process that is stopped."""
+    """Yield a server and a spool whose write lock is held by a stopped process."""
     with client(connect_server.url, spool_path, sender=False) as sdk:
         record(sdk, 1)
     with process(request.param, spool_path) as holder:

@@ -1,4 +1,4 @@
-"""Processes that end while they upload: killed, or short-lived. The events stay what they are, and arrive."""
+"""Processes that end while they upload, killed or short-lived. Their batches keep their identity and arrive."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ for number, _ in enumerate(iter(sys.stdin.readline, ""), 1):
 
 
 def test_a_batch_keeps_its_request_id_if_its_uploader_ends(connect_server: ConnectServer, spool_path: Path) -> None:
-    """The server takes every request, but answers only when nobody is there any more."""
+    """The server accepts every request, but answers only after the process has ended."""
     ended = threading.Semaphore(0)
     connect_server.respond = lambda _: ended.acquire(timeout=30) and None
     with worker(SHORT_LIVED, connect_server.url, spool_path) as parent:

@@ -1,4 +1,4 @@
-"""The whole way, with real worker processes and a real server: nothing acknowledged is lost, whatever happens."""
+"""The complete path, with real worker processes and a real server: no acknowledged event is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).parents[1] / "data" / "vendor_example.py"
 MARGIN = 1.0
-"""Seconds beyond a deadline that a loaded machine may take; what is promised is a tenth of it."""
+"""Seconds beyond a deadline that a loaded machine may take. The promise is a tenth of it."""
 
 
 def delivered(server: ConnectServer) -> list[str]:
@@ -115,7 +115,7 @@ def run_and_kill(server: ConnectServer, spool_path: Path, chance: random.Random)
 
 def test_twelve_kills_of_a_worker_lose_nothing(connect_server: ConnectServer, spool_path: Path) -> None:
     seed = random.randrange(2**32)
-    print(f"seed: {seed}")  # noqa: T201 - shown where the test fails
+    print(f"seed: {seed}")  # noqa: T201 - shown if the test fails
     chance = random.Random(seed)
     connect_server.respond = Failing(random.Random(seed))
     workers = [run_and_kill(connect_server, spool_path, chance) for _ in range(12)]
@@ -174,7 +174,7 @@ with AlignAI(config=Config(flush_interval_ms=20, flush_batch_size=10, flush_time
 
 
 class Overlaps:
-    """Notes who uploads, by the key, and who does so while another does."""
+    """Notes the uploaders by their keys, and uploads that overlap."""
 
     def __init__(self) -> None:
         self.found: set[frozenset[str]] = set()
@@ -186,7 +186,7 @@ class Overlaps:
         self.uploaders.append(who)
         self.found |= {frozenset({who, other}) for other in self._active - {who}}
         self._active.add(who)
-        time.sleep(0.005)  # what an upload takes, so that two of them would meet
+        time.sleep(0.005)  # the time of an upload, so that two of them would overlap
         self._active.discard(who)
 
 

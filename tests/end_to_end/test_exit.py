@@ -1,4 +1,4 @@
-"""The end of a process: uploads go on while they succeed, and nobody waits for a server that is away."""
+"""The end of a process: uploads continue while they succeed, and no process waits for a server that is away."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LATER = "3600000"
 
 
 def end(url: str, spool_path: Path, interval: str, meanwhile: Callable[[], object] = lambda: None) -> tuple[float, str]:
-    """Seconds that the end of a process took that has recorded fifty events, and what it logged."""
+    """Return the seconds that the exit of a process with fifty events took, and its log."""
     log = spool_path.with_name("log")
     with log.open("w") as errors, worker(ENDS, url, spool_path, interval, stderr=errors) as process:
         assert process.stdout
@@ -75,7 +75,7 @@ def test_the_exit_ends_at_the_first_failure_and_says_so_once(connect_server: Con
 def test_the_exit_does_not_wait_for_a_server_that_is_known_to_hang(
     raw_server: Callable[..., RawServer], connect_server: ConnectServer, spool_path: Path
 ) -> None:
-    """An attempt has failed before; the one that the exit makes is given a moment, not a minute."""
+    """An attempt has failed before, so the exit waits a moment for the next one, not a minute."""
     attempts: list[int] = []
 
     def reset_then_hang(*arguments: object) -> None:

@@ -1,4 +1,4 @@
-"""What must stay secret: the contents of events in logs and errors, and the API key everywhere."""
+"""Secrets: the contents of events do not appear in logs and errors, the API key appears nowhere."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 Start = Callable[..., RawServer]
 
 
-# -- what is recorded --------------------------------------------------------------------------------------------------
+# -- contents ----------------------------------------------------------------------------------------------------------
 
 ANSI = "\x1b[2J\x1b]0;owned\x07\r\nERROR root: all is lost\x00\u202e\u2028"
 SECRET = "correct horse battery staple"
@@ -52,7 +52,7 @@ SESSION = f"{SECRET} {ANSI}"[:64]
 def test_no_recorded_contents_reach_any_log(
     raw_server: Start, spool_path: Path, caplog: pytest.LogCaptureFixture, script: Script
 ) -> None:
-    """Not even where all libraries say all that they have to say."""
+    """Not even if all libraries log at DEBUG level."""
     caplog.set_level(logging.DEBUG)
     with client(raw_server(script).url, spool_path, flush_timeout_seconds=0.3) as sdk:
         sdk.identify_user(SESSION, SESSION, f"{SECRET}@example.com", custom_properties={"k": SESSION})
@@ -141,7 +141,7 @@ def test_no_object_of_the_sdk_shows_the_key(connect_server: ConnectServer, spool
 
 
 def reached_from(start: object) -> list[object]:
-    """The objects of the SDK, and of what it holds, that can be reached from one; no plain containers and texts."""
+    """Return every object that can be reached from one, except plain containers and texts."""
     seen: dict[int, object] = {}
     waiting = [start]
     while waiting:
@@ -173,7 +173,7 @@ def posted(api: APIClient, url: str) -> None:
 
 
 def raised(call: Callable[[], object]) -> str:
-    """All that Python would print of what a call raises, causes and contexts too."""
+    """Return all that Python would print of a call's exception, its causes and contexts included."""
     try:
         call()
     except Exception as error:  # noqa: BLE001 - whichever it is
@@ -182,7 +182,7 @@ def raised(call: Callable[[], object]) -> str:
 
 
 def test_an_upload_error_does_not_reference_the_request(make_client: Callable[[str], APIClient]) -> None:
-    """Requests hangs the request, with its headers, on what it raises."""
+    """Requests attaches the request with its headers to its exceptions."""
     outcome = make_client(unreachable()).upload(REQUEST_ID, [b"{}"], Deadline.after(5))
     assert outcome.error
     assert (outcome.error.__cause__, outcome.error.__context__) == (None, None)
@@ -226,7 +226,7 @@ def test_no_key_is_shown_if_the_server_echoes_it(key: str) -> None:
 def test_a_response_header_that_cannot_be_parsed_is_not_logged(
     raw_server: Start, make_client: Callable[[str], APIClient], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server could have put the key there; urllib3 would show all of it."""
+    """The server could echo the key in it, and urllib3 would log all of it."""
     caplog.set_level(logging.DEBUG)
     server = raw_server(answer_and_close(http(200, b"{}").replace(b"\r\n", f"\r\nno header {KEY}\r\n".encode(), 1)))
     make_client(server.url).upload(REQUEST_ID, [b"{}"], Deadline.after(10))

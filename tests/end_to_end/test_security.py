@@ -1,4 +1,4 @@
-"""What an enemy could try on this machine's disk, by names, or at the other end of the wire."""
+"""Attacks on this machine's disk, by names, or by the server."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_another_users_link_in_a_shared_folder_is_not_followed(tmp_path: Path, t
 @as_root
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", ".lease", ".lock", ".reserve"])
 def test_another_users_file_in_a_shared_folder_is_not_used(tmp_path: Path, suffix: str) -> None:
-    """He could read what is written to it."""
+    """The other user could read everything that is written to it."""
     folder = everyones(tmp_path)
     planted = folder / f"spool.db{suffix}"
     planted.touch(0o666)
@@ -118,7 +118,7 @@ def test_a_users_own_link_is_followed_in_any_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal", ".lease", ".lock", ".reserve"])
 @pytest.mark.parametrize("target", ["victim", "missing"])
 def test_a_link_beside_the_spool_is_not_followed(tmp_path: Path, suffix: str, target: str) -> None:
-    """Whatever comes of it, an error or a spool that works, what the link leads to is not touched."""
+    """The result is an error or a working spool. The target of the link is not changed in either case."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
     folder = tmp_path / "folder"
@@ -212,7 +212,7 @@ def test_a_hostile_project_id_works_and_escapes_nowhere(
     assert [each.name for each in tmp_path.iterdir()] == ["state"]
 
 
-# -- what the server says ----------------------------------------------------------------------------------------------
+# -- messages of a server ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [200, 302, 401, 404, 500, 503])

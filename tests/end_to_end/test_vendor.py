@@ -1,4 +1,4 @@
-"""The vendor's calls and ours give the same events; `tests/support/vendor.py` has recorded the vendor's."""
+"""The same calls give the same events in both SDKs. `tests/support/vendor.py` has recorded the vendor's."""
 
 from __future__ import annotations
 

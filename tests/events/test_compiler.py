@@ -1,4 +1,4 @@
-"""The short way says what the long one says, or nothing."""
+"""The fast path gives the same event as the schema, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be recorded, and what is said of the rest."""
+"""The limits of every argument, and the errors beyond them."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.
 
 
 class Gate:
-    """A commit that waits until it may go on, and then does what it is told."""
+    """A commit that waits for permission to continue and then commits, or raises *error*."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
@@ -220,7 +220,7 @@ class Gate:
 def queue_behind_a_leader(
     gate: Gate, followers: int, leader: Callable[[], int] | None = None
 ) -> tuple[GroupCommit[int], list[int | BaseException]]:
-    """Followers that come while a leader commits, and what became of each, the leader first."""
+    """Run followers that come while a leader commits, and return the result of each, the leader first."""
     group = GroupCommit(gate.commit)
 
     def outcome(row: int) -> int | BaseException:

@@ -1,4 +1,4 @@
-"""Group commit goes on whatever exception ends the leader, or one of those who wait."""
+"""Group commit continues if any exception ends the leader or a waiting call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEADLINE = 30
 
 
 class Table:
-    """Where rows are committed, one group after the other; the first commit waits until it may go on."""
+    """A store of committed groups. The first commit waits for permission to continue."""
 
     def __init__(self) -> None:
         self.rows: list[int] = []
@@ -40,7 +40,7 @@ class Table:
 
 
 def with_followers(table: Table, group: GroupCommit[int], lead: Callable[[], object]) -> list[int]:
-    """Let followers queue while *lead* commits the first group; the numbers of their rows."""
+    """Let followers queue while *lead* commits the first group, and return the numbers of their rows."""
     with ThreadPoolExecutor(4) as threads:
         leader = threads.submit(lead)
         assert table.entered.wait(DEADLINE)
@@ -128,7 +128,7 @@ def test_a_leader_interrupted_after_the_commit_still_hands_out_numbers() -> None
                 told.append(each.result(DEADLINE))
 
     assert table.rows == [0, 1, 2, 3]
-    assert len(told) == 3  # whoever led was interrupted, and nobody else
+    assert len(told) == 3  # only the leader was interrupted
     assert set(told) < {1, 2, 3, 4}
 
 
@@ -190,7 +190,7 @@ def test_a_stack_that_is_full_at_any_depth_of_a_call_leaves_nothing_behind(
             depth -= 1
             try:
                 at_depth(depth, call)
-                ends += 1  # some statements end where others begin to fit
+                ends += 1  # the end of one statement may make room for another
             except RecursionError:
                 continue
             seqs: list[int] = []

@@ -1,4 +1,4 @@
-"""What a signal handler raises comes out of a call as it is, whatever kind of error it is, and nothing is held then."""
+"""A signal handler's exception of any kind leaves a call unchanged, and no lock is held after it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
-# -- whose error it is -------------------------------------------------------------------------------------------------
+# -- the source of the error -------------------------------------------------------------------------------------------
 
 
 def late() -> None:
@@ -102,7 +102,7 @@ class Place:
         return self.lease.held
 
     def other(self, name: str) -> Place:
-        """A place of which nothing is there yet, and where nothing is checked at the end."""
+        """Return a path at which nothing exists yet. Nothing is checked at the end."""
         return Place(self.path.parent / name)
 
     def end(self) -> None:

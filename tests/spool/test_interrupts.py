@@ -39,7 +39,7 @@ CALLS: dict[str, Callable[[Spool, Batch], object]] = {
 
 
 def goes_on(spool: Spool) -> None:
-    """See that other threads use the spool as before, and are shown what has just been written."""
+    """Check that other threads use the spool as before and read the newest row."""
     shown: list[bool] = []
 
     def use() -> None:
@@ -92,7 +92,7 @@ def test_a_transaction_that_is_left_open_is_rolled_back_by_the_next_call(spool: 
 
 
 class Others:
-    """Threads that record, look and keep up; whatever happens to other calls, theirs are not refused."""
+    """Threads that record, read and maintain the spool. Their calls are not refused if others are interrupted."""
 
     def __init__(self, spool: Spool) -> None:
         self.acknowledged: list[bytes] = []
@@ -130,7 +130,7 @@ class Others:
                     self._spool.stats()
                 if not turn % 20:
                     self._spool.maintain()
-        except BaseException as error:  # noqa: BLE001 - whatever it is
+        except BaseException as error:  # noqa: BLE001 - any exception is a finding
             self.refused.append(error)
 
 
@@ -161,7 +161,7 @@ def test_an_interrupted_call_neither_blocks_threads_nor_loses_events(
     assert list(spool.notices()) == []
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what is interrupted while it closes
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # interrupted closes
 @pytest.mark.parametrize("synchronous", ["normal", "full"])
 def test_a_construction_or_close_that_is_interrupted_leaves_nothing_behind(path: Path, synchronous: str) -> None:
     keeper = Spool(path, project_id="project", synchronous=synchronous)

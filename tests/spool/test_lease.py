@@ -165,7 +165,7 @@ say('filelock' in sys.modules, hooks)
 
 
 def test_filelock_is_imported_on_first_use_and_adds_no_audit_hook(path: Path) -> None:
-    """Python 3.11 has never had that hook; the next test sees what it does to others."""
+    """Python 3.11 never had that hook. The next test checks its effects on other versions."""
     assert run(UNHOOKED, path).split("\n") == ["False", "True []"]
 
 

@@ -1,7 +1,7 @@
 """
-Whatever is done to a spool, and in whatever order, it holds what a plain list would.
+After any operations in any order, a spool holds the same events as a plain list would.
 
-Every acknowledged event is pending, in flight, sent, rejected or dropped: in order, once.
+Every acknowledged event is pending, in flight, sent, rejected or dropped, in order and once.
 """
 
 from __future__ import annotations
@@ -214,14 +214,14 @@ class SpoolModel(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        """The process is gone: nothing is moved into the file, and what it knew of its batch is forgotten."""
+        """End as a killed process does: nothing is checkpointed, and its batch is forgotten."""
         self.spool._database.close()
         self.spool = self.opened()
         self.current = None
 
     @rule()
     def fork_elsewhere(self) -> None:
-        """What a fork does to the parent: every connection is closed and opened again."""
+        """Fork, which closes every connection of the parent and opens it again."""
         fork()
 
     @invariant()

@@ -1,7 +1,7 @@
 """
-The model of a spool among other processes: they append, are killed, find the disk full, and take the lease.
+The model of a spool beside other processes, which append, are killed, find the disk full and take the lease.
 
-And its clock jumps by years, so that what was sent is given up when its time is over, and not before.
+The clock jumps by years. Sent events are deleted once their retention time is over, and not before.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class FaultyModel(SpoolModel):
 
     @rule(payloads=PAYLOADS, room=st.integers(0, 20_000))
     def find_the_disk_full(self, payloads: list[bytes], room: int) -> None:
-        """A process whose disk has so many bytes left: what was acknowledged by then is there, and nothing else."""
+        """Run a process whose disk has *room* bytes left. Exactly the events that it acknowledged are there."""
 
         def do() -> int:
             most = wal(self.path).stat().st_size + room
@@ -130,7 +130,7 @@ class FaultyModel(SpoolModel):
 
     @rule()
     def jump(self) -> None:
-        """The clock comes nowhere near where it has been before."""
+        """Move the clock to a time far from any earlier one."""
         self.jumps += 1
         self.clock.wall = (-1) ** self.jumps * self.jumps * YEAR
         self.stale |= self.fresh
@@ -178,7 +178,7 @@ def fork(do: Callable[[], int]) -> int:
 
 
 def in_child(do: Callable[[], int]) -> int:
-    """What *do* returns in a process of its own, or the signal that killed it, negated."""
+    """Run *do* in a process of its own and return its result, or the negated signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(fork(do), 0)[1])
 
 

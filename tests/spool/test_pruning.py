@@ -1,4 +1,4 @@
-"""What has an outcome is deleted in small steps, and neither that nor looking depends on how long the ledger is."""
+"""Settled events are deleted in small steps. The cost of that and of reading does not depend on the ledger's size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONG = 20_000
 
 
 def add_sent(spool: Spool, batches: int, settled_at: float) -> None:
-    """Leave behind what so many uploads of one event each do."""
+    """Add the rows that *batches* uploads of one event each leave."""
     with transaction(spool.path) as db:
         start = queries.last_seq(db) + 1
         numbers = range(start, start + batches)
@@ -185,7 +185,7 @@ def test_a_run_of_maintenance_is_bounded_and_says_that_more_is_left(
 def test_a_long_prune_keeps_the_wal_short_without_a_sync_per_step(
     open_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log that was begun anew keeps its length on disk, and is not long for that."""
+    """A restarted WAL keeps its length on disk, but does not count as long for that."""
     spool = open_spool(retention=3600)
     syncs = []
     links = spool._database.connections()
@@ -200,7 +200,7 @@ def test_a_long_prune_keeps_the_wal_short_without_a_sync_per_step(
     assert spool.check() == []
 
 
-# -- what never was uploaded ends as one row of the ledger -------------------------------------------------------------
+# -- events that were never uploaded end as one ledger row -------------------------------------------------------------
 
 
 def test_dropping_in_an_outage_leaves_one_row_and_stays_within_max_bytes(path_in_memory: Path) -> None:

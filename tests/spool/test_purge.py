@@ -1,4 +1,4 @@
-"""What is purged is gone and counted, and nothing else is touched."""
+"""Purged events are deleted and counted, and no others are changed."""
 
 from __future__ import annotations
 

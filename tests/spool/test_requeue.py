@@ -1,4 +1,4 @@
-"""Rejected events wait again: as they were, in order, once, whatever happens meanwhile."""
+"""Requeued events are pending again, unchanged, in order and once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIB = 1 << 20
 
 
 def reject_next(spool: Spool, most: int = 1 << 20) -> list[bytes]:
-    """Have the server refuse the next batch; its events."""
+    """Mark the next batch as rejected and return its events."""
     batch = spool.next_batch(most, MUCH)
     assert batch
     spool.mark_rejected(batch, "its words", "refused")
@@ -246,7 +246,7 @@ def test_requeue_into_a_full_spool_fails_and_loses_nothing(open_spool: Callable[
     spool = open_spool(max_bytes=MIB)
     events = [b"%04d" % number + b"." * 700 for number in range(400)]
     rejected(spool, events)
-    # Every other one: what they leave is on pages that others are on, too.
+    # Every other event is rejected, so that their pages hold other events too.
     ask(path, "UPDATE rejected SET rejected_at = rejected_at - 1000 WHERE seq % 2")
     waits = fill_up(spool)
     with pytest.raises(SpoolFullError, match="room"):
@@ -256,7 +256,7 @@ def test_requeue_into_a_full_spool_fails_and_loses_nothing(open_spool: Callable[
     assert on_disk(path) <= MIB
     assert figures(spool) == (waits + requeued, 0, 400 - requeued, 0)
     assert spool.check() == []
-    drained(spool)  # what is sent is kept for an hour, but makes room
+    drained(spool)  # sent events are kept for an hour, but make room if needed
     assert spool.requeue().requeued == 400 - requeued
     assert len(drained(spool)) == 400 - requeued
 

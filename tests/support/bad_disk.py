@@ -1,4 +1,4 @@
-"""Disks that fail on demand: a small one that fills up, one made read-only, and one whose calls return errors."""
+"""Disks that fail on demand: a small one that fills up, a read-only one, and one whose calls return errors."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _FIELDS = struct.Struct("6i")
 
 
 class Faults:
-    """What the disk of a process returns from now on, set from outside it."""
+    """The errors of the disk of another process, set from outside."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "faults"
@@ -81,7 +81,7 @@ class Faults:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For the process whose disk it is."""
+        """Return the environment of the process whose disk fails."""
         return {"LD_PRELOAD": str(self._library), "FAULTS": str(self.path)}
 
     def begin(self, error: int, often: int, *, writes: bool, syncs: bool, reads: bool) -> None:
@@ -89,7 +89,7 @@ class Faults:
         self._set(_FIELDS.pack(error, often, writes, syncs, reads, 0))
 
     def end(self) -> int:
-        """All is well again; how many calls have failed."""
+        """End the faults and return the number of failed calls."""
         (*_, counted) = _FIELDS.unpack(self.path.read_bytes())
         self._set(bytes(_FIELDS.size))
         return int(counted)
@@ -101,7 +101,7 @@ class Faults:
 
 @cache
 def cannot_shim() -> str:
-    """Why calls of the system cannot be made to fail here; empty where they can."""
+    """Return the reason why system calls cannot be made to fail here, or an empty string."""
     if os.uname().sysname != "Linux":
         return "the shim is written for Linux"
     return "" if shutil.which("cc") else "there is no C compiler"
@@ -109,7 +109,7 @@ def cannot_shim() -> str:
 
 @cache
 def cannot_mount() -> str:
-    """Why no disk can be mounted here; empty where one can."""
+    """Return the reason why no disk can be mounted here, or an empty string."""
     if not hasattr(os, "geteuid") or os.geteuid():
         return "only root may mount a disk"
     probe = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/tmp"], capture_output=True, check=False)
@@ -124,13 +124,13 @@ def small_disk(folder: Path, size: int) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        # Whoever is still on it keeps it until he goes.
+        # A process that still uses it keeps it until it ends.
         subprocess.run(["umount", "--lazy", folder], check=True, timeout=60)
 
 
 def make_read_only(disk: Path, *, yes: bool) -> None:
     """
-    Let nobody write to a mounted disk, or everybody again, whatever is open on it.
+    Make a mounted disk read-only, or writable again.
 
     Raises:
         OSError: The system refuses, because a file is open for writing.
@@ -143,7 +143,7 @@ def make_read_only(disk: Path, *, yes: bool) -> None:
 
 
 def fill(disk: Path, leave: int = 0) -> Path:
-    """Take the room that is left on a disk, but for so many bytes; what took it is returned."""
+    """Fill a disk except for *leave* bytes and return the file that fills it."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file:
         try:

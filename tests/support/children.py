@@ -12,7 +12,7 @@ sdk: AlignAI | None = None
 
 
 def record(name: str) -> str | None:
-    """Record an event, with the parent's client where it was inherited; its id."""
+    """Record an event, with the parent's client if it was inherited, and return its id."""
     global sdk  # noqa: PLW0603 - a program's own
     sdk = sdk or AlignAI(config=Config(flush_interval_ms=3_600_000, flush_timeout_seconds=20))
     return sdk.close_session(name)

@@ -29,7 +29,7 @@ def client(url: str, spool_path: Path, **config: Any) -> AlignAI:
 
 
 def record(sdk: AlignAI, count: int, first: int = 1) -> list[str]:
-    """Record so many messages; their ids."""
+    """Record *count* messages and return their ids."""
     ids = [sdk.create_message("s1", number, "user", f"message {number}") for number in range(first, first + count)]
     return [event_id for event_id in ids if event_id]
 
@@ -54,7 +54,7 @@ def repeated_under_another_id(server: ConnectServer) -> list[str]:
 
 
 def inspect(spool_path: Path) -> dict[str, Any]:
-    """What the command line says of a spool."""
+    """Return the output of `inspect` on a spool."""
     command = [sys.executable, "-m", "alignai.spool", "inspect", str(spool_path), "--json"]
     done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT, timeout=60)
     found: dict[str, Any] = json.loads(done.stdout)
@@ -63,9 +63,9 @@ def inspect(spool_path: Path) -> dict[str, Any]:
 
 def worker(script: str, url: str, spool_path: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
     """
-    Start a process that runs *script*, its environment saying all that `AlignAI()` wants to know.
+    Start a process that runs *script* with the settings of `AlignAI()` in its environment.
 
-    It reads from a pipe and writes to one; to be used as a context manager.
+    It reads from a pipe and writes to one. Use it as a context manager.
     """
     environment = {
         **os.environ,
@@ -81,7 +81,7 @@ def worker(script: str, url: str, spool_path: Path, *arguments: str, **options: 
 
 
 def finished(script: str, url: str, spool_path: Path, *arguments: str, timeout: float = 60, **options: Any) -> str:
-    """What *script* printed in a process of its own; a failure where it failed or took longer."""
+    """Run *script* in a process of its own and return its output. Fail if it fails or takes longer than *timeout*."""
     with worker(script, url, spool_path, *arguments, stderr=subprocess.PIPE, **options) as process:
         try:
             output, errors = process.communicate(timeout=timeout)

@@ -1,4 +1,4 @@
-"""Exceptions that come out of any line of the spool, as those do that a signal handler raises."""
+"""Exceptions raised at any line of the spool, as a signal handler may raise them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HERE = str(Path(alignai.spool.__file__).parent)
 
 
 class TimeLimitError(Exception):
-    """What a soft time limit raises."""
+    """The exception of a soft time limit."""
 
 
 class HandlerError(TimeoutError, RuntimeError, ValueError):
@@ -32,11 +32,11 @@ class HandlerError(TimeoutError, RuntimeError, ValueError):
 
 class Interrupter:
     """
-    Raises *error* in the calling thread at the line number *at*, counted over the lines that run in *inside*.
+    A context that raises *error* in the calling thread at line number *at*, counted over the lines run in *inside*.
 
     Attributes:
-        lines: How many lines have run.
-        first: For each line of a file, at which number it has run first.
+        lines: The number of lines that have run.
+        first: The number at which each line of a file has run first.
         where: The line that was interrupted, empty if there was none.
     """
 
@@ -78,7 +78,7 @@ def _in_finaliser(frame: FrameType | None) -> bool:
 
 
 def guarded_lines(call: Callable[[], object], inside: tuple[str, ...] = (_HERE,)) -> list[int]:
-    """Run *call*; return the number of each line, when it runs first, in a block that keeps some errors from it."""
+    """Run *call* and return the number at which each line inside a block that translates errors has run first."""
     with Interrupter(0, inside=inside) as interrupter:
         call()
     return [number for (file, line), number in interrupter.first.items() if line in _guarded(file)]
@@ -100,13 +100,13 @@ def _guarded(file: str) -> set[int]:
 
 def interrupt(call: Callable[[], object], at: int, error: type[BaseException] = TimeLimitError) -> str:
     """
-    Interrupt *call* at its line number *at*, on a thread of its own, and see that the exception comes out of it.
+    Interrupt *call* at its line number *at*, on a thread of its own, and check that it raises the exception.
 
-    If it comes out of a context manager's exit, Python may take what that was handling for the context of every later
+    The thread is new, since Python may keep the exception of a context manager's exit as the context of every later
     exception of the thread.
 
     Returns:
-        Where that was; empty if the call has no such line and has come to its end.
+        The interrupted line, or an empty string if the call has no such line.
     """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(_interrupt, call, at, error).result()

@@ -1,4 +1,4 @@
-"""A clock that can be moved, put under the SDK; servers and tests keep the real one."""
+"""A clock for the SDK that can be moved. Servers and tests keep the real one."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _PACKAGE = "alignai"
 @dataclass(eq=False)
 class Clock:
     """
-    How far the SDK's clocks are from the real ones, in seconds.
+    The offsets of the SDK's clocks from the real ones, in seconds.
 
     Attributes:
-        wall: The wall clock; it may be moved both ways.
-        ahead: The monotonic clock; it may only go on.
+        wall: The offset of the wall clock, which may be moved both ways.
+        ahead: The offset of the monotonic clock, which may only grow.
     """
 
     wall: float = 0.0
@@ -40,13 +40,13 @@ class Clock:
         return time.monotonic() + self.ahead
 
     def __getattr__(self, name: str) -> Any:
-        """It stands for the module `time`, too."""
+        """Return other names of the module `time`, which the clock replaces too."""
         return getattr(time, name)
 
 
 @contextmanager
 def movable() -> Iterator[Clock]:
-    """A clock that every module of the SDK goes by meanwhile."""
+    """Yield a clock that every module of the SDK uses inside the block."""
     clock = Clock()
     held = dict.fromkeys((alignai.clock.monotonic, alignai.spool.clock.monotonic), clock.monotonic)
     instead = {time: clock, time.time: clock.time, datetime: _datetime_by(clock), **held}
@@ -59,7 +59,7 @@ def movable() -> Iterator[Clock]:
 
 
 def _checks_types(module: object) -> bool:
-    """Where datetimes are told from other values, and none is asked for the time."""
+    """Return True for the module that checks for datetimes and reads no clock."""
     return getattr(module, "__name__", "") == f"{_PACKAGE}._events.schemas"
 
 

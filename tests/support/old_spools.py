@@ -1,5 +1,5 @@
 """
-Spools that are kept: one of each version of the format, to be opened for ever.
+Old spools: one of each version of the format, which every later version must open.
 
 `python -m tests.support.old_spools` makes the one of the current version if there is none yet. It is never made again.
 """
@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[1] / "data"
 PROJECT = "kept"
 MUCH = 1 << 20
 PRUNED, DROPPED, SENT, REJECTED, IN_FLIGHT, PENDING = 3, 4, 8, 2, 7, 13
-"""How many events there are of each kind, in this order."""
+"""The number of events of each kind, in this order."""
 
 SETTLED = PRUNED + DROPPED + SENT + REJECTED
 ALL = SETTLED + IN_FLIGHT + PENDING
@@ -29,18 +29,18 @@ LARGE = 20
 
 
 def kept(version: int) -> Path:
-    """The spool of a version of the format."""
+    """Return the path of the spool of a version of the format."""
     return FOLDER / f"spool-v{version}.db"
 
 
 def event(number: int) -> bytes:
-    """An event of the kept spools, counted from 1."""
+    """Return an event of the old spools, counted from 1."""
     text = "Grüße \N{SNOWMAN} " * (2000 if number == LARGE else number)
     return json.dumps({"id": f"{number:032x}", "text": text}, ensure_ascii=False).encode()
 
 
 def make(path: Path) -> None:
-    """A spool with events in every state."""
+    """Make a spool with events in every state."""
     spool = Spool(path, project_id=PROJECT, retention=0)
     append(spool, 1, PRUNED)
     send(spool, PRUNED)
@@ -66,14 +66,14 @@ def append(spool: Spool, first: int, last: int) -> None:
 
 
 def send(spool: Spool, count: int) -> None:
-    """One batch of so many is sent."""
+    """Send one batch of *count* events."""
     batch = spool.next_batch(count, MUCH)
     assert batch
     spool.mark_sent(batch)
 
 
 def leave_open(spool: Spool) -> None:
-    """One batch becomes two; the first of them fails once more."""
+    """Split a batch in two and let the first half fail once more."""
     batch = spool.next_batch(IN_FLIGHT, MUCH)
     assert batch
     spool.mark_failed(batch, "no answer", fault=True)
@@ -84,7 +84,7 @@ def leave_open(spool: Spool) -> None:
 
 
 def main() -> None:
-    """Make the spool of the version at hand."""
+    """Make the spool of the current version."""
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "spool.db"
         make(made)
@@ -92,7 +92,7 @@ def main() -> None:
             with kept(VERSION).open("xb") as target:
                 target.write(made.read_bytes())
         except FileExistsError:
-            sys.exit(f"{kept(VERSION)} is there already; what is kept is never made anew")
+            sys.exit(f"{kept(VERSION)} exists already. An old spool is never made again")
 
 
 if __name__ == "__main__":

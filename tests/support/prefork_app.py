@@ -11,12 +11,12 @@ TASKS = Path("/proc/self/task")
 
 
 def tell_of_threads() -> None:
-    """Say that threads run at the instant of a fork, where the system tells."""
+    """Report threads that run at the instant of a fork, if the system lists them."""
     if TASKS.exists() and len(list(TASKS.iterdir())) > 1:
         sys.stderr.write("threads run at a fork\n")
 
 
-os.register_at_fork(before=tell_of_threads)  # runs after the hooks of what is imported from here on
+os.register_at_fork(before=tell_of_threads)  # runs after the hooks of modules imported below
 
 from alignai import AlignAI, Config  # noqa: E402 - as said
 

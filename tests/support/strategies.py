@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-# What these tests prove does not depend on how fast the machine is.
+# The facts of these tests do not depend on the speed of the machine.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _UNICODE = st.characters(exclude_categories=["Cs"])
@@ -111,7 +111,7 @@ ANYTHING = st.recursive(
 
 
 class Index:
-    """What Python takes for an index, such as a `numpy.int64`."""
+    """A value that Python takes for an index, such as a `numpy.int64`."""
 
     def __init__(self, value: Any) -> None:
         self.value = value

@@ -1,4 +1,4 @@
-"""What the tests of the wire upload, and how."""
+"""Events to upload, and ways to upload them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KEY = "NIUaqth_TsuIQWox_TfD5sCEQ8PebffFjF76u7Vsl2o="
 REQUEST_ID = "0123456789abcdef0123456789abcdef"
 SOON = 3.0
-"""Seconds within which what has a deadline of half a second is over, on a slow machine too."""
+"""Seconds in which an operation with a deadline of half a second ends, on a slow machine too."""
 
 
 def event(number: int = 0, content: str = "Hey, you there?") -> dict[str, Any]:
@@ -106,7 +106,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def unreachable() -> str:
-    """An address on which nobody listens."""
+    """Return an address on which no server listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{sock.getsockname()[1]}"

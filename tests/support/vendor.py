@@ -1,5 +1,5 @@
 """
-What the vendor's own SDK sends, recorded: `python -m tests.support.vendor`.
+A recording of the events that the vendor's own SDK sends: `python -m tests.support.vendor`.
 
 It is installed from PyPI into an environment of its own. It makes every call of `tests.support.vendor_calls` against a
 Connect server. The events which that server decodes are written to a file. With `--check` they are compared with it.
@@ -35,7 +35,7 @@ sdk.close()
 
 
 def comparable(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events without what differs from one run to the next: their ids and the times of recording."""
+    """Return the events without their ids and times of recording, which differ between runs."""
     return [{key: value for key, value in event.items() if key not in {"id", "createTime"}} for event in events]
 
 
@@ -44,7 +44,7 @@ def record() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder, ConnectServer() as server:
         venv.create(folder, with_pip=True)
         python = Path(folder) / "bin" / "python"
-        # Isolated, from another folder: in this one, `alignai` is ours.
+        # Isolated and in another folder, since `alignai` in this one is not the vendor's.
         subprocess.run([python, "-I", "-m", "pip", "install", "--quiet", VENDOR], check=True, cwd=folder)
         subprocess.run([python, "-I", "-c", _RUN, server.url, vendor_calls.__file__], check=True, cwd=folder)
         return comparable(server.events())

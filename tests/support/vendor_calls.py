@@ -1,5 +1,5 @@
 """
-A table of calls that the vendor's SDK and ours must make the same events of.
+A table of calls of which both SDKs must make the same events.
 
 It is run in an environment that holds the vendor's package alone, so it imports nothing but the standard library.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
-NAIVE = datetime(2024, 2, 29, 23, 59, 59, 123456)  # noqa: DTZ001 - that is what is tested
+NAIVE = datetime(2024, 2, 29, 23, 59, 59, 123456)  # noqa: DTZ001 - naive times are tested
 TOKYO = timezone(timedelta(hours=9))
 SEVERAL = {"plan": "pro", "Locale_2": "日本語", "empty": "", "emoji": "👩‍👩‍👧‍👦", "quote": '"\\\n\t\x00'}
 

@@ -1,4 +1,4 @@
-"""The request that the API client makes, and what it keeps to itself."""
+"""The request of the API client, and the secrets that it keeps."""
 
 from __future__ import annotations
 

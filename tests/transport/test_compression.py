@@ -1,4 +1,4 @@
-"""Compressing is left out where it takes longer than it saves, and nowhere else."""
+"""Compression is left out only if it takes longer than it saves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SENT_COMPRESSED = 0.3
 
 
 def upload(compression: Compression, seconds_for_all_bytes: float, latency: float) -> bool:
-    """One upload over a line; whether it went compressed."""
+    """Simulate one upload over a connection and return True if it was compressed."""
     compressed = compression.wanted(SIZE)
     if compressed:
         compression.took(SIZE, COMPRESSING, COMPRESSING + latency + SENT_COMPRESSED * seconds_for_all_bytes)

@@ -143,7 +143,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["succeeded", "failed"]), st.integers
 
 @given(STEPS)
 def test_each_address_gets_its_turn(steps: list[tuple[str, int]]) -> None:
-    """Whatever happened before, and however many addresses there are now, as many failures try all of them."""
+    """After any history, as many failures as there are addresses try each of them."""
     connector = Connector(CancelScope())
 
     def connect(count: int) -> object:
@@ -167,7 +167,7 @@ def test_each_address_gets_its_turn(steps: list[tuple[str, int]]) -> None:
 
 
 class Guard(BaseException):
-    """What a tool that guards tests against the network may raise."""
+    """The exception of a tool that keeps tests from using the network."""
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no network in tests"), Guard("no network in tests")])
@@ -238,7 +238,7 @@ def test_a_silently_dropped_connection_costs_a_part_of_the_timeout(raw_server: S
 
 
 def answer_once(conn: socket.socket, request: bytes, n: int) -> None:
-    """Answer, and then swallow what comes on the connection, as a proxy may that has lost the server behind it."""
+    """Answer and then ignore further requests on the connection, as a proxy may that has lost its server."""
     conn.sendall(OK)
     silence(conn, request, n)
 

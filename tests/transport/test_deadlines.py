@@ -1,4 +1,4 @@
-"""An upload is over by its deadline, or when it is cancelled, whatever the server does and however far it got."""
+"""An upload ends by its deadline or when it is cancelled, with any server and in any phase."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_each_byte_that_a_server_reads_does_not_buy_more_time() -> None:
 
 @contextmanager
 def full_backlog() -> Iterator[str]:
-    """The address of a server that accepts nobody, and whose queue is full: a connection to it is never made."""
+    """Yield the address of a server that accepts no connection and whose queue is full."""
     with ExitStack() as sockets:
         server = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(10):

@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 PAGE = b"<html><body>No</body></html>"
 STATUSES = {413: Action.SPLIT, 401: Action.HOLD, 503: Action.RETRY, 400: Action.ISOLATE}
 SLOWLY = 60.0
-"""Seconds for an upload; none of these takes them."""
+"""The timeout of uploads in seconds. None of these takes as long."""
 
 
 @cache
 def large() -> list[bytes]:
-    """A batch that is more, compressed too, than the buffers of a connection hold whose server does not read."""
+    """Return a batch that is larger, even compressed, than the buffers of a connection."""
     return encoded(event(content=os.urandom(5 * 2**20).hex()))
 
 
 def head(conn: socket.socket) -> bytes:
-    """The head of a request, and what has come with it."""
+    """Read the header of a request and the bytes that came with it."""
     received = b""
     while b"\r\n\r\n" not in received:
         if not (piece := conn.recv(4096)):

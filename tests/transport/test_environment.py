@@ -32,7 +32,7 @@ def test_a_name_that_does_not_exist_is_retried() -> None:
 
 @pytest.fixture
 def hanging_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """A name server that does not answer; the event says that it has been asked."""
+    """Simulate a name server that does not answer. The event is set once it is asked."""
     asked, over = threading.Event(), threading.Event()
 
     def getaddrinfo(*_: object, **__: object) -> None:

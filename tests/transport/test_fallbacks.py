@@ -1,4 +1,4 @@
-"""After a failure an upload does not depend on what the failed one chose: connection, address, compression."""
+"""After a failure the next upload avoids the choices of the failed one: connection, address and compression."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def accept(conn: socket.socket, request: bytes, n: int) -> None:
 
 
 def addresses(*ports: int) -> list[tuple[object, ...]]:
-    """What a resolver says of a host that is behind several addresses."""
+    """Return a resolver's answer for a host with several addresses."""
     return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
 
 

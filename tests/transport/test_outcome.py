@@ -1,4 +1,4 @@
-"""Each row of the table of answers: from a real Connect server where one can answer so, else from a socket."""
+"""Each row of the table of answers, from a real Connect server if it can answer so, otherwise from a socket."""
 
 from __future__ import annotations
 

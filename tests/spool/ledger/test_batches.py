@@ -1,4 +1,4 @@
-"""What becomes of every event, batch by batch."""
+"""The states of events and batches."""
 
 from __future__ import annotations
 
@@ -340,7 +340,7 @@ def test_check_tells_a_damaged_row(spool: Spool, damage: Callable[[int], object]
     assert spool.check() == ["the checksum of row 2 does not match"]
 
 
-# -- what is deleted ---------------------------------------------------------------------------------------------------
+# -- deletion ----------------------------------------------------------------------------------------------------------
 
 
 def test_sent_events_are_kept_for_the_retention(open_spool: Callable[..., Spool], path: Path) -> None:

@@ -41,7 +41,7 @@ def aside(path: Path) -> list[Path]:
 
 
 def again(call: Callable[[], object]) -> None:
-    """As a sender does: what was damaged is set aside by the call that finds it."""
+    """Call as a sender does: the call that finds a corrupt file quarantines it, and the next one succeeds."""
     for _ in range(2):
         with suppress(SpoolCorruptError):
             call()
@@ -50,7 +50,7 @@ def again(call: Callable[[], object]) -> None:
 
 
 def lives(spool: Spool) -> list[bytes]:
-    """Do everything that a worker does; what was sent."""
+    """Do everything that a worker does and return the sent events."""
     sent: list[bytes] = []
 
     def send() -> None:
@@ -67,7 +67,7 @@ def lives(spool: Spool) -> list[bytes]:
 
 
 def write(path: Path, statement: str) -> None:
-    """Write what no spool writes, and what SQLite would refuse."""
+    """Write a value that no spool writes and that SQLite would refuse."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA ignore_check_constraints = 1")
         connection.execute(statement)

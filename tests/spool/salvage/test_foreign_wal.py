@@ -1,4 +1,4 @@
-"""A file beside another spool's log: what one of them says of its events is not believed of the other's."""
+"""The WAL of another spool beside a file says nothing about the events of the file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def send(most):
     s.mark_sent(batch)
 """
 WAITING = BEGIN + "record(b'waiting', 60)\ns._maintenance.finish()\nsay('done')\nhear()"
-# The log says nothing of the spool but that its batches are pruned: what else they changed is in the file.
+# The WAL says only that batches are pruned. All other changes to them are in the file.
 PRUNED = (
     BEGIN
     + """

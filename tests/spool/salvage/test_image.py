@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 EVENTS = [b"%06d" % number + b"." * 2000 for number in range(50)]
 RESERVED = 20
-"""Where the head of a file says how many bytes at the end of each page SQLite leaves alone."""
+"""The offset in the database header of the number of reserved bytes at the end of each page."""
 
 
 def test_pages_are_read_as_what_they_are_whatever_the_head_says_of_them(path: Path) -> None:

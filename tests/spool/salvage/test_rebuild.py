@@ -1,4 +1,4 @@
-"""`salvage` brings out what can be read, and touches nothing."""
+"""`salvage` recovers every readable event and changes nothing."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_all_events_are_recovered_if_the_ledger_cannot_be_read(damaged: Path, ne
 
 
 def test_gaps_of_rejected_events_do_not_discredit_adjacent_rows(path: Path, new: Path) -> None:
-    """Or what was sent between them would be sent again."""
+    """Otherwise the events that were sent between them would be sent again."""
     spool = Spool(path, project_id="project")
     for event in EVENTS[:60]:
         spool.append(event)
@@ -295,5 +295,5 @@ def test_the_project_can_be_given_where_the_file_no_longer_says_it(
     assert code == 2
     assert "--project-id" in err
 
-    assert run(capsys, damaged, new, "--project-id", "mine")[0] == 1  # a page was lost, and who knows what was on it
+    assert run(capsys, damaged, new, "--project-id", "mine")[0] == 1  # a page was lost, and its contents are unknown
     assert ask(new, "SELECT project_id FROM spool") == [("mine",)]

@@ -1,4 +1,4 @@
-"""What else is needed for an event to survive: names on stable storage, locks that no close drops, every row synced."""
+"""Further conditions for an event to survive: names on stable storage, locks that no close drops, synced rows."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_damage_that_a_checkpoint_meets_for_a_moment_costs_nothing(
 
 
 class Interruption(BaseException):
-    """What a signal handler raises."""
+    """The exception of a signal handler."""
 
 
 @pytest.mark.parametrize("line", range(8))

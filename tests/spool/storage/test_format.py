@@ -1,4 +1,4 @@
-"""What makes a file a spool: private, marked, of a version and of one project."""
+"""The properties of a spool's file: private modes, the application id, a version and one project."""
 
 from __future__ import annotations
 

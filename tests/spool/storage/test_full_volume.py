@@ -1,4 +1,4 @@
-"""On a full volume events are refused, and what is there can still be uploaded, settled, purged, and deleted."""
+"""On a full volume events are refused. Stored events can still be uploaded, settled, purged and deleted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def volume_spool(disk: Path) -> Iterator[Callable[..., Spool]]:
-    """Opens the spool on the small volume; all are closed at the end."""
+    """Return a function that opens the spool on the small volume. All are closed at the end."""
     spools: list[Spool] = []
 
     def opened(**options: object) -> Spool:
@@ -48,7 +48,7 @@ def volume_spool(disk: Path) -> Iterator[Callable[..., Spool]]:
 
 
 def fill_up(spool: Spool, size: int = 500) -> int:
-    """Append until the spool refuses; how many events were taken."""
+    """Append until the spool refuses and return the number of appended events."""
     count = 0
     with suppress(SpoolFullError):
         while count < 100_000:
@@ -226,7 +226,7 @@ def test_stats_tell_that_the_volume_is_full_whatever_went_wrong_before(
 @needs_a_disk
 @pytest.mark.parametrize("on_full", ["drop_oldest", "block"])
 def test_on_full_holds_on_a_full_volume(volume_spool: Callable[..., Spool], disk: Path, on_full: str) -> None:
-    """What is dropped, or sent, makes room in the file, which does not grow."""
+    """Dropped or sent events make room in the file, which does not grow."""
     spool = volume_spool(on_full=on_full, retention=0)
     for _ in range(400):
         spool.append(random.randbytes(500))

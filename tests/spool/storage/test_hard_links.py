@@ -1,4 +1,4 @@
-"""A file with a second name would get a WAL for each: a spool is refused where there is one."""
+"""A file with a second name would get a WAL for each name, so a spool refuses such a file."""
 
 from __future__ import annotations
 

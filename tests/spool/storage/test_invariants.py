@@ -334,7 +334,7 @@ def test_a_deleted_file_is_created_again(spool: Spool, path: Path, with_log: boo
     spool.append(b"after")
     spool.maintain()
 
-    # What was acknowledged a moment before the loss is remembered, and there again.
+    # The rows acknowledged shortly before the loss are in the redo buffer, and are appended again.
     assert payloads(path) in ([b"after"], [b"deleted by someone", b"after"])
     lost, *aside = spool.notices()
     assert "write-ahead log" in lost
@@ -405,7 +405,7 @@ s.close()
 
 @pytest.mark.usefixtures("unwatched")
 def test_processes_before_and_after_noticing_a_lost_wal_do_not_meet(spool: Spool, path: Path) -> None:
-    """They write to two logs; with one index for both, each would look in its own for what is in the other's."""
+    """They write to two WALs. With one wal-index for both, each would look in its own WAL for frames of the other."""
     with process(UNAWARE, path) as other:
         assert other.hear() == "appended"
         spool.append(b"before")
@@ -542,7 +542,7 @@ def test_eight_processes_append_at_once_and_lose_nothing(spool: Spool, path: Pat
 
 
 def test_a_write_takes_the_write_lock_before_it_reads(spool: Spool, path: Path) -> None:
-    """What is read before another process writes cannot be written upon: SQLite refuses, however long one waits."""
+    """SQLite refuses a write after a read if another process has written since. Waiting does not help."""
     with spool._database.transaction() as db, closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as other:
         db.execute("SELECT * FROM spool").fetchall()
         with pytest.raises(sqlite3.OperationalError, match="locked"):

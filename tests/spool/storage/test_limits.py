@@ -29,7 +29,7 @@ def path(path_in_memory: Path) -> Path:
 
 
 def fill_up(spool: Spool, sizes: tuple[int, int], most: int) -> int:
-    """Append events of random *sizes* until there is no room, or *most* bytes are in; how many that was."""
+    """Append events of random *sizes* until there is no room or *most* bytes are in. Return their number."""
     source = random.Random(7)
     count = size = 0
     try:
@@ -96,7 +96,7 @@ def test_a_full_spool_raises_and_works_again_once_events_are_sent(open_spool: Ca
     assert count > 0.5 * MIB / 1000
     assert len(payloads(path)) == spool.last_seq() == count
     assert drain(spool) == count
-    assert spool.append(b"." * 8000) == count + 1  # what was sent is deleted before its retention is over
+    assert spool.append(b"." * 8000) == count + 1  # sent events are deleted before their retention time is over
     assert fill_up(spool, (900, 1100), 2 * MIB) > count * 0.8
     assert spool.check() == []
 
@@ -278,7 +278,7 @@ def test_closing_ends_a_call_that_waits_for_room(open_spool: Callable[..., Spool
 
 
 def test_each_event_of_a_shared_commit_is_checked_for_room(open_spool: Callable[..., Spool]) -> None:
-    """Together they would not fit even in an empty spool; one after the other they do."""
+    """Together they would not even fit in an empty spool. One after the other they do."""
     spool = open_spool(max_bytes=MIB, on_full="drop_oldest", synchronous="full")
     assert spool._group
     group = spool._group

@@ -48,7 +48,7 @@ class Open(NamedTuple):
     faults: int
 
 
-# Neither the files nor what is read from them ever changes.
+# Neither the files nor the events read from them ever change.
 SHA256 = {1: "029425e5f59ef38b9a54bc491d6a7f758d8053d736cba8e1346e3f9452034dcd"}
 OPEN = {
     1: [
@@ -81,11 +81,11 @@ def drained(spool: Spool) -> tuple[list[Open], list[bytes]]:
     return batches[:2], payloads
 
 
-# -- what is kept ------------------------------------------------------------------------------------------------------
+# -- the old spools ----------------------------------------------------------------------------------------------------
 
 
 def test_there_is_a_spool_of_every_version_of_the_format() -> None:
-    """Whoever raises the version makes one: python -m tests.support.old_spools."""
+    """A change of the version needs a new one: python -m tests.support.old_spools."""
     assert sorted(FOLDER.glob("spool-v*")) == [kept(version) for version in VERSIONS]
 
 
@@ -103,7 +103,7 @@ def test_an_old_spool_is_never_made_again(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert there.read_bytes() == b"kept"
 
 
-# -- what becomes of a copy --------------------------------------------------------------------------------------------
+# -- a copy ------------------------------------------------------------------------------------------------------------
 
 
 def test_an_old_spool_opens_with_everything_in_it(old: Path, version: int) -> None:

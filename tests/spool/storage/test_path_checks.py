@@ -1,4 +1,4 @@
-"""Where a spool may be, and what is said of other places."""
+"""The paths at which a spool may be, and the errors at other paths."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_errors_of_the_file_system_have_messages_of_their_own(name: str, code: i
 
 @pytest.fixture
 def adapter() -> Iterator[Callable[[type], None]]:
-    """Registers an adapter for a type; it is gone at the end of the test."""
+    """Return a function that registers an adapter for a type. It is removed at the end of the test."""
     before = dict(sqlite3.adapters)
     yield lambda kind: sqlite3.register_adapter(kind, lambda value: f"adapted {value}")  # type: ignore[arg-type]
     sqlite3.adapters.clear()

@@ -1,4 +1,4 @@
-"""Damage never refuses a worker its start, and what is damaged is kept whole."""
+"""Damage never keeps a worker from starting, and a corrupt file is kept whole."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_corrupt_file_is_quarantined_whole_and_a_new_one_created(
 
 def test_a_quarantined_file_keeps_its_wal_beside_it(path: Path, open_spool: Callable[..., Spool]) -> None:
     script = "s = spool()\ncheckpoint()\ns.append(b'in the log')\nsay('open')\nhear()"
-    with process(script, path) as writer:  # what the log holds is not the head, which SQLite would read from there
+    with process(script, path) as writer:  # the WAL must not hold the first page, which SQLite would read from there
         writer.hear()
         writer.kill()
     log = wal(path).read_bytes()
@@ -160,7 +160,7 @@ with PATH.open('r+b') as file:
 
 @pytest.fixture
 def damaged(closed: Path, open_spool: Callable[..., Spool]) -> Spool:
-    """An open spool whose file is damaged by another process while it is open."""
+    """Return an open spool whose file is damaged by another process while it is open."""
     from tests.support.processes import run
 
     spool = open_spool()

@@ -1,4 +1,4 @@
-"""A file that another program cuts short while workers have it open is noticed; what can be kept is kept."""
+"""A file that another program truncates while workers have it open is noticed, and readable events are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a power cut or a death leaves half done is finished or undone by the next that opens the spool."""
+"""The next process that opens a spool completes or undoes changes that a power cut or a kill left unfinished."""
 
 from __future__ import annotations
 

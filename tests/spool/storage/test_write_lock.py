@@ -56,12 +56,12 @@ def held(path: Path) -> Iterator[None]:
         yield
 
 
-# -- what holds it -----------------------------------------------------------------------------------------------------
+# -- the holders -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def written(path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[bool]]:
-    """The statements that write to the spool, and whether the lock was free meanwhile."""
+    """Yield the statements that write to the spool, each with True if the lock was free during it."""
     found: dict[str, set[bool]] = {}
     connect = sqlite3.connect
 
@@ -263,7 +263,7 @@ db.close()
 
 @pytest.fixture(params=[HOLDS, FOREIGN], ids=["ours", "foreign"])
 def frozen(request: pytest.FixtureRequest, spool: Spool, path: Path) -> Iterator[Spool]:
-    """A spool whose write lock is held by a process that is stopped."""
+    """Yield a spool whose write lock is held by a stopped process."""
     spool.append(b"event")
     with process(request.param, path) as holder:
         assert holder.hear() == "held"

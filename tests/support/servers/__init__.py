@@ -1,1 +1,1 @@
-"""Servers that the tests upload to: a real Connect server, and a scripted socket for what no Connect server does."""
+"""Servers that the tests upload to: a real Connect server, and a scripted socket for other behaviour."""

@@ -1,4 +1,4 @@
-"""Connections and addresses that swallow what is sent to them, as a middlebox does that has forgotten a connection."""
+"""Connections and addresses that ignore all packets, as a middlebox does that has forgotten a connection."""
 
 from __future__ import annotations
 

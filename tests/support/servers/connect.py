@@ -34,8 +34,8 @@ class Request:
     """
     One request as the server decoded it.
 
-    `taken` says whether the server has its events: set before `respond` returns by whoever wants a failure *after*
-    the events were taken. What is put into `response_headers` is sent with the answer, also with an error.
+    `taken` is true if the server has its events. Set it before `respond` raises for a failure *after* the events were
+    taken. `response_headers` are sent with the answer, also with an error.
     """
 
     request_id: str
@@ -57,7 +57,7 @@ class ConnectServer:
         respond: called with each `Request`; returns to take its events, raises `ConnectError` (or anything: that is
             an `unknown` error) to refuse. May be replaced at any time. One that hangs does so by
             `server.stopping.wait()`.
-        port: the port; 0 for any. It stays the same over `stop`, `start` and `restart`.
+        port: the port, or 0 for any. It stays the same over `stop`, `start` and `restart`.
         read_max_bytes: the largest message, as Connect servers have it.
         compressions: as connectrpc's; None for gzip, () for none.
         threads: how many requests are served at a time.
@@ -103,7 +103,7 @@ class ConnectServer:
         return self
 
     def stop(self) -> None:
-        """Drop all connections and refuse new ones. What was received is kept, and so is the port."""
+        """Drop all connections and refuse new ones. The received requests and the port are kept."""
         if self._running is not None:
             self.stopping.set()
             self._running.stop()
@@ -176,7 +176,7 @@ class _Application(ConnectWSGIApplication):
 
 
 class _Dispatcher(ThreadedTaskDispatcher):
-    """Waitress's worker threads, joined when they are told to go: none may outlive its test."""
+    """Waitress's worker threads, joined when they stop, since none may outlive its test."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ class _Running:
         self._thread.join()
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()
-        # The server goes last: a worker that ends pulls its trigger, whose descriptor may by then be another's.
+        # The server is closed last: a worker that ends uses its trigger, whose descriptor may be reused by then.
         self._dispatcher.shutdown()
         self._server.close()
 

@@ -8,7 +8,7 @@ import socket
 
 class Port:
     """
-    A port of 127.0.0.1 that is held while nobody listens on it.
+    A port of 127.0.0.1 that is held while no server listens on it.
 
     Without that, a connection attempt to a stopped server may be given this very port as its source and connect to
     itself, and then the server finds its port taken when it comes back.
@@ -20,7 +20,7 @@ class Port:
         self.hold()
 
     def hold(self) -> None:
-        """Bind the port without listening: whoever connects is refused."""
+        """Bind the port without listening, so that connections are refused."""
         if self._held is None:
             self._held = self._bound()
             self.number = self._held.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A plain socket server whose every byte is the test's: for what a healthy Connect server never does."""
+"""A plain socket server that sends exactly the bytes of a test, for behaviour that no healthy server has."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class RawServer:
 
     Args:
         script: the answer to each request.
-        reads: False to call the script as soon as a connection is there, with b"" for the request; once for each.
-        tls: the server's side of TLS, where it is to speak it.
-        port: the port; 0 for any.
+        reads: If false, the script is called once for each connection as soon as it is open, with b"" as request.
+        tls: the server's TLS context, if it uses TLS.
+        port: the port, or 0 for any.
     """
 
     def __init__(self, script: Script, *, reads: bool = True, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
@@ -59,7 +59,7 @@ class RawServer:
         return self
 
     def stop(self) -> None:
-        """Drop all connections, wait for the scripts to end, and raise what went wrong in them."""
+        """Drop all connections, wait for the scripts to end, and raise their errors."""
         if self._server is not None:
             self._server.refuse_more()
             with self._lock:
@@ -132,7 +132,7 @@ class _Server(socketserver.ThreadingTCPServer):
             self._serve(request)
         except OSError:
             pass  # the client has left, or the server is stopping
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the test's thread
+        except BaseException as error:  # noqa: BLE001 - any exception is raised on the test's thread
             self._errors.append(error)
 
     def shutdown_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
@@ -146,7 +146,7 @@ def _shut(conn: socket.socket) -> None:
 
 
 def read_request(conn: socket.socket) -> bytes:
-    """One whole request, by its Content-Length; b"" where the client has closed the connection."""
+    """Read one whole request by its Content-Length. Return b"" if the client has closed the connection."""
     received = b""
     while b"\r\n\r\n" not in received:
         if not (piece := conn.recv(65536)):
@@ -180,7 +180,7 @@ def header(request: bytes, name: str) -> str | None:
 
 
 def body(request: bytes) -> bytes:
-    """The body of a request as received, still compressed where it was."""
+    """Return the body of a request as received, which may be compressed."""
     return request.partition(b"\r\n\r\n")[2]
 
 
@@ -188,7 +188,7 @@ def http(
     status: int, content: bytes = b"", content_type: str = "application/json", **headers: str | int | None
 ) -> bytes:
     """
-    An answer, byte for byte; a header goes by its name: `retry_after=3`, None for one that is not to be there.
+    Return the bytes of an answer. Headers are given by name, as `retry_after=3`, and None leaves a header out.
     """
     reason = HTTPStatus(status).phrase if status in set(HTTPStatus) else "Unheard Of"
     fields: dict[str, str | int | None] = {"content_type": content_type, "content_length": len(content), **headers}
@@ -197,7 +197,7 @@ def http(
 
 
 OK = http(200, b"{}")
-"""What a Connect server answers when it has taken the events."""
+"""The answer of a Connect server that has accepted the events."""
 
 
 def answer(*answers: bytes) -> Script:

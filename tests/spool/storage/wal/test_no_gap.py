@@ -1,4 +1,4 @@
-"""What looks like a gap in the WAL, and is none, costs nothing."""
+"""States of the WAL that look like a gap, but are none, cost no event."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ hear()
 
 
 def left_behind(path: Path) -> int:
-    """What a process has left that was killed; how many frames are in its log."""
+    """Leave a spool as a killed process leaves it, and return the number of frames in its WAL."""
     with process(KILLED, path) as writer:
         assert writer.hear() == "open"
         writer.kill()

@@ -25,7 +25,7 @@ MUCH = 1 << 20
 
 @pytest.fixture
 def killed(path: Path) -> Path:
-    """A spool whose events are all in the log, behind a checkpoint or not, left by a process that was killed."""
+    """Return a spool left by a killed process. All its events are in the WAL."""
     script = "s = spool()\ncheckpoint()\nfor i in range(100): s.append(b'event %d' % i)\nsay('open')\nhear()"
     with process(script, path) as writer:
         writer.hear()
@@ -79,7 +79,7 @@ hear()
 def test_a_spool_inconsistent_without_its_wal_end_is_quarantined(
     killed: Path, open_spool: Callable[..., Spool]
 ) -> None:
-    """What was moved into the file is newer than the part of the log that SQLite still sees."""
+    """The file is newer than the part of the WAL that SQLite still sees."""
     before = frames(killed)
     with process(SENT_AND_MOVED, killed) as sender:
         sender.hear()
@@ -116,7 +116,7 @@ def test_an_intact_wal_gives_no_notice(killed: Path, open_spool: Callable[..., S
 
 
 def test_an_unfinished_commit_of_a_dead_process_gives_no_notice(killed: Path, open_spool: Callable[..., Spool]) -> None:
-    """Its last frame says that it ends a commit; without it there was none."""
+    """The last frame marks the end of a commit. Without it there was no commit."""
     os.truncate(wal(killed), wal(killed).stat().st_size - 5)
     spool = open_spool()
 
@@ -141,7 +141,7 @@ def test_a_new_spool_with_a_damaged_wal_is_not_created_again_over_it(
 
 
 def test_a_half_created_spool_is_created_again_without_a_notice(path: Path, open_spool: Callable[..., Spool]) -> None:
-    """Of the only commit, a power cut may leave the end without the beginning; nothing was appended before that."""
+    """A power cut may leave the end of the only commit without its beginning. Nothing was appended before."""
     with process("s = spool()\nsay('open')\nhear()", path) as writer:
         writer.hear()
         writer.kill()
@@ -171,7 +171,7 @@ def test_a_wal_beside_an_empty_file_is_kept(killed: Path, open_spool: Callable[.
 def test_only_losses_of_a_power_cut_are_reported_as_permitted(
     killed: Path, open_spool: Callable[..., Spool], written_at: str
 ) -> None:
-    """A disk writes what is not synced in any order: commits may be in the log behind one that is not."""
+    """A disk writes unsynced data in any order, so commits may be in the WAL behind one that is missing."""
     overwrite(killed, frames(killed) - 40)
     if written_at == "before the machine started":
         os.utime(wal(killed), (0, 0))

@@ -1,4 +1,4 @@
-"""Only the first process that opens a spool looks whether its WAL is whole; the others wait for it, and nobody else."""
+"""Only the first process that opens a spool checks if its WAL is intact. Later ones wait for it and for no other."""
 
 from __future__ import annotations
 
