@@ -27,7 +27,7 @@ def nothing() -> None:
 
 
 class Steps:
-    """A step that counts its calls, runs `act`, and asks to be called again after *seconds*."""
+    """A step that counts its calls, raises `error` if it is set, and asks for the next call after *seconds*."""
 
     def __init__(self, seconds: float = 60.0) -> None:
         self.seconds = seconds

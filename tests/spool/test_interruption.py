@@ -16,8 +16,8 @@ import pytest
 from alignai.spool import Lease, Spool, is_interruption, is_refusal
 from alignai.spool.inspection import inspect
 from alignai.spool.salvage import salvage
-from tests.faults.orders import in_memory
 from tests.support.interrupts import HandlerError, guarded_lines, interrupt
+from tests.support.memory import in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
