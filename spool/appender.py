@@ -16,7 +16,6 @@ from .errors import (
     SpoolFullError,
     WriteLockTakenError,
     from_sqlite_error,
-    is_lasting,
     is_of_cut_log,
     is_volume_full,
 )
@@ -24,10 +23,10 @@ from .group_commit import Rows
 from .ledger import sql, transitions
 from .storage.changes import change
 from .storage.connections import Connections
-from .storage.database import WalLostError
 from .storage.limits import WalFullError, wal_growth
-from .storage.recovery import LOST_AGAIN
+from .storage.recovery import WalLostError
 from .storage.redo import VERIFY_ROWS, VERIFY_SECONDS
+from .storage.reports import LOST_AGAIN
 from .storage.sqlite import BusyTimeout, check_not_nested, retry_while_busy
 
 if TYPE_CHECKING:
@@ -155,7 +154,7 @@ class Appender:
         except WriteLockTakenError as error:  # says nothing of the files, and comes too often to look at them each time
             raise from_sqlite_error(error, str(database.path)) from error
         except sqlite3.Error as error:
-            database.broken = database.broken or is_lasting(error)
+            database.note_error(error)
             if connections.lost or is_of_cut_log(error) or database.reconnect_due():
                 raise WalLostError from error  # whatever SQLite makes of that
             self._check_limit(connections, growth, error)

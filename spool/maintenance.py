@@ -8,8 +8,8 @@ from .ledger import queries, transitions
 from .steps import Steps
 from .storage.changes import despite_full_volume
 from .storage.connections import Connections
-from .storage.database import WalLostError
 from .storage.limits import has_free_pages, is_sparse
+from .storage.recovery import WalLostError
 
 if TYPE_CHECKING:
     from .storage.database import Database

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from ..errors import SpoolBusyError, is_volume_full
 from ..interruption import AllowingRefusal, is_refusal
 from ..ledger import sql
+from .alone import Alone
 from .files import sync_wal
 from .limits import VACUUM_BYTES, VACUUM_BYTES_OF_FULL_VOLUME, page_size, vacuum
 from .paths import shm_of, size_of, wal_of
 from .reserve import MIN_RESERVE, Reserve
-from .sqlite import check_not_nested, connect, retry_while_busy, roll_back
+from .sqlite import connect, retry_while_busy
 from .wal.share import WalShare
 from .watch import Watch
-from .write_lock import Held
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -225,30 +225,3 @@ class Connections:
             connection.close()
         self.share.close()
         self.lock.close()
-
-
-class Alone:
-    """A transaction of the ledger that holds the write lock; see `Connections.alone`."""
-
-    def __init__(self, connections: Connections, path: Path) -> None:
-        self._ledger = connections.ledger
-        self._path = path
-        self._lock = Held(connections.lock, connections.lock.take)
-
-    def __enter__(self) -> sqlite3.Connection:
-        check_not_nested(self._ledger, self._path)
-        try:
-            self._lock.__enter__()
-            self._ledger.execute("BEGIN IMMEDIATE")
-        except BaseException:
-            self.end()
-            raise
-        return self._ledger
-
-    def __exit__(self, *_: object) -> None:
-        self.end()
-
-    def end(self) -> None:
-        """Undo what was not committed, and give the lock back."""
-        roll_back(self._ledger)
-        self._lock.release()

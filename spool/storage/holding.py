@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from .connections import Alone, Connections
+    from .alone import Alone
+    from .connections import Connections
     from .database import Database
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool.storage import recovery
+from alignai.spool.storage import wal_repair
 from alignai.spool.storage.database import Database
 from alignai.spool.storage.wal.parser import WAL_HEADER_SIZE, read_header
 from tests.spool.storage.wal.test_gap import EVENTS, FRAME, ZEROS, cut_off, has_gap, overwrite
@@ -108,7 +108,7 @@ def test_what_a_power_cut_leaves_behind_a_gap_is_removed_once(
 ) -> None:
     frames = left_behind(path)
     overwrite(wal(path), WAL_HEADER_SIZE + (frames - 30) * FRAME, bytes(20 * FRAME))
-    monkeypatch.setattr(recovery, "frames_beyond_damage", lambda *_: [])  # there was no room to set it aside
+    monkeypatch.setattr(wal_repair, "frames_beyond_damage", lambda *_: [])  # there was no room to set it aside
     spool = open_spool()
     for event in EVENTS[:30]:
         spool.append(event)

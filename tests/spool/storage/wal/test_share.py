@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool.storage import recovery
+from alignai.spool.storage import wal_repair
 from tests.support.processes import process
 from tests.support.spool_file import payloads, wal
 
@@ -41,14 +41,14 @@ s.close()
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many frames were found each time that a WAL was looked at."""
     found: list[int] = []
-    frames_beyond_damage = recovery.frames_beyond_damage
+    frames_beyond_damage = wal_repair.frames_beyond_damage
 
     def look(path: Path, page_size: int) -> object:
         frames = frames_beyond_damage(path, page_size)
         found.append(len(frames))
         return frames
 
-    monkeypatch.setattr(recovery, "frames_beyond_damage", look)
+    monkeypatch.setattr(wal_repair, "frames_beyond_damage", look)
     return found
 
 

@@ -1,0 +1,41 @@
+"""A transaction in which no one else can write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .sqlite import check_not_nested, roll_back
+from .write_lock import Held
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+    from .connections import Connections
+
+
+class Alone:
+    """A transaction of the ledger that holds the write lock; see `Connections.alone`."""
+
+    def __init__(self, connections: Connections, path: Path) -> None:
+        self._ledger = connections.ledger
+        self._path = path
+        self._lock = Held(connections.lock, connections.lock.take)
+
+    def __enter__(self) -> sqlite3.Connection:
+        check_not_nested(self._ledger, self._path)
+        try:
+            self._lock.__enter__()
+            self._ledger.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self.end()
+            raise
+        return self._ledger
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Undo what was not committed, and give the lock back."""
+        roll_back(self._ledger)
+        self._lock.release()

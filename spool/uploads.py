@@ -1,0 +1,134 @@
+"""The part of a spool that is for the process that uploads: batches, their outcomes, and what others are told of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .errors import SpoolBusyError
+from .ledger import queries, sql, transitions
+from .storage.changes import change
+from .storage.holding import interruptible
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+    from .records import Batch
+    from .storage.database import Database
+
+_MAX_ATTEMPTS = 1000
+"""How often a batch is begun anew because the events that wait have changed meanwhile."""
+
+
+class _OvertakenError(Exception):
+    """Others have changed what waits since it was read."""
+
+
+@interruptible
+class Uploads:
+    """
+    Batches of a spool, which one process at a time uploads.
+
+    Attributes:
+        path: The spool.
+    """
+
+    path: Path
+    _database: Database
+
+    # -- batches -------------------------------------------------------------------------------------------------------
+
+    def next_batch(self, max_events: int, max_bytes: int, after: int = 0) -> Batch | None:
+        """
+        The batch to upload now, the upload counted as begun: the oldest open one, else a new one of waiting events.
+
+        Only the holder of the lease may ask. An open batch comes back as it was, under its request id.
+
+        Args:
+            max_events: Most events in a new batch.
+            max_bytes: Most bytes of payload in a new batch; a single event may be larger.
+            after: Pass over the batches up to this row.
+        """
+        tries = 0
+        while tries < _MAX_ATTEMPTS:
+            with self._database.reading() as seen:
+                start = queries.batched_through(seen)
+                queries.check_newest(seen, self.path)
+                rows = [] if queries.first_open(seen, after) else queries.pending(seen, start, max_events, max_bytes)
+            try:
+                batch, again = change(self._database, partial(self._claim, seen, start, rows, after))
+            except _OvertakenError:
+                tries += 1
+                continue
+            if not again:
+                return batch
+        raise SpoolBusyError(f"spool {self.path}: what waits in it changes again and again. Try again.")
+
+    def _claim(
+        self, seen: sqlite3.Connection, start: int, rows: list[queries.StoredRow], after: int, db: sqlite3.Connection
+    ) -> tuple[Batch | None, bool]:
+        """Return the batch to upload, if any, and whether to look again: the ledger was changed, and there is none."""
+        unfinished = queries.first_open(db, after)
+        if unfinished:
+            batch = transitions.reopen_batch(db, unfinished)
+            return batch, batch is None
+        if not rows:
+            return None, False
+        if queries.batched_through(db) != start or self._database.connections().reader is not seen:
+            raise _OvertakenError  # another process dropped these to make room, or they were read from a lost log
+        sound = queries.intact(rows)
+        if sound:
+            return transitions.create_batch(db, sound), False
+        transitions.reject_damaged(db, rows[0])
+        return None, True
+
+    def mark_sent(self, batch: Batch) -> None:
+        """Write down that the server took *batch*."""
+        change(self._database, lambda db: transitions.mark_sent(db, batch))
+
+    def mark_failed(self, batch: Batch, error: str, *, fault: bool = False) -> None:
+        """Write down that an upload of *batch* ended without an outcome; *fault* where the server itself failed."""
+        change(self._database, lambda db: transitions.mark_failed(db, batch, error, fault=fault))
+
+    def mark_rejected(self, batch: Batch, reason: str, summary: str) -> None:
+        """Keep every event of *batch* apart, with the server's words; *summary* is what `inspect` may show."""
+        change(self._database, lambda db: transitions.reject(db, batch, reason, summary))
+
+    def split(self, batch: Batch) -> None:
+        """Make two batches of one: it is not to be sent again as it is."""
+        change(self._database, lambda db: transitions.split(db, batch))
+
+    def mark_event_sent(self, batch: Batch, index: int) -> None:
+        """Write down that the server took the event at *index* of *batch* by itself; the others are yet to be sent."""
+        change(self._database, lambda db: transitions.mark_event_sent(db, batch, index))
+
+    # -- between processes ---------------------------------------------------------------------------------------------
+
+    def request_flush(self, upto: int, until: float | None = None) -> None:
+        """
+        Ask the process that uploads not to wait with the events up to row *upto*.
+
+        Args:
+            upto: The row.
+            until: When to give up waiting for another process that writes, by `monotonic`; after some seconds if None.
+
+        Raises:
+            SpoolBusyError: Another process has held the write lock until then.
+        """
+        change(self._database, lambda db: db.execute(sql.NOTE_FLUSH, (upto,)), until)
+
+    def note_lease(self, host: str) -> None:
+        """Write down, for `inspect`, that this process uploads now."""
+        change(self._database, lambda db: db.execute(sql.TAKE_LEASE, (os.getpid(), host, time.time())))
+
+    def note_lease_given(self, until: float | None = None) -> None:
+        """
+        Write down that this process uploads no more: if an upload was cut short, it did not die of that.
+
+        Args:
+            until: When to give up waiting for another process that writes, as with `request_flush`.
+        """
+        change(self._database, transitions.end_uploading, until)
