@@ -9,7 +9,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .clock import monotonic
 from .errors import (
     SpoolBusyError,
     SpoolCorruptError,
@@ -25,7 +24,6 @@ from .storage.changes import change
 from .storage.connections import Connections
 from .storage.limits import WalFullError, wal_growth
 from .storage.recovery import WalLostError
-from .storage.redo import VERIFY_ROWS, VERIFY_SECONDS
 from .storage.reports import LOST_AGAIN
 from .storage.sqlite import BusyTimeout, check_not_nested, retry_while_busy
 
@@ -52,7 +50,6 @@ class Appender:
         self._database = database
         self._limits = limits
         self._on_full = on_full
-        self._unverified_bytes = limits.unverified_bytes
 
     @staticmethod
     def row(payload: bytes) -> Row:
@@ -67,9 +64,9 @@ class Appender:
         """
         database = self._database
         with database.write_mutex:
-            connections = database.opened
+            connections, redo = database.opened, database.redo
             growth = wal_growth(len(row[2]), connections.page_size) if connections is not None else 0
-            if connections is not None and connections.lock.owner is None and not self._verification_due(growth):
+            if connections is not None and connections.lock.owner is None and not redo.due(growth):
                 try:
                     connections.lock.take()
                     seq = connections.append.execute(sql.APPEND, row).lastrowid or 0
@@ -80,10 +77,7 @@ class Appender:
                     connections.lock.give()
                     raise
                 else:
-                    redo = database.redo
-                    redo.unverified.append((seq, row))
-                    redo.unverified_bytes += growth
-                    database.dirty = True
+                    redo.add(seq, row, growth)
                     return seq
         return self.append([row])
 
@@ -146,7 +140,7 @@ class Appender:
         try:
             check_not_nested(connections.ledger, database.path)
             with connections.lock.held():
-                if self._verification_due(growth):
+                if database.redo.due(growth):
                     self._verify(connections, size, growth)
                 rows.last = connections.append.execute(statement, values).lastrowid or 0
                 if not connections.watch.header:
@@ -162,9 +156,7 @@ class Appender:
         finally:
             if not rows.last and connections.append.total_changes != before:  # interrupted right behind the commit
                 (rows.last,) = connections.append.execute("SELECT last_insert_rowid()").fetchone()
-        database.redo.unverified += zip(range(rows.last - len(rows) + 1, rows.last + 1), rows, strict=True)
-        database.redo.unverified_bytes += growth
-        database.dirty = True
+        database.redo.add_all(zip(range(rows.last - len(rows) + 1, rows.last + 1), rows, strict=True), growth)
         return rows.last
 
     def _check_limit(self, connections: Connections, growth: int, error: sqlite3.Error) -> None:
@@ -178,20 +170,11 @@ class Appender:
                 "max_spool_bytes, or see why its events are not sent (python -m alignai.spool inspect)"
             )
 
-    def _verification_due(self, growth: int) -> bool:
-        redo = self._database.redo
-        return (
-            monotonic() - redo.verified_at > VERIFY_SECONDS
-            or len(redo.unverified) >= VERIFY_ROWS
-            or redo.unverified_bytes + growth > self._unverified_bytes
-        )
-
     def _verify(self, connections: Connections, size: int, growth: int) -> None:
         """See that the log is in its place and has room; nobody else writes to it meanwhile."""
         self._database.verify(connections)
         log_bytes = connections.log_bytes
         self._database.wal_is_long = log_bytes > self._limits.wal_checkpoint_bytes
-        self._unverified_bytes = connections.unverified_bytes
         if connections.must_shorten(growth):
             self._limits.check_room_for_pages(size, connections.page_size, self._database.path)
             self._keep_wal_short(connections, growth)

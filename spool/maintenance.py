@@ -72,16 +72,17 @@ class Maintenance:
             try:
                 with database.exclusive() as connections:
                     database.verify(connections)
-                    dirty, database.dirty = database.dirty or connections.unsynced, False
+                    dirty = database.redo.take_dirty() or connections.unsynced
             except WalLostError:
                 database.recover()
                 with database.exclusive() as connections:
-                    dirty, database.dirty = True, False
+                    dirty = True
+                    database.redo.take_dirty()
             if dirty and self._syncs:
                 with database.translate_errors():
                     connections.sync_wal()
         except BaseException:
-            database.dirty = True
+            database.redo.mark_dirty()
             raise
         return dirty
 

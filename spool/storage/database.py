@@ -66,7 +66,7 @@ class Database(ProcessState):
         """Return the connections, opened if they are not; the caller holds the mutex of what it uses."""
         if self._closed:
             raise SpoolClosedError(f"spool {self.path}: it has been closed in this process")
-        if self._connections is None:
+        if self.opened is None:
             with self.translate_errors():
                 try:
                     self._connect()
@@ -74,7 +74,7 @@ class Database(ProcessState):
                     if not release_if_full(self.path, error) and not recovery.renewed_after(self, error):
                         raise
                     self._connect()
-        return self._connections  # type: ignore[return-value]
+        return self.opened  # type: ignore[return-value]
 
     def _connect(self) -> None:
         prepare(self.path, self.project_id, lambda aside: self.notices.append(quarantined(self.path, aside)))
@@ -84,7 +84,7 @@ class Database(ProcessState):
         connections.share.join(self.path, keep_others_out=not self._wal_is_whole)
         self.redo.reappended(append_missing(self.redo.rows(), connections))
         connections.watch.see_wal()
-        self._connections = connections
+        self.opened = connections
 
     def exclusive(self) -> Exclusive:
         """
@@ -159,10 +159,10 @@ class Database(ProcessState):
         check_unchanged(self.path, connections)
         check_not_cut(self.path, connections)
         connections.bound_file()
-        self.redo.verified()
+        self.redo.verified(connections.unverified_bytes)
 
     def _recover_if_wal_lost(self) -> None:
-        connections = self._connections  # a fork may take it away at any moment
+        connections = self.opened  # a fork may take it away at any moment
         if connections:
             check_unchanged(self.path, connections)
             if connections.lost or self.reconnect_due():

@@ -121,9 +121,9 @@ class Transaction:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         try:
             if error is None and self._connections:
-                self._database.dirty = True
+                self._database.redo.mark_dirty()
                 self._connections.ledger.execute("COMMIT")
-                self._database.redo.verified_at = 0.0  # the log has grown by nobody knows how much
+                self._database.redo.expire()  # the log has grown by nobody knows how much
         except BaseException as failure:
             self._end(failure)
             raise

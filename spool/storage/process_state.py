@@ -41,8 +41,8 @@ class ProcessState:
 
     Attributes:
         notices: What whoever has a log should put there; the spool itself never logs.
-        redo: What was acknowledged a moment ago.
-        dirty: Whether anything was written since the log was last synced.
+        opened: The connections, if they are open. Only `Database` and this class set it.
+        redo: What was written a moment ago.
         wal_is_long: Whether the log has been seen to be so long that upkeep should come at once.
         broken: Whether SQLite has reported an error that may last as long as its connections.
     """
@@ -51,16 +51,11 @@ class ProcessState:
         self.path = path
         self.project_id = project_id
         self.notices: deque[Notice] = deque(maxlen=100)
-        self._connections: Connections | None = None
+        self.opened: Connections | None = None
         self._closed = False
         self.broken = False
         self.reset_after_fork()
         fork.register(self)
-
-    @property
-    def opened(self) -> Connections | None:
-        """The connections, where they are open."""
-        return self._connections
 
     @property
     def held(self) -> bool:
@@ -69,7 +64,7 @@ class ProcessState:
 
     def release(self) -> None:
         """Give back all that the calling thread holds, with nothing left open on it."""
-        connections = self._connections
+        connections = self.opened
         if is_held(self.read_mutex):
             if connections:
                 roll_back(connections.reader)
@@ -142,11 +137,11 @@ class ProcessState:
 
     def let_go(self) -> None:
         """Close every connection; the caller holds the locks."""
-        connections = self._connections
+        connections = self.opened
         if connections:
             if not connections.lost and not self.broken:
                 self.redo.forget()  # or what has been sent and deleted by now would be appended again
-            self._connections = None
+            self.opened = None
             connections.close()
 
     def suspend(self) -> None:
@@ -168,18 +163,17 @@ class ProcessState:
 
     def reset_after_fork(self) -> None:
         """Fresh locks and nothing open, as in a new process."""
-        if self._connections:
+        if self.opened:
             # These connections are the parent's: never used, closed or collected here.
-            _parent_connections.append(self._connections)
-            if self._connections.lock.owner is not None:  # only if C code has forked: before other forks all is closed
+            _parent_connections.append(self.opened)
+            if self.opened.lock.owner is not None:  # only if C code has forked: before other forks all is closed
                 _locked_for_good.add(self.path)
-            self._connections.lock.close()  # or its locks would outlive the parent
-            self._connections.share.close()
-        self._connections = None
+            self.opened.lock.close()  # or its locks would outlive the parent
+            self.opened.share.close()
+        self.opened = None
         self.read_mutex = threading.RLock()
         self.write_mutex = threading.RLock()
         self.redo = RedoBuffer()
-        self.dirty = False
         self.wal_is_long = False
         self.broken = False
         self._recovered_at = 0.0

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..clock import monotonic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 VERIFY_SECONDS = 0.05
 VERIFY_ROWS = 64
@@ -24,33 +29,68 @@ Numbered = tuple[int, Row]
 
 class RedoBuffer:
     """
-    Rows by the look at the log that came after them.
+    What was written lately: rows by the look at the WAL that came after them, and whether they are synced.
 
     Attributes:
-        unverified: Rows acknowledged since the log was last seen in its place.
-        unverified_bytes: What they have made the log grow by.
+        unverified: Rows acknowledged since the WAL was last seen in its place.
         verified_at: When it was seen there, by the monotonic clock.
     """
 
     def __init__(self) -> None:
         self.forget()
         self.verified_at = 0.0
+        self._max_unverified_bytes = 0
+        self._dirty = False
+
+    def add(self, seq: int, row: Row, growth: int) -> None:
+        """Remember *row*, which was committed as number *seq* and made the WAL grow by *growth*."""
+        self.unverified.append((seq, row))
+        self._unverified_bytes += growth
+        self._dirty = True
+
+    def add_all(self, rows: Iterable[Numbered], growth: int) -> None:
+        """Remember *rows*, which were committed together and made the WAL grow by *growth*."""
+        self.unverified += rows
+        self._unverified_bytes += growth
+        self._dirty = True
+
+    def due(self, growth: int) -> bool:
+        """Return whether the WAL must be looked at before it grows by *growth*."""
+        return (
+            monotonic() - self.verified_at > VERIFY_SECONDS
+            or len(self.unverified) >= VERIFY_ROWS
+            or self._unverified_bytes + growth > self._max_unverified_bytes
+        )
+
+    def expire(self) -> None:
+        """Have the WAL looked at before the next append: it may have grown by any amount."""
+        self.verified_at = 0.0
+
+    def mark_dirty(self) -> None:
+        """Remember that the WAL was written to."""
+        self._dirty = True
+
+    def take_dirty(self) -> bool:
+        """Return whether anything was written since this was last asked; whoever asks syncs the WAL."""
+        dirty, self._dirty = self._dirty, False
+        return dirty
 
     def forget(self) -> None:
         """Remember nothing: it is in the file, or another process's."""
         self.unverified: list[Numbered] = []
-        self.unverified_bytes = 0
+        self._unverified_bytes = 0
         self._seen: list[Numbered] = []
         self._seen_before: list[Numbered] = []
         self._seen_bytes = 0
         self._seen_from = 0.0
 
-    def verified(self) -> None:
-        """The log has been seen in its place just now."""
+    def verified(self, max_unverified_bytes: int) -> None:
+        """Take note that the WAL is in its place; it may grow by *max_unverified_bytes* before the next look."""
+        self._max_unverified_bytes = max_unverified_bytes
         self._seen += self.unverified
-        self._seen_bytes += self.unverified_bytes
+        self._seen_bytes += self._unverified_bytes
         self.unverified.clear()
-        self.unverified_bytes = 0
+        self._unverified_bytes = 0
         self.verified_at = now = monotonic()
         if now - self._seen_from > DELETING_SECONDS or self._seen_bytes > MAX_SEEN_BYTES:
             self._seen_before, self._seen, self._seen_bytes, self._seen_from = self._seen, [], 0, now

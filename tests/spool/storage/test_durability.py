@@ -117,12 +117,12 @@ class Interruption(BaseException):
     """The exception of a signal handler."""
 
 
-@pytest.mark.parametrize("line", range(8))
+@pytest.mark.parametrize("line", range(9))
 def test_acknowledged_rows_are_kept_if_bookkeeping_is_interrupted(line: int) -> None:
     recent = RedoBuffer()
     rows = [(number, (0.0, 0, b"event")) for number in range(1, 4)]
     recent.unverified += rows[:2]
-    recent.verified()
+    recent.verified(1 << 20)
     recent.unverified += rows[2:]
     seen = 0
 
@@ -140,9 +140,9 @@ def test_acknowledged_rows_are_kept_if_bookkeeping_is_interrupted(line: int) -> 
     sys.settrace(trace)
     try:
         with suppress(Interruption):
-            recent.verified()
+            recent.verified(1 << 20)
     finally:
         sys.settrace(before)
     assert sorted(set(recent.rows())) == rows
-    recent.verified()
+    recent.verified(1 << 20)
     assert sorted(set(recent.rows())) == rows

@@ -40,10 +40,10 @@ def test_the_end_of_a_child_that_appends_does_not_harm_the_parent(path: Path, sy
 NOTHING_CROSSES = """
 s = spool()
 s.append(b'before')
-links = s._database._connections
+links = s._database.opened
 pid = os.fork()
 if not pid:
-    assert s._database._connections is None
+    assert s._database.opened is None
     assert not [name for fd in os.listdir('/proc/self/fd') for name in [link(fd)] if 'spool.db' in name]
     os._exit(0)
 say(os.waitpid(pid, 0)[1])
@@ -100,7 +100,7 @@ WITHOUT_HOOKS = """
 import ctypes, threading
 s = spool(synchronous=sys.argv[2])
 s.append(b'before')
-parents = [s._database._connections]
+parents = [s._database.opened]
 pid = ctypes.PyDLL(None).fork()
 if not pid:
     doings = {
@@ -113,7 +113,7 @@ if not pid:
     s._database.write_mutex = s._database.read_mutex = None  # no lock of the parent's may be waited for
     doings[sys.argv[3]]()
     if sys.argv[3] != 'close':
-        assert s._database._connections not in parents
+        assert s._database.opened not in parents
         threads = [threading.Thread(target=s.append, args=[b'thread']) for _ in range(4)]
         for each in threads: each.start()
         for each in threads: each.join()

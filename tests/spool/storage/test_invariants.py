@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from alignai.spool import Spool, appender
+from alignai.spool import Spool
+from alignai.spool.storage import redo
 from alignai.spool.storage.sqlite import has_wal_reset_bug
 from tests.support.processes import process, run
 from tests.support.spool_file import ask, checkpoint, payloads, shm, wal
@@ -159,7 +160,7 @@ def lose_log(path: Path) -> None:
 @pytest.fixture
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time does not make the spool look for its log: only the number of events does, or upkeep."""
-    monkeypatch.setattr(appender, "VERIFY_SECONDS", 1e9)
+    monkeypatch.setattr(redo, "VERIFY_SECONDS", 1e9)
 
 
 def test_a_lost_wal_is_noticed_before_the_next_event_is_acknowledged(spool: Spool, path: Path) -> None:
@@ -392,8 +393,8 @@ def test_two_spools_on_one_file_in_a_process_recover_a_lost_wal_together(
 
 
 UNAWARE = """
-from alignai.spool import appender
-appender.VERIFY_SECONDS = 1e9
+from alignai.spool.storage import redo
+redo.VERIFY_SECONDS = 1e9
 s = spool()
 for i in range(20):
     s.append(b'theirs %d' % i)

@@ -369,7 +369,7 @@ def _is_refused(lock: WriteLock) -> bool:
 def test_a_call_that_is_interrupted_at_any_line_leaves_the_lock_free(
     spool: Spool, path: Path, call: Callable[[Spool], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("alignai.spool.appender.VERIFY_SECONDS", -1.0)  # so that each append looks for the files
+    monkeypatch.setattr("alignai.spool.storage.redo.VERIFY_SECONDS", -1.0)  # so that each append looks for the files
     spool.append(b"event")
     for at in count(1):
         if not interrupt(lambda: call(spool), at, TimeLimitError):
