@@ -54,12 +54,13 @@ class Uploads:
         """
         tries = 0
         while tries < _MAX_ATTEMPTS:
-            with self._database.reading() as seen:
-                start = queries.batched_through(seen)
-                queries.check_newest(seen, self.path)
-                rows = [] if queries.first_open(seen, after) else queries.pending(seen, start, max_events, max_bytes)
+            with self._database.reading() as db:
+                generation = self._database.generation  # first: later it might be that of other connections
+                start = queries.batched_through(db)
+                queries.check_newest(db, self.path)
+                rows = [] if queries.first_open(db, after) else queries.pending(db, start, max_events, max_bytes)
             try:
-                batch, again = change(self._database, partial(self._claim, seen, start, rows, after))
+                batch, again = change(self._database, partial(self._claim, generation, start, rows, after))
             except _OvertakenError:
                 tries += 1
                 continue
@@ -68,7 +69,7 @@ class Uploads:
         raise SpoolBusyError(f"spool {self.path}: what waits in it changes again and again. Try again.")
 
     def _claim(
-        self, seen: sqlite3.Connection, start: int, rows: list[queries.StoredRow], after: int, db: sqlite3.Connection
+        self, generation: int, start: int, rows: list[queries.StoredRow], after: int, db: sqlite3.Connection
     ) -> tuple[Batch | None, bool]:
         """Return the batch to upload, if any, and whether to look again: the ledger was changed, and there is none."""
         unfinished = queries.first_open(db, after)
@@ -77,7 +78,7 @@ class Uploads:
             return batch, batch is None
         if not rows:
             return None, False
-        if queries.batched_through(db) != start or self._database.connections().reader is not seen:
+        if queries.batched_through(db) != start or self._database.generation != generation:
             raise _OvertakenError  # another process dropped these to make room, or they were read from a lost log
         sound = queries.intact(rows)
         if sound:

@@ -84,6 +84,7 @@ class Database(ProcessState):
         connections.share.join(self.path, keep_others_out=not self._wal_is_whole)
         self.redo.reappended(append_missing(self.redo.rows(), connections))
         connections.watch.see_wal()
+        self.generation += 1
         self.opened = connections
 
     def exclusive(self) -> Exclusive:

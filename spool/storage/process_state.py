@@ -42,6 +42,7 @@ class ProcessState:
     Attributes:
         notices: What whoever has a log should put there; the spool itself never logs.
         opened: The connections, if they are open. Only `Database` and this class set it.
+        generation: How many connections were made. While it is the same, so are they.
         redo: What was written a moment ago.
         wal_is_long: Whether the log has been seen to be so long that upkeep should come at once.
         broken: Whether SQLite has reported an error that may last as long as its connections.
@@ -52,6 +53,7 @@ class ProcessState:
         self.project_id = project_id
         self.notices: deque[Notice] = deque(maxlen=100)
         self.opened: Connections | None = None
+        self.generation = 0
         self._closed = False
         self.broken = False
         self.reset_after_fork()
