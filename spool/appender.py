@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import time
 import zlib
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from .storage.limits import WalFullError, wal_growth
 from .storage.recovery import WalLostError
 from .storage.reports import LOST_AGAIN
 from .storage.sqlite import BusyTimeout, check_not_nested, retry_while_busy
+from .storage.wal_limit import WalLimit
 
 if TYPE_CHECKING:
     from .storage.database import Database
@@ -50,6 +50,7 @@ class Appender:
         self._database = database
         self._limits = limits
         self._on_full = on_full
+        self._wal_limit = WalLimit(database, limits)
 
     @staticmethod
     def row(payload: bytes) -> Row:
@@ -141,7 +142,8 @@ class Appender:
             check_not_nested(connections.ledger, database.path)
             with connections.lock.held():
                 if database.redo.due(growth):
-                    self._verify(connections, size, growth)
+                    database.verify(connections)
+                    self._wal_limit.make_room(connections, size, growth)
                 rows.last = connections.append.execute(statement, values).lastrowid or 0
                 if not connections.watch.header:
                     connections.watch.see_wal()  # it was empty at the look; if so again at the next, it was cut short
@@ -168,26 +170,6 @@ class Appender:
             raise SpoolFullError(
                 f"spool {self._database.path}: it has reached its limit of {self._limits.max_bytes} bytes - raise "
                 "max_spool_bytes, or see why its events are not sent (python -m alignai.spool inspect)"
-            )
-
-    def _verify(self, connections: Connections, size: int, growth: int) -> None:
-        """See that the log is in its place and has room; nobody else writes to it meanwhile."""
-        self._database.verify(connections)
-        log_bytes = connections.log_bytes
-        self._database.wal_is_long = log_bytes > self._limits.wal_checkpoint_bytes
-        if connections.must_shorten(growth):
-            self._limits.check_room_for_pages(size, connections.page_size, self._database.path)
-            self._keep_wal_short(connections, growth)
-
-    def _keep_wal_short(self, connections: Connections, growth: int) -> None:
-        """Last resort, where upkeep has not kept up: without it the log would outgrow the spool's limit."""
-        with suppress(sqlite3.OperationalError):
-            connections.checkpoint()
-            connections.restart_wal()
-        self._limits.check_wal_size(connections.log_bytes + growth, self._database.path)
-        if not connections.volume_full and connections.is_beyond_reserve(growth):
-            raise WalFullError(
-                f"spool {self._database.path}: the volume is too full for an event of {growth} bytes. Free space on it."
             )
 
     def _make_room(self, size: int, error: SpoolFullError, refusals: int) -> bool:

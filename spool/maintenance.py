@@ -10,6 +10,7 @@ from .storage.changes import despite_full_volume
 from .storage.connections import Connections
 from .storage.limits import has_free_pages, is_sparse
 from .storage.recovery import WalLostError
+from .storage.wal_limit import WalLimit
 
 if TYPE_CHECKING:
     from .storage.database import Database
@@ -34,7 +35,7 @@ class Maintenance:
 
     def __init__(self, database: Database, limits: Limits, synchronous: str, retention: float) -> None:
         self._database = database
-        self._limits = limits
+        self._wal_limit = WalLimit(database, limits)
         self._syncs = synchronous == "normal"
         self._retention = retention
         self._steps = Steps(database, limits)
@@ -45,24 +46,18 @@ class Maintenance:
         self._database.check_fork()
         self._prune()
         if self._verify_and_sync():
-            self._checkpoint_if_wal_long()
+            self._wal_limit.checkpoint_if_long()
         if self._vacuum():
-            self._database.write(Connections.checkpoint)
+            self._wal_limit.checkpoint()
 
     def finish(self, until: float | None = None) -> None:
         """Move the log into the file as far as no reader needs it; *until* as in `BusyTimeout`."""
         self._verify_and_sync()
-        self._database.write(Connections.checkpoint, until)
+        self._wal_limit.checkpoint(until)
 
     def truncate_wal(self, until: float | None = None) -> None:
         """Leave a short log to whoever opens the spool next, and would read all of it; to be called after `finish`."""
-        self._database.write(self._cut_unless_full, until)
-
-    @staticmethod
-    def _cut_unless_full(connections: Connections) -> None:
-        """On a full volume its bytes are all that the next process may find to write to."""
-        if not connections.volume_full:
-            connections.truncate_wal()
+        self._wal_limit.truncate(until)
 
     def _verify_and_sync(self) -> bool:
         """See the log in its place, and what was written since the last time on stable storage: if there was any."""
@@ -98,15 +93,6 @@ class Maintenance:
     def _has_prunable(self) -> bool:
         with self._database.reading() as db:
             return bool(queries.prunable(db, self._retention))
-
-    def _checkpoint_if_wal_long(self) -> None:
-        """The log has just been synced: that is the greater part of a checkpoint, and nobody has waited for it."""
-        self._database.wal_is_long = False
-        self._database.write(self._checkpoint_if_long)
-
-    def _checkpoint_if_long(self, connections: Connections) -> None:
-        if connections.log_bytes > self._limits.wal_checkpoint_bytes or connections.must_shorten(0):
-            connections.checkpoint()
 
     def _vacuum(self) -> bool:
         with self._database.reading() as db:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .clock import monotonic
 from .ledger.selection import next_rejected
 from .storage.changes import change
-from .storage.limits import wal_growth
+from .storage.wal_limit import WalLimit
 
 if TYPE_CHECKING:
     import sqlite3
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from .ledger.selection import Chunk
     from .records import Selection
-    from .storage.connections import Connections
     from .storage.database import Database
     from .storage.limits import Limits
 
@@ -37,8 +36,7 @@ class Steps:
     def __init__(self, database: Database, limits: Limits) -> None:
         self._database = database
         self._limits = limits
-        self._shortened_to = 0
-        self._written = 0
+        self._wal_limit = WalLimit(database, limits)
 
     @property
     def max_bytes(self) -> int:
@@ -78,25 +76,8 @@ class Steps:
                 self.give_way(began)
 
     def keep_wal_short(self, size: int) -> None:
-        """
-        Move the log into the file if *size* bytes more make it long: upkeep may not run, or not keep up.
-
-        A log that was begun anew keeps its length on disk, so its length alone does not tell that it is long again.
-        """
-        with self._database.exclusive() as connections:
-            growth = wal_growth(size, connections.page_size)
-            self._written += growth
-            is_long = connections.log_bytes > self._shortened_to or self._written > self._limits.wal_checkpoint_bytes
-            must_shorten = is_long and connections.log_bytes + growth > self._limits.wal_checkpoint_bytes
-        if must_shorten:
-            self._database.write(lambda connections: self._shorten(connections, growth))
-
-    def _shorten(self, connections: Connections, growth: int) -> None:
-        connections.sync_wal()  # before the write lock is taken, so that it is held for less
-        connections.checkpoint()
-        connections.restart_wal()
-        self._shortened_to, self._written = connections.log_bytes, growth
-        self._limits.check_wal_size(connections.log_bytes + growth, self._database.path)
+        """Move the log into the file if *size* bytes more make it long."""
+        self._wal_limit.keep_short(size)
 
     @staticmethod
     def give_way(began: float) -> None:
