@@ -1,4 +1,4 @@
-"""The event methods of a client: their arguments, and what each promises."""
+"""The event methods of a client: their arguments and promises."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class EventMethods:
-    """Records what happens in AI conversations, one method for each kind of event."""
+    """Records what happens in AI conversations, with one method for each kind of event."""
 
     _record: Callable[[str, dict[str, object]], str | None]
-    """Commits one event, given the name of its method and all arguments by name; returns its id."""
+    """Commits one event, given the name of its method and all arguments by name. Returns the event's id."""
 
     def identify_user(
         self,
@@ -36,21 +36,21 @@ class EventMethods:
             user_id: Your id of the user, 1 to 64 characters.
             display_name: Shown on the dashboard, at most 64 characters.
             email: At most 256 characters.
-            ip: IPv4 address. Where a country code is given too, the server goes by that.
-            country_code: ISO alpha-2, in any case.
-            create_time: When the user was created; UTC if it has no time zone.
-            custom_properties: At most 10; keys of a letter and up to 63 letters, digits or _; values of at most 256
+            ip: IPv4 address. If a country code is given too, the server uses that.
+            country_code: ISO alpha-2, in upper or lower case.
+            create_time: When the user was created. UTC if it has no time zone.
+            custom_properties: At most 10. A key is a letter and up to 63 letters, digits or _. A value has at most 256
                 characters.
-            event_id: 1 to 64 of `A-Za-z0-9_-`, for callers who repeat their own jobs, or a call that a signal handler's
-                exception has ended; None for a new one.
+            event_id: 1 to 64 of `A-Za-z0-9_-`, for callers that repeat their own jobs, or a call that was ended by the
+                exception of a signal handler. None for a new one.
 
         Returns:
-            The event's id; the event is committed. None if `before_spool` dropped it, or if it could not be recorded
+            The id of the event, which is committed. None if `before_spool` dropped it, or if it could not be recorded
             and `on_spool_error` is "log".
 
         Raises:
-            ValidationError: Something is wrong with the arguments; all that is, by argument.
-            SpoolError: The event could not be committed; nothing of it was recorded.
+            ValidationError: An argument is invalid. All errors are listed, by argument.
+            SpoolError: The event could not be committed. Nothing of it was recorded.
             ClosedError: `close` has been called.
         """
         return self._record(
@@ -83,11 +83,11 @@ class EventMethods:
 
         Args:
             session_id: Your id of the session, 1 to 64 characters.
-            user_id: Whose session it is, 1 to 64 characters.
-            assistant_id: Who answers, at most 64 characters.
+            user_id: The user of the session, 1 to 64 characters.
+            assistant_id: The assistant that answers, at most 64 characters.
             custom_properties: As in `identify_user`.
             session_title: At most 256 characters.
-            create_time: When the session began, for conversations of the past; UTC if it has no time zone.
+            create_time: When the session began, for past conversations. UTC if it has no time zone.
             event_id: As in `identify_user`.
 
         Returns:
@@ -125,11 +125,11 @@ class EventMethods:
 
         Args:
             session_id: The session, 1 to 64 characters.
-            message_index: Its place in the session, 1 to 2147483647, unique in it.
+            message_index: The position of the message in the session, 1 to 2147483647, unique in the session.
             role: `ROLE_USER` or `ROLE_ASSISTANT` of `alignai.constants`.
-            content: What was said; not empty, and as long as the whole event keeps within `max_event_bytes`.
+            content: The text. Not empty, and at most so long that the whole event keeps within `max_event_bytes`.
             custom_properties: As in `identify_user`.
-            create_time: When it was said, for conversations of the past; UTC if it has no time zone.
+            create_time: When the message was sent, for past conversations. UTC if it has no time zone.
             event_id: As in `identify_user`.
 
         Returns:
@@ -171,7 +171,7 @@ class EventMethods:
         self, session_id: str, feedback_type: str, *, event_id: str | None = None
     ) -> str | None:
         """
-        Record what someone thinks of a session.
+        Record feedback on a session.
 
         Args:
             session_id: The session, 1 to 64 characters.
@@ -193,11 +193,11 @@ class EventMethods:
         self, session_id: str, message_index: int, feedback_type: str, *, event_id: str | None = None
     ) -> str | None:
         """
-        Record what someone thinks of a message.
+        Record feedback on a message.
 
         Args:
             session_id: The session, 1 to 64 characters.
-            message_index: The message's place in it, 1 to 2147483647.
+            message_index: The position of the message in the session, 1 to 2147483647.
             feedback_type: `FEEDBACK_THUMBS_UP` or `FEEDBACK_THUMBS_DOWN` of `alignai.constants`.
             event_id: As in `identify_user`.
 

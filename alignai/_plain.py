@@ -1,4 +1,4 @@
-"""Numbers of other libraries, such as numpy's, as plain ones."""
+"""Conversion of the numbers of other libraries, such as numpy's, to plain ones."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from operator import index
 
 def whole_number(value: object) -> int:
     """
-    Return *value* as a plain int: an int, or anything that Python takes for an index, such as `numpy.int64`.
+    Return *value* as a plain int: an int, or any value that Python accepts as an index, such as `numpy.int64`.
 
     Raises:
-        TypeError: It is something else. A bool is no number, and neither is a mock, which answers to everything.
+        TypeError: It is another value. A bool is not accepted, and neither is a mock, which has every method.
 
     """
     if type(value) is bool or callable(value):
@@ -25,7 +25,7 @@ def number(value: object) -> float:
     Return *value* as a plain int or float: any real number, such as `numpy.float32`, `Fraction` or `Decimal`.
 
     Raises:
-        TypeError: It is something else; as above.
+        TypeError: It is another value, as above.
         OverflowError, ValueError: It is too large for a float, or a signalling NaN.
 
     """

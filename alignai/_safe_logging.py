@@ -1,4 +1,4 @@
-"""Logging that cannot hurt the caller: handlers and filters are the program's own code, and may raise."""
+"""Logging that never fails: handlers and filters are code of the program, and may raise."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ else:
 
 
 class SafeLogger(LoggerAdapter):
-    """A logger that raises nothing by itself: a record that cannot be logged is dropped, and the work goes on."""
+    """A logger that raises nothing by itself: a record that cannot be logged is dropped."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log the record; drop it if a filter or a handler of the program raises."""
+        """Log the record. Drop it if a filter or a handler of the program raises."""
         try:
             self.logger.log(level, msg, *args, **{"stacklevel": 3, **kwargs})
         except Exception as error:  # it would end a background thread, or fail an event that is committed

@@ -1,4 +1,4 @@
-"""The client that uploads, under the vendor's import path."""
+"""The uploading client, under the import path of the official SDK."""
 
 from alignai._transport.api_client import APIClient
 

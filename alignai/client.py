@@ -1,4 +1,4 @@
-"""The SDK's front: what a client is made of, and how it delivers and ends."""
+"""The client: its construction, delivery and end. `_event_methods` has its event methods."""
 
 from __future__ import annotations
 
@@ -33,20 +33,21 @@ class AlignAI(EventMethods):
     """
     Records what happens in AI conversations, and never loses an event.
 
-    Each event method returns once its event is committed to the spool, a file on this machine; a thread uploads what
-    is there. What is unsent survives the process, however it ends, and is sent by the next that opens the spool.
+    Each event method returns once its event is committed to the spool, a file on this machine. A thread uploads the
+    events from there. Unsent events survive the process, however it ends. The next process that opens the spool sends
+    them.
 
     Args:
-        project_id: The project, 1 to 64 characters; None or "" for `ALIGNAI_PROJECT_ID`.
-        api_key: The project's API key; None or "" for `ALIGNAI_API_KEY`. It is kept in memory only. A client that
+        project_id: The project, 1 to 64 characters. None or "" for `ALIGNAI_PROJECT_ID`.
+        api_key: The project's API key. None or "" for `ALIGNAI_API_KEY`. It is kept in memory only. A client that
             uploads nothing (`Config(sender=False)`, or disabled) needs none.
-        api_host: Where to send, http(s)://host[:port]; None or "" for `ALIGNAI_HOST`, or else
+        api_host: The server's address, http(s)://host[:port]. None or "" for `ALIGNAI_HOST`, or else
             https://api.impaction.ai.
-        config: How to behave; None for the defaults.
+        config: The settings. None for the defaults.
 
     Raises:
-        ConfigError: Something is missing or cannot be used; all that is wrong is listed.
-        SpoolError: The spool cannot be used: another project's, a newer version's, or not to be written.
+        ConfigError: A setting is missing or invalid. All errors are listed.
+        SpoolError: The spool cannot be used. It belongs to another project or a newer version, or cannot be written.
 
     Example:
         >>> sdk = AlignAI(project_id="TEFSZ16", api_key="KEY")  # doctest: +SKIP
@@ -70,7 +71,7 @@ class AlignAI(EventMethods):
         if not settings.disabled:
             lifecycle.begin(uploads=self.config.sender)
             self._share: Share | None = Share()
-            self._finalizer = weakref.finalize(self, self._share.forget)  # before there is anything to give back
+            self._finalizer = weakref.finalize(self, self._share.forget)  # before there is anything to release
             self._finalizer.atexit = False
             self._share.open(settings)
             self._spool = self._share.sender.spool
@@ -82,14 +83,14 @@ class AlignAI(EventMethods):
 
     def flush(self, timeout_seconds: float | None = None) -> FlushResult:
         """
-        Upload everything that was recorded before this call, and wait for it.
+        Upload all events that were recorded before this call, and wait for that.
 
         Args:
-            timeout_seconds: How long to wait, 0 or more; None for `flush_timeout_seconds`. What the server does cannot
-                make it longer; what is unsent by then stays in the spool and is sent later.
+            timeout_seconds: How long to wait, 0 or more. None for `flush_timeout_seconds`. The server cannot make it
+                longer. Events that are unsent by then stay in the spool and are sent later.
 
         Returns:
-            What was sent, what remains and what was rejected; true where nothing remains.
+            The numbers of events sent, remaining and rejected. It is true if no events remain.
 
         Raises:
             ValidationError: The timeout is not a number, or negative.
@@ -102,12 +103,12 @@ class AlignAI(EventMethods):
 
     def close(self, timeout_seconds: float | None = None) -> None:
         """
-        Flush, stop the background work and close the spool. Closing twice does no harm.
+        Flush, stop the background work and close the spool. Closing twice is harmless.
 
         Args:
-            timeout_seconds: How long it may take, 0 or more; None for `flush_timeout_seconds`. What is unsent by then
-                stays in the spool, is logged with its count and path, and is sent by the next that opens the spool.
-                Nothing is waited for where `Config.sender` is False.
+            timeout_seconds: How long this may take, 0 or more. None for `flush_timeout_seconds`. Events that are unsent
+                by then stay in the spool. Their count and path are logged, and the next process that opens the spool
+                sends them. If `Config.sender` is False, this does not wait.
 
         Raises:
             ValidationError: The timeout is not a number, or negative.
@@ -119,7 +120,7 @@ class AlignAI(EventMethods):
                 self._share.close(deadline)
         except BaseException:
             if self._share:
-                self._share.leave()  # whoever was interrupted may not call again
+                self._share.leave()  # an interrupted caller may not call again
             raise
 
     def _deadline(self, timeout_seconds: float | None) -> Deadline:
@@ -137,9 +138,9 @@ class AlignAI(EventMethods):
 
     def stats(self) -> ClientStats:
         """
-        The spool at this moment: what is pending, in flight, sent, rejected and dropped, by all processes on it.
+        Return how many events are pending, in flight, sent, rejected and dropped, by all processes on the spool.
 
-        What it costs does not grow with the number of events.
+        The cost does not grow with the number of events.
 
         Raises:
             SpoolError: The spool cannot be read.
@@ -175,10 +176,10 @@ class AlignAI(EventMethods):
         return self
 
     def __deepcopy__(self, memo: object) -> Self:
-        return self  # what holds a client may be copied: the copies share the client, as threads do
+        return self  # an object that holds a client may be copied: the copies share it, as threads do
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("an AlignAI cannot be pickled: make one in each process, where it will share the spool")
+        raise TypeError("an AlignAI cannot be pickled. Make one in each process: they share the spool")
 
     def __repr__(self) -> str:
         return f"<AlignAI project_id={self.project_id!r} spool={str(self._path)!r}>"

@@ -1,4 +1,4 @@
-"""The clock that waits are measured by."""
+"""The clock for measuring waits."""
 
 from __future__ import annotations
 

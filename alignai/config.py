@@ -1,4 +1,4 @@
-"""Config: how the SDK behaves, as far as the user may set it."""
+"""Config: the settings of the SDK, and their rules."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _KIB: Final = 2**10
 _MIB: Final = 2**20
 _TIB: Final = 2**40
 
-# What a setting may be: in words, and as a function from what was given to the plain value, which raises
-# anything at all for what is not allowed.
+# The rule of a setting: the allowed values in words, and a function that converts a value to a plain one. It raises any
+# exception if the value is not allowed.
 _Rule = tuple[str, Callable[[Any], Any]]
 
 
 def _number(least: float, most: float, convert: Callable[[object], float]) -> _Rule:
     def take(value: Any) -> float:
         number = convert(value)
-        if not least <= number <= most:  # NaN lies between no two numbers
+        if not least <= number <= most:  # false for NaN, too
             raise ValueError
         return number
 
@@ -37,8 +37,8 @@ def _number(least: float, most: float, convert: Callable[[object], float]) -> _R
 
 def _choice(*choices: str) -> _Rule:
     def take(value: Any) -> str:
-        # `type()`, since mocks answer to isinstance for what they are not. Plain, since SQL is made of some, and an
-        # enum's member may write itself in another way.
+        # `type()`, since mocks pass isinstance checks for other types. Plain, since some become part of SQL, and the
+        # member of an enum may format itself in another way.
         text = str.__str__(value) if issubclass(type(value), str) else ""
         if text not in choices:
             raise ValueError
@@ -90,37 +90,37 @@ _RULES: Final[dict[str, _Rule]] = {
 @dataclass(frozen=True, slots=True)
 class Config:
     """
-    The settings of an `AlignAI`, checked when they are made.
+    The settings of an `AlignAI`, checked at construction.
 
     Args:
-        flush_interval_ms: Milliseconds an event may wait before it is uploaded; above 0, up to 30 days.
-        flush_batch_size: Events that are uploaded at once, without waiting for more; 1 to 100,000. They are also the
-            most in one request, but for backlogs: there it grows while the server keeps up, to 16 times as many.
-        flush_timeout_seconds: How long `flush`, `close` and the interpreter's exit may take; 0 up to 30 days.
-        max_buffer_size: Without effect, as nothing is buffered in memory; accepted because the vendor's has it.
-        api_max_retries: Without effect, as nothing is given up on; accepted because the vendor's has it.
-        spool_path: The spool file; None for the environment's, or else the default in the user's state folder.
+        flush_interval_ms: Milliseconds that an event may wait before it is uploaded. Above 0, up to 30 days.
+        flush_batch_size: So many events are uploaded at once, without waiting for more. 1 to 100,000. It is also the
+            limit of one request, unless there is a backlog: then it grows up to 16 times while the server keeps up.
+        flush_timeout_seconds: How long `flush`, `close` and the interpreter's exit may take. 0 up to 30 days.
+        max_buffer_size: No effect, as no events are buffered in memory. Accepted for the official SDK's users.
+        api_max_retries: No effect, as retries never end. Accepted for the official SDK's users.
+        spool_path: The spool file. None for `ALIGNAI_SPOOL_PATH`, or else the default in the user's state folder.
         synchronous: "normal": an acknowledged event survives the death of the process at any instant. "full": a power
             cut, too.
-        max_spool_bytes: The most the spool may take on disk, all its files together; 1 MiB to 1 TiB.
-        on_full: What a full spool does to an event method: "raise" an error, "block" until there is room, or
-            "drop_oldest" of the events, which are counted.
-        max_event_bytes: The largest event, as JSON; 1 KiB to 512 MiB.
-        max_batch_bytes: The largest request before compression, where it holds more than one event; 1 KiB to 512 MiB.
-        sent_retention_seconds: How long sent events are kept; 0 deletes them at once.
-        request_timeout_seconds: How long one upload may take; 0.1 to 600.
-        sender: Whether this process uploads; if not, something else must.
-        on_spool_error: Whether an event method that cannot record, since the spool or `before_spool` fails, will
-            "raise", or "log", count the loss and return None.
-        before_spool: Called with each event as a dict before it touches the disk; what it returns is recorded instead,
-            and None drops the event, which `stats().filtered` counts. The place to mask personal data. A message is
+        max_spool_bytes: The limit of the spool on disk, all its files together. 1 MiB to 1 TiB.
+        on_full: How an event method handles a full spool: "raise" an error, "block" until there is room, or
+            "drop_oldest" events, which are counted.
+        max_event_bytes: The largest event, as JSON. 1 KiB to 512 MiB.
+        max_batch_bytes: The largest request before compression, if it has more than one event. 1 KiB to 512 MiB.
+        sent_retention_seconds: How long sent events are kept. 0 deletes them at once.
+        request_timeout_seconds: How long one upload may take. 0.1 to 600.
+        sender: Whether this process uploads. If it does not, another process must.
+        on_spool_error: How an event method handles a failure of the spool or of `before_spool`: "raise" it, or "log"
+            it, count the loss and return None.
+        before_spool: Called with each event as a dict before it touches the disk. Its result is recorded instead. If it
+            returns None, the event is dropped, and `stats().filtered` counts it. Mask personal data here. A message is
             `{"id": …, "type": "message_create", "createTime": …, "projectId": …, "properties": {"messageProperties":
             {"sessionId": …, "messageIndexHint": 1, "messageRole": "ROLE_USER", "messageContent": …},
-            "customProperties": {"plan": {"stringValue": "free"}}}}`; README has them all.
-        disabled: True: every method checks its arguments and does no more. None asks `ALIGNAI_DISABLED`.
+            "customProperties": {"plan": {"stringValue": "free"}}}}`. README has all of them.
+        disabled: True: every method only checks its arguments. None for `ALIGNAI_DISABLED`.
 
     Raises:
-        ConfigError: A value is not allowed; all that are not are listed, each with what is.
+        ConfigError: A value is not allowed. All such settings are listed, each with its allowed values.
 
     """
 
@@ -148,8 +148,8 @@ class Config:
         for name, (allowed, take) in _RULES.items():
             given = getattr(self, name)
             try:
-                object.__setattr__(self, name, take(given))  # frozen for everyone else
-            except Exception as error:  # what was given may be of the caller's own types
+                object.__setattr__(self, name, take(given))  # the class is frozen
+            except Exception as error:  # the value may be of a type of the caller
                 if is_interruption(error):
                     raise
                 wrong.append(f"{name} must be {allowed}, not {short_repr(given)}")

@@ -1,4 +1,4 @@
-"""The names and defaults of the SDK: the vendor's first, then those of what is new here."""
+"""The names and defaults of the SDK: first those of the official SDK, then the new ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class EventTypes:
-    """What an event says has happened: the `type` it bears on the wire."""
+    """The types of events: the `type` of each on the wire."""
 
     SESSION_OPEN: Final = "session_open"
     SESSION_CLOSE: Final = "session_close"
@@ -26,7 +26,7 @@ FLUSH_INTERVAL_MS: Final = 3000
 FLUSH_BATCH_SIZE: Final = 50
 FLUSH_TIMEOUT_SECONDS: Final = 5
 MAX_BUFFER_SIZE: Final = 200
-API_MAX_RETIRES: Final = 3  # the vendor's spelling, which its users import
+API_MAX_RETIRES: Final = 3  # spelled as in the official SDK, whose users import it
 
 SERVER_BASE_URL: Final = "https://api.impaction.ai"
 COLLECT_EVENTS_PATH: Final = "/ingestion.v1alpha.IngestionService/CollectEvents"
@@ -38,7 +38,7 @@ SENT_RETENTION_SECONDS: Final = 3600
 REQUEST_TIMEOUT_SECONDS: Final = 10
 
 ENV_PROJECT_ID: Final = "ALIGNAI_PROJECT_ID"
-ENV_API_KEY: Final = "ALIGNAI_API_KEY"  # the variable's name, no key
+ENV_API_KEY: Final = "ALIGNAI_API_KEY"  # the name of the variable, not a key
 ENV_HOST: Final = "ALIGNAI_HOST"
 ENV_SPOOL_PATH: Final = "ALIGNAI_SPOOL_PATH"
 ENV_DISABLED: Final = "ALIGNAI_DISABLED"

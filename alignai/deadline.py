@@ -1,4 +1,4 @@
-"""A moment on the monotonic clock by which something must be over."""
+"""Deadlines on the monotonic clock."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ class Deadline:
     """
     A moment on the monotonic clock.
 
-    It goes down the calls where a timeout would not: whoever waits twice against one deadline waits once in all.
+    It can be passed down through calls, unlike a timeout: two waits with one deadline take no longer than one.
     """
 
     at: float
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """The moment *seconds* from now; at once where *seconds* is negative."""
+        """Return the deadline *seconds* from now. It has passed if *seconds* is negative."""
         return cls(monotonic() + max(0.0, seconds))
 
     @classmethod
     def never(cls) -> Deadline:
-        """A deadline that does not come."""
+        """Return a deadline that never passes."""
         return cls(math.inf)
 
     @property
     def remaining(self) -> float:
-        """Seconds left, never negative; infinite for `never`."""
+        """Seconds left, never negative. Infinite for `never`."""
         return max(0.0, self.at - monotonic())
 
     @property
@@ -39,5 +39,5 @@ class Deadline:
         return self.remaining == 0
 
     def sooner(self, seconds: float) -> Deadline:
-        """This deadline, or the moment *seconds* from now where that comes first."""
+        """Return this deadline, or the one *seconds* from now if that is sooner."""
         return min(self, Deadline.after(seconds), key=lambda deadline: deadline.at)

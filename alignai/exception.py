@@ -21,20 +21,20 @@ _MAX_REPR_LENGTH: Final = 40
 
 
 class ConfigError(AlignAIError, ValueError):
-    """A setting is missing or is not one that can be used; nothing has been started."""
+    """A setting is missing or invalid. Nothing has been started."""
 
 
 class ClosedError(AlignAIError, RuntimeError):
-    """The SDK was used after `close`; nothing has been recorded."""
+    """The SDK was used after `close`. Nothing has been recorded."""
 
 
 class APIError(AlignAIError):
     """
-    The server, or something on the way to it, did not take a request.
+    The server, or a proxy or the network in between, did not accept a request.
 
     Args:
-        status_code: The HTTP status; 0 where there was no HTTP answer.
-        err_msg: What the server said, or what stood in the way.
+        status_code: The HTTP status. 0 if there was no HTTP response.
+        err_msg: The message of the server, or the reason why there was no response.
 
     """
 
@@ -48,10 +48,10 @@ class APIError(AlignAIError):
 
 
 def short_repr(value: object) -> str:
-    """*value* as an error message may show it: its repr, cut to 40 characters; its type where it has no repr."""
+    """Return the repr of *value* for an error message, cut to 40 characters, or its type if its repr fails."""
     try:
         text = repr(value)
-    except Exception as error:  # a value that is at fault may fail here in any way
+    except Exception as error:  # an invalid value may raise anything here
         if is_interruption(error):
             raise
         text = f"<{type(value).__name__}>"

@@ -1,7 +1,7 @@
 """
-What a signal handler raises while the calling thread uploads, told from what the network and the caller's types raise.
+Distinguishing the exception of a signal handler from errors of the network and of the caller's types.
 
-A library may have wrapped it, and the network's errors are TimeoutErrors as well.
+A library may have wrapped the exception, and errors of the network are TimeoutErrors as well.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ __all__ = ["AllowingRefusal", "interruption_in", "is_interruption", "is_refusal"
 
 def interruption_in(error: BaseException, before: BaseException | None) -> BaseException | None:
     """
-    Return what a signal handler has raised, if *error* is that or was made of it.
+    Return the exception of a signal handler, if *error* is it or was raised because of it.
 
     Args:
-        error: What came out of a call.
-        before: What was being handled when the call was made, as `sys.exception` says.
+        error: The exception that a call raised.
+        before: The exception that was being handled at the time of the call, from `sys.exception`.
     """
     found = None
     candidates: list[BaseException] = [error]
@@ -25,7 +25,7 @@ def interruption_in(error: BaseException, before: BaseException | None) -> BaseE
     while candidates:
         candidate = candidates.pop()
         if is_interruption(candidate):
-            found = candidate  # the innermost: urllib3 gives the traceback to the error that it wraps this in
+            found = candidate  # the innermost: urllib3 gives the traceback to the error that wraps it
         seen.append(candidate)
         candidates += [each for each in (candidate.__cause__, candidate.__context__) if each and each not in seen]
     return found

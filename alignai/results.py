@@ -1,4 +1,4 @@
-"""What the SDK answers: how a flush went, and how the spool stands."""
+"""Results of the SDK: of a flush, and the figures of a client."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from alignai.spool import Stats
 @dataclass(frozen=True, slots=True)
 class FlushResult:
     """
-    What a flush came to; true where nothing remains.
+    The result of a flush. It is true if no events remain.
 
     Attributes:
-        sent: Events that the server took during the flush.
-        remaining: Events committed before the flush that are still unsent; they are on disk.
-        rejected: Events that the server refused during the flush; they are kept on disk.
+        sent: Events that the server accepted during the flush.
+        remaining: Events committed before the flush that are still unsent. They are on disk.
+        rejected: Events that the server rejected during the flush. They are kept on disk.
     """
 
     sent: int = 0
@@ -29,7 +29,7 @@ class FlushResult:
 @dataclass(frozen=True, slots=True)
 class ClientStats(Stats):
     """
-    The spool at one moment, and what this client could not put there.
+    The figures of the spool at one moment, and of the events that this client did not record.
 
     Attributes:
         lost: Events not recorded because the spool refused them or `before_spool` failed, if `on_spool_error` is "log".

@@ -1,6 +1,6 @@
-"""What the vendor's SDK has under this import path."""
+"""A type that the official SDK has under this import path."""
 
 from __future__ import annotations
 
 CustomProperties = dict[str, str]
-"""Custom properties; the event methods take any mapping."""
+"""Custom properties. The event methods accept any mapping."""

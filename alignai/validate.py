@@ -1,4 +1,4 @@
-"""The error of an argument that cannot be recorded, under the vendor's import path."""
+"""The error of an invalid argument, under the import path of the official SDK."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 class ValidationError(AlignAIError, ValueError):
     """
-    What was given cannot be recorded; nothing of it has been.
+    An argument is invalid. Nothing has been recorded.
 
     Args:
-        message: All that is wrong, in one line for people.
-        errors: The same by argument: its name, and what is wrong with it. Message contents are in neither.
+        message: All errors, in one line for people.
+        errors: The same errors, by the name of the argument. Neither holds message contents.
 
     """
 
@@ -27,12 +27,12 @@ class ValidationError(AlignAIError, ValueError):
 
 
 def summary(errors: dict[str, list[str]]) -> str:
-    """All of *errors* in one line, as a `ValidationError`'s message has it."""
+    """Return all *errors* in one line, for the message of a `ValidationError`."""
     return "; ".join(f"{name} {text}" for name, texts in errors.items() for text in texts)
 
 
-# -- the vendor's checks -----------------------------------------------------------------------------------------------
-# The event methods check by themselves.
+# -- the checks of the official SDK ------------------------------------------------------------------------------------
+# The event methods do not need them: they check their arguments.
 
 
 def validate_session_id_or_raise(session_id: str) -> None:

@@ -33,7 +33,7 @@ def test_a_copy_of_a_client_is_the_client_itself(connect_server: ConnectServer, 
 def test_pickling_a_client_says_what_to_do_instead(spool_path: Path, protocol: int) -> None:
     with (
         client(unreachable(), spool_path, flush_timeout_seconds=0) as sdk,
-        pytest.raises(TypeError, match="make one in each process") as caught,
+        pytest.raises(TypeError, match="Make one in each process") as caught,
     ):
         pickle.dumps({"sdk": sdk}, protocol)
     assert KEY not in str(caught.value)
@@ -47,7 +47,7 @@ def test_a_client_cannot_be_handed_to_a_spawned_process(spool_path: Path) -> Non
     process = multiprocessing.get_context("spawn").Process(target=never)
     with client(unreachable(), spool_path, flush_timeout_seconds=0) as sdk:
         process._args = (sdk,)
-        with pytest.raises(TypeError, match="make one in each process"):
+        with pytest.raises(TypeError, match="Make one in each process"):
             process.start()
 
 
