@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> Answer:
         ("pending", as_count(salvaged.pending)),
         ("in flight", as_count(salvaged.in_flight)),
         ("rejected", as_count(salvaged.rejected)),
-        ("left out", f"{as_count(salvaged.left_out)} that had been sent or given up"),
+        ("skipped", f"{as_count(salvaged.skipped)} that had been sent or dropped"),
         ("unreadable", f"{as_count(salvaged.unreadable)} events, {as_count(salvaged.unreadable_pages)} pages"),
     ]
     return Answer(asdict(salvaged), rows, EXIT_OK if salvaged.complete else EXIT_PROBLEM)

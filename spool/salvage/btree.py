@@ -1,7 +1,8 @@
 """
-SQLite's pages, read without SQLite: of a damaged file it gives out what is left of a tree, not what is left.
+Pages, cells and records of SQLite's b-trees, read without SQLite.
 
-The format is described at https://sqlite.org/fileformat2.html; the names here are its names.
+SQLite reads only the pages that it reaches from the root of a b-tree. Salvage needs all of them. The format is
+described at https://sqlite.org/fileformat2.html, and the names here are from there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 DATABASE_HEADER_SIZE = 100
 INDEX_INTERIOR, TABLE_INTERIOR, INDEX_LEAF, TABLE_LEAF = 2, 5, 10, 13
 
-_HEAD_SIZES = {INDEX_INTERIOR: 12, TABLE_INTERIOR: 12, INDEX_LEAF: 8, TABLE_LEAF: 8}
+_HEADER_SIZES = {INDEX_INTERIOR: 12, TABLE_INTERIOR: 12, INDEX_LEAF: 8, TABLE_LEAF: 8}
 _SMALLEST_CELL = 4
 _INTEGER_SIZES = (0, 1, 2, 3, 4, 6, 8)
 _REAL, _ZERO, _ONE, _BLOB = 7, 8, 9, 12
@@ -28,59 +29,62 @@ Value = None | int | float | str | bytes
 
 class Cell(NamedTuple):
     """
-    A row, as far as it is on its page.
+    The part of a row that is on its page.
 
     Attributes:
-        slot: Its place among the page's cells.
-        number: The row's number.
+        slot: The index among the cells of the page.
+        rowid: The number of the row.
         size: Bytes of the whole record.
-        local: Those that are on the page.
-        rest: The page where the others begin, 0 where there are none.
-        before: The number of the row before it on the page, None where there is none.
-        behind: The number of the row behind it.
+        local: The bytes that are on this page.
+        overflow_page: The page on which the other bytes begin, or 0 if there are none.
+        previous_rowid: The number of the row before it on the page, or None if there is none.
+        next_rowid: The number of the row behind it, or None.
     """
 
     slot: int
-    number: int
+    rowid: int
     size: int
     local: bytes
-    rest: int
-    before: int | None
-    behind: int | None
+    overflow_page: int
+    previous_rowid: int | None
+    next_rowid: int | None
 
 
 @dataclass(frozen=True)
 class Page:
     """
-    One page of a tree, or what was one.
+    A page of a b-tree, or any bytes of that size.
 
     Args:
-        data: Its bytes.
-        head: Where its own head begins: on the first page, behind the file's.
-        usable: Bytes of a page that SQLite uses.
+        data: The bytes.
+        header_at: The offset of the page header. On the first page it is behind the header of the file.
+        usable: How many bytes of a page SQLite uses.
     """
 
     data: bytes
-    head: int
+    header_at: int
     usable: int
 
     @property
     def kind(self) -> int:
-        """What the page says it is."""
-        return self.data[self.head]
+        """The type of the page, by its header."""
+        return self.data[self.header_at]
 
     def cells(self) -> list[Cell]:
-        """The rows of a leaf of a table that can be made out; none of any other page."""
+        """Return the legible rows of a leaf page of a table, or no row of any other page."""
         if self.kind != TABLE_LEAF:
             return []
-        found = [self._cell(slot, at) for slot, at in enumerate(self._pointers())]
-        numbers = [None, *(cell.number if cell else None for cell in found), None]
-        cells = [cell for cell in found if cell is not None]
-        return [cell._replace(before=numbers[cell.slot], behind=numbers[cell.slot + 2]) for cell in cells]
+        cells = [self._cell(slot, at) for slot, at in enumerate(self._pointers())]
+        rowids = [None, *(cell.rowid if cell else None for cell in cells), None]
+        return [
+            cell._replace(previous_rowid=rowids[cell.slot], next_rowid=rowids[cell.slot + 2])
+            for cell in cells
+            if cell is not None
+        ]
 
     def is_sound(self) -> bool:
-        """Whether it is the page of a tree, each byte of it accounted for."""
-        if self.kind not in _HEAD_SIZES:
+        """Return whether this is a page of a b-tree, with every byte accounted for."""
+        if self.kind not in _HEADER_SIZES:
             return False
         pointers = self._pointers()
         begin = self._number(5) or 65536
@@ -92,20 +96,20 @@ class Page:
             return False
         return len(pointers) == self._number(3) and taken == self.usable - begin and begin <= min([begin, *pointers])
 
-    # -- the head of the page ------------------------------------------------------------------------------------------
+    # -- the page header ----------------------------------------------------------------------------------------------
 
     def _number(self, at: int) -> int:
-        return int.from_bytes(self.data[self.head + at : self.head + at + 2])
+        return int.from_bytes(self.data[self.header_at + at : self.header_at + at + 2])
 
     def _pointers(self) -> list[int]:
-        begin = self.head + _HEAD_SIZES[self.kind]
+        begin = self.header_at + _HEADER_SIZES[self.kind]
         most = (self.usable - begin) // (2 + _SMALLEST_CELL)
         array = self.data[begin : begin + 2 * min(self._number(3), most)]
         return [int.from_bytes(array[at : at + 2]) for at in range(0, len(array), 2)]
 
     def _free_bytes(self) -> int:
-        """Between the cells: fragments, and the chain of free blocks, which goes up the page."""
-        free, at = self.data[self.head + 7], self._number(1)
+        """Return the free bytes between the cells: fragments, and the list of free blocks, in ascending order."""
+        free, at = self.data[self.header_at + 7], self._number(1)
         while at:
             following, size = int.from_bytes(self.data[at : at + 2]), int.from_bytes(self.data[at + 2 : at + 4])
             if size < _SMALLEST_CELL or 0 < following < at + size:
@@ -118,17 +122,17 @@ class Page:
     def _cell(self, slot: int, at: int) -> Cell | None:
         try:
             size, at = varint(self.data, at)
-            number, at = varint(self.data, at)
+            rowid, at = varint(self.data, at)
         except IndexError:
             return None
         local = self._local(size)
-        rest = 0 if local == size else int.from_bytes(self.data[at + local : at + local + 4])
+        overflow_page = 0 if local == size else int.from_bytes(self.data[at + local : at + local + 4])
         if at + local > self.usable:
             return None
-        return Cell(slot, number, size, self.data[at : at + local], rest, None, None)
+        return Cell(slot, rowid, size, self.data[at : at + local], overflow_page, None, None)
 
     def _cell_size(self, at: int) -> int:
-        """Bytes that the cell takes on the page."""
+        """Return how many bytes of the page the cell takes."""
         start = at
         if self.kind in (INDEX_INTERIOR, TABLE_INTERIOR):
             at += 4
@@ -143,7 +147,7 @@ class Page:
         return max(_SMALLEST_CELL, at + local - start)
 
     def _local(self, size: int) -> int:
-        """Bytes of a record of *size* that are on the page itself."""
+        """Return how many bytes of a record of *size* are on the page itself."""
         most = self.usable - 35 if self.kind == TABLE_LEAF else (self.usable - 12) * 64 // 255 - 23
         if size <= most:
             return size
@@ -154,23 +158,23 @@ class Page:
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
     """
-    The number that begins at *at*, and where it ends.
+    Return the number that begins at *at*, and the offset behind it.
 
     Raises:
-        IndexError: It goes on beyond the data.
+        IndexError: The number continues beyond the data.
     """
     value = 0
     for _ in range(8):
         byte = data[at]
         at += 1
         value = value << 7 | byte & 0x7F
-        if byte < 0x80:  # noqa: PLR2004 - the bit that says that it goes on
+        if byte < 0x80:  # noqa: PLR2004 - the bit that says that another byte follows
             return value, at
     return value << 8 | data[at], at + 1
 
 
 def values(record: bytes) -> tuple[Value, ...] | None:
-    """The values of a record, or None where these bytes are none."""
+    """Return the values of a record, or None if these bytes are not a record."""
     try:
         end, at = varint(record, 0)
         types = []

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 class Ranges:
-    """Numbers, kept as ranges: there are few, however many numbers there are."""
+    """A set of numbers, kept as ranges. There are few ranges, however many numbers there are."""
 
     def __init__(self, ranges: Iterator[tuple[int, int]]) -> None:
         self._firsts: list[int] = []
         self._lasts: list[int] = []
-        for first, last in ranges:  # in order
+        for first, last in ranges:  # sorted
             if self._lasts and first <= self._lasts[-1] + 1:
                 self._lasts[-1] = max(last, self._lasts[-1])
             else:
@@ -28,10 +28,10 @@ class Ranges:
 
     @property
     def last(self) -> int:
-        """The highest number, 0 where there is none."""
+        """The highest number, or 0 if there is none."""
         return self._lasts[-1] if self._lasts else 0
 
     def count(self, first: int, last: int) -> int:
-        """How many numbers there are from *first* to *last*."""
+        """Return how many of the numbers are between *first* and *last*, both included."""
         bounds = zip(self._firsts, self._lasts, strict=True)
         return sum(max(0, min(end, last) - max(begin, first) + 1) for begin, end in bounds)

@@ -1,29 +1,29 @@
 """
-Every statement of the scratch database, in which salvage notes where the rows of a damaged spool are.
+Every statement of the scratch database.
 
-The rows themselves stay in the damaged file.
+Salvage keeps in it where the rows of a corrupt spool are. The rows themselves stay in the corrupt file.
 """
 
 SCRATCH = """
 CREATE TABLE found (
-    seq       INTEGER NOT NULL,
-    crc       INTEGER NOT NULL,
-    size      INTEGER NOT NULL,
-    at        REAL NOT NULL,
-    before    INTEGER,
-    behind    INTEGER,
-    believed  INTEGER NOT NULL DEFAULT 0,
-    in_both   INTEGER NOT NULL DEFAULT 0,
-    place     INTEGER NOT NULL,
-    slot      INTEGER NOT NULL,
+    seq             INTEGER NOT NULL,
+    crc             INTEGER NOT NULL,
+    size            INTEGER NOT NULL,
+    at              REAL NOT NULL,
+    previous_rowid  INTEGER,
+    next_rowid      INTEGER,
+    trusted         INTEGER NOT NULL DEFAULT 0,
+    in_both         INTEGER NOT NULL DEFAULT 0,
+    page_offset     INTEGER NOT NULL,
+    slot            INTEGER NOT NULL,
     PRIMARY KEY (seq, crc, size)
 ) WITHOUT ROWID;
 CREATE INDEX found_payload ON found (crc, size);
 CREATE TABLE damaged (
-    seq       INTEGER PRIMARY KEY,
-    before    INTEGER,
-    behind    INTEGER,
-    believed  INTEGER NOT NULL DEFAULT 0
+    seq             INTEGER PRIMARY KEY,
+    previous_rowid  INTEGER,
+    next_rowid      INTEGER,
+    trusted         INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE ledger (
     first       INTEGER NOT NULL,
@@ -32,75 +32,77 @@ CREATE TABLE ledger (
     state       TEXT NOT NULL,
     attempts    INTEGER NOT NULL,
     faults      INTEGER NOT NULL,
-    in_log      INTEGER NOT NULL,
-    PRIMARY KEY (first, last, request_id, state, in_log)
+    in_wal      INTEGER NOT NULL,
+    PRIMARY KEY (first, last, request_id, state, in_wal)
 ) WITHOUT ROWID;
-CREATE TABLE refused (
-    seq    INTEGER NOT NULL,
-    crc    INTEGER NOT NULL,
-    size   INTEGER NOT NULL,
-    place  INTEGER NOT NULL,
-    slot   INTEGER NOT NULL,
+CREATE TABLE rejected (
+    seq          INTEGER NOT NULL,
+    crc          INTEGER NOT NULL,
+    size         INTEGER NOT NULL,
+    page_offset  INTEGER NOT NULL,
+    slot         INTEGER NOT NULL,
     PRIMARY KEY (seq, crc, size)
 ) WITHOUT ROWID;
-CREATE VIEW refused_damaged AS SELECT seq FROM damaged WHERE believed AND seq NOT IN (SELECT seq FROM refused)
+CREATE VIEW rejected_damaged AS SELECT seq FROM damaged WHERE trusted AND seq NOT IN (SELECT seq FROM rejected)
 AND EXISTS (SELECT 1 FROM ledger WHERE state IN ('rejected', 'pruned') AND damaged.seq BETWEEN first AND last);
 """
-# The file comes before the log, whose places are less than 0.
-FIND_EVENT = """
-INSERT INTO found (seq, crc, size, at, before, behind, place, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET in_both = 1 WHERE place >= 0 AND excluded.place < 0 AND at = excluded.at
+# The file is read before the WAL, whose offsets are negative.
+ADD_EVENT = """
+INSERT INTO found (seq, crc, size, at, previous_rowid, next_rowid, page_offset, slot) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET in_both = 1 WHERE page_offset >= 0 AND excluded.page_offset < 0 AND at = excluded.at
 """
-FIND_DAMAGED = "INSERT OR IGNORE INTO damaged (seq, before, behind) VALUES (?, ?, ?)"
-# No checksum covers a number: it is believed where it fits to the one before or behind it.
-BELIEVE_FOUND = """
-UPDATE found SET believed = 1
-WHERE (before IS NULL AND behind IS NULL) OR explained(before, seq) OR explained(seq, behind)
+ADD_DAMAGED = "INSERT OR IGNORE INTO damaged (seq, previous_rowid, next_rowid) VALUES (?, ?, ?)"
+# No checksum covers a row number. It is trusted if it fits the number before or behind it on the page.
+_FITS = """
+(previous_rowid IS NULL AND next_rowid IS NULL)
+OR gap_is_settled(previous_rowid, seq) OR gap_is_settled(seq, next_rowid)
 """
-BELIEVE_DAMAGED = """
-UPDATE damaged SET believed = 1
-WHERE (before IS NULL AND behind IS NULL) OR explained(before, seq) OR explained(seq, behind)
-"""
-FIND_BATCH = (
-    "INSERT OR REPLACE INTO ledger (first, last, request_id, state, attempts, faults, in_log) "
+TRUST_FOUND = f"UPDATE found SET trusted = 1 WHERE {_FITS}"  # noqa: S608 - a constant
+TRUST_DAMAGED = f"UPDATE damaged SET trusted = 1 WHERE {_FITS}"  # noqa: S608 - a constant
+ADD_BATCH = (
+    "INSERT OR REPLACE INTO ledger (first, last, request_id, state, attempts, faults, in_wal) "
     "VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
-FIND_REFUSED = "INSERT OR REPLACE INTO refused (seq, crc, size, place, slot) VALUES (?, ?, ?, ?, ?)"
-# Its number is not its own: the same row is there under the right one.
-FORGET_MISNUMBERED = """
-DELETE FROM found WHERE NOT believed
-AND EXISTS (SELECT 1 FROM found AS other WHERE other.believed AND other.crc = found.crc AND other.size = found.size)
+ADD_REJECTED = "INSERT OR REPLACE INTO rejected (seq, crc, size, page_offset, slot) VALUES (?, ?, ?, ?, ?)"
+# The number is wrong: the same event was found under a trusted number.
+DELETE_MISNUMBERED = """
+DELETE FROM found WHERE NOT trusted
+AND EXISTS (SELECT 1 FROM found AS other WHERE other.trusted AND other.crc = found.crc AND other.size = found.size)
 """
-FORGET_REFUSED = """
+DELETE_REJECTED = """
 DELETE FROM found WHERE EXISTS (
-    SELECT 1 FROM refused WHERE refused.seq = found.seq AND refused.crc = found.crc AND refused.size = found.size
+    SELECT 1 FROM rejected WHERE rejected.seq = found.seq AND rejected.crc = found.crc AND rejected.size = found.size
 )
 """
-# Its row among the rejected is gone, and the one that it had before is not.
-FIND_REFUSED_BEFORE = """
-INSERT INTO refused (seq, crc, size, place, slot)
-SELECT seq, crc, size, place, slot FROM found WHERE believed AND seq NOT IN (SELECT seq FROM refused)
+# The event is in no row of `rejected` that was found, but an older version of its row in `events` was found.
+ADD_FOUND_REJECTED = """
+INSERT INTO rejected (seq, crc, size, page_offset, slot)
+SELECT seq, crc, size, page_offset, slot FROM found WHERE trusted AND seq NOT IN (SELECT seq FROM rejected)
 AND EXISTS (SELECT 1 FROM ledger WHERE state = 'rejected' AND found.seq BETWEEN first AND last)
 """
-LOST_REFUSED = "SELECT count(*) FROM refused_damaged"
-# Of two rows under one number, who knows whose it is?
-DOUBT_DISPUTED = "UPDATE found SET believed = 0 WHERE seq IN (SELECT seq FROM found GROUP BY seq HAVING count(*) > 1)"
-FORGET_LEDGER = "DELETE FROM ledger"
-# Nothing is in both file and log, neither a row nor a batch, and yet one says that rows of the other are settled.
-STRANGERS = """
-SELECT (EXISTS (SELECT 1 FROM found WHERE place >= 0) OR EXISTS (SELECT 1 FROM ledger WHERE NOT in_log))
-AND (
-    EXISTS (SELECT 1 FROM ledger WHERE in_log)
-    OR (SELECT min(seq) FROM found WHERE place < 0) <= (SELECT max(last) FROM ledger)
-)
-AND NOT EXISTS (SELECT 1 FROM found WHERE in_both)
-AND NOT EXISTS (
-    SELECT 1 FROM ledger AS one JOIN ledger AS other USING (first, request_id)
-    WHERE one.in_log AND NOT other.in_log AND request_id <> ''
+LOST_REJECTED = "SELECT count(*) FROM rejected_damaged"
+# If two events have the same number, at least one of them is wrong.
+DISTRUST_CONFLICTING = """
+UPDATE found SET trusted = 0 WHERE seq IN (SELECT seq FROM found GROUP BY seq HAVING count(*) > 1)
+"""
+DELETE_LEDGER = "DELETE FROM ledger"
+# False if no row and no batch is in both the file and the WAL, although the ledger of one settles rows of the other.
+WAL_MATCHES_FILE = """
+SELECT NOT (
+    (EXISTS (SELECT 1 FROM found WHERE page_offset >= 0) OR EXISTS (SELECT 1 FROM ledger WHERE NOT in_wal))
+    AND (
+        EXISTS (SELECT 1 FROM ledger WHERE in_wal)
+        OR coalesce((SELECT min(seq) FROM found WHERE page_offset < 0) <= (SELECT max(last) FROM ledger), 0)
+    )
+    AND NOT EXISTS (SELECT 1 FROM found WHERE in_both)
+    AND NOT EXISTS (
+        SELECT 1 FROM ledger AS one JOIN ledger AS other USING (first, request_id)
+        WHERE one.in_wal AND NOT other.in_wal AND request_id <> ''
+    )
 )
 """
-# A batch is only ever split or settled: an open one with another inside it is of the past.
-FORGET_PAST = """
+# A batch is only ever split or settled. So an open batch that has another one inside it is an older version.
+DELETE_SUPERSEDED = """
 DELETE FROM ledger WHERE state = 'open' AND EXISTS (
     SELECT 1 FROM ledger AS part
     WHERE part.first BETWEEN ledger.first AND ledger.last AND part.last <= ledger.last
@@ -108,13 +110,13 @@ DELETE FROM ledger WHERE state = 'open' AND EXISTS (
         <> (ledger.first, ledger.last, ledger.request_id, ledger.state)
 )
 """
-FOUND = "SELECT seq, crc, at, believed, place, slot FROM found ORDER BY seq, place"
-FOUND_DAMAGED = "SELECT seq, believed FROM damaged ORDER BY seq"
+FOUND = "SELECT seq, crc, at, trusted, page_offset, slot FROM found ORDER BY seq, page_offset"
+FOUND_DAMAGED = "SELECT seq, trusted FROM damaged ORDER BY seq"
 FOUND_SETTLED = "SELECT first, last FROM ledger WHERE state <> 'open' ORDER BY first"
 FOUND_OPEN = """
 SELECT first, last, request_id, max(attempts), max(faults) FROM ledger WHERE state = 'open'
 GROUP BY first, last, request_id ORDER BY first
 """
-FOUND_REFUSED = "SELECT seq, crc, place, slot FROM refused ORDER BY seq"
-FOUND_NUMBERS = "SELECT seq FROM found WHERE believed"
-FOUND_REFUSED_NUMBERS = "SELECT seq FROM refused WHERE seq BETWEEN ? AND ?"
+FOUND_REJECTED = "SELECT seq, crc, page_offset, slot FROM rejected ORDER BY seq"
+TRUSTED_NUMBERS = "SELECT seq FROM found WHERE trusted"
+REJECTED_NUMBERS = "SELECT seq FROM rejected WHERE seq BETWEEN ? AND ?"

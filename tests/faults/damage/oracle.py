@@ -114,7 +114,7 @@ class Base:
 
 
 def _rows(image: DatabaseImage) -> Iterator[tuple[str, int]]:
-    for place in image.places():
+    for place in image.page_versions():
         for cell in image.cells(place):
             for record in image.records(cell):
                 row = values(record)

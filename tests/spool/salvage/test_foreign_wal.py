@@ -22,7 +22,7 @@ def send(most):
     batch = s.next_batch(most, 1 << 20)
     s.mark_sent(batch)
 """
-WAITING = BEGIN + "record(b'waiting', 60)\ns._maintenance.finish()\nsay('done')\nhear()"
+PENDING = BEGIN + "record(b'pending', 60)\ns._maintenance.finish()\nsay('done')\nhear()"
 # The WAL says only that batches are pruned. All other changes to them are in the file.
 PRUNED = (
     BEGIN
@@ -56,12 +56,12 @@ def new(tmp_path: Path) -> Path:
 
 
 def test_another_spools_wal_does_not_mark_events_as_sent(path: Path, new: Path, tmp_path: Path) -> None:
-    killed(WAITING, path)
+    killed(PENDING, path)
     killed(PRUNED, tmp_path / "other.db")
     shutil.copy(wal(tmp_path / "other.db"), wal(path))
     salvage(path, new, "project")
 
-    assert {b"waiting %d" % number for number in range(60)} <= set(unsent(new))
+    assert {b"pending %d" % number for number in range(60)} <= set(unsent(new))
 
 
 def test_a_spools_own_wal_is_trusted_if_it_only_prunes_batches(path: Path, new: Path) -> None:

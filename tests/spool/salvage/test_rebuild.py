@@ -68,7 +68,7 @@ def test_everything_is_brought_out_of_a_spool_that_is_not_damaged(damaged: Path,
     before = damaged.read_bytes()
     salvaged = salvage(damaged, new)
 
-    assert (salvaged.left_out, salvaged.rejected, salvaged.in_flight, salvaged.pending) == (50, 50, 50, 251)
+    assert (salvaged.skipped, salvaged.rejected, salvaged.in_flight, salvaged.pending) == (50, 50, 50, 251)
     assert salvaged.complete
     assert damaged.read_bytes() == before
     assert unsent(new) == [*EVENTS[100:], LARGE]
@@ -97,7 +97,7 @@ def test_every_event_is_brought_out_where_only_what_leads_to_them_is_gone(
     salvaged = salvage(damaged, new)
 
     assert unsent(new) == [*EVENTS[100:], LARGE]
-    assert (salvaged.left_out, salvaged.unreadable, salvaged.rejected, salvaged.in_flight) == (50, 0, 50, 50)
+    assert (salvaged.skipped, salvaged.unreadable, salvaged.rejected, salvaged.in_flight) == (50, 0, 50, 50)
 
 
 def test_events_on_a_damaged_page_are_counted_and_others_recovered(damaged: Path, new: Path) -> None:
@@ -127,7 +127,7 @@ def test_all_events_are_recovered_if_the_ledger_cannot_be_read(damaged: Path, ne
     salvaged = salvage(damaged, new)
 
     assert unsent(new) == [*EVENTS[:50], *EVENTS[100:], LARGE]
-    assert (salvaged.left_out, salvaged.in_flight, salvaged.rejected) == (0, 0, 50)
+    assert (salvaged.skipped, salvaged.in_flight, salvaged.rejected) == (0, 0, 50)
 
 
 def test_gaps_of_rejected_events_do_not_discredit_adjacent_rows(path: Path, new: Path) -> None:
@@ -145,7 +145,7 @@ def test_gaps_of_rejected_events_do_not_discredit_adjacent_rows(path: Path, new:
     spool.close()
     salvaged = salvage(path, new)
 
-    assert (salvaged.left_out, salvaged.rejected, salvaged.unreadable) == (20, 20, 0)
+    assert (salvaged.skipped, salvaged.rejected, salvaged.unreadable) == (20, 20, 0)
     assert unsent(new) == EVENTS[40:60]
 
 
@@ -258,7 +258,7 @@ def test_the_command_says_what_it_has_done(damaged: Path, new: Path, capsys: pyt
         "pending": 251,
         "in_flight": 50,
         "rejected": 50,
-        "left_out": 50,
+        "skipped": 50,
         "unreadable": 0,
         "unreadable_pages": 0,
     }
@@ -269,7 +269,7 @@ def test_the_command_speaks_to_people_too(damaged: Path, new: Path, capsys: pyte
 
     assert code == 0
     assert "251" in out
-    assert "50 that had been sent or given up" in out
+    assert "50 that had been sent or dropped" in out
 
 
 def test_the_command_says_by_its_exit_code_that_something_is_missing(

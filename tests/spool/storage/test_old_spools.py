@@ -146,7 +146,7 @@ def test_an_old_spool_is_salvaged_with_everything_in_it(old: Path, version: int)
     salvaged = salvage(old, new)
 
     assert (salvaged.pending, salvaged.in_flight, salvaged.rejected) == (PENDING, IN_FLIGHT, REJECTED)
-    assert (salvaged.project_id, salvaged.left_out, salvaged.complete) == (PROJECT, SENT, True)
+    assert (salvaged.project_id, salvaged.skipped, salvaged.complete) == (PROJECT, SENT, True)
     assert old.read_bytes() == before
     spool = Spool(new, project_id=PROJECT)
     batches, payloads = drained(spool)
