@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,6 +11,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def says_what_to_do(message: str) -> bool:
+    """Return whether an error message has a second part, which says what to do."""
+    return bool(re.search(r" - |\. [A-Z]", message))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from connectrpc.errors import ConnectError
 from alignai.spool import SpoolError
 from alignai.spool.salvage.rebuild import salvage
 from tests.faults.orders import Worker
+from tests.faults.scenario import says_what_to_do
 from tests.support.clients import PROJECT
 from tests.support.spool_file import payloads
 from tests.support.uploads import KEY
@@ -70,7 +71,7 @@ class Life:
         self.done += said["done"]
         self.refused += said["refused"]
         for kind, message in said["refused"]:
-            self.check(f"an error says what to do: {kind}: {message}", " - " in message and NAME in message)
+            self.check(f"an error says what to do: {kind}: {message}", says_what_to_do(message) and NAME in message)
         return len(said["done"])
 
     def works(self, worker: Worker) -> None:

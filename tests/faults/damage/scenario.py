@@ -25,6 +25,7 @@ from tests.faults.damage.damages import DAMAGES, contents, copied
 from tests.faults.damage.oracle import Base
 from tests.faults.damage.worker import NEW, payload
 from tests.faults.orders import Worker
+from tests.faults.scenario import says_what_to_do
 from tests.support.memory import in_memory
 from tests.support.spool_file import wal
 
@@ -100,7 +101,9 @@ class Victim:
         self.check("the source of a salvage is unchanged", holds=contents(damaged.parent) == before)
         intact = self.base.intact(files)
         if "sent" not in said:
-            self.check(f"a refusal says what to do: {said}", holds=" - " in said["message"] and said["code"] == 2)
+            self.check(
+                f"a refusal says what to do: {said}", holds=says_what_to_do(said["message"]) and said["code"] == 2
+            )
             self.check(
                 f"nothing is refused that can be read: {said}, {len(intact)} events",
                 holds=not intact or "has format" in said["message"],
@@ -129,7 +132,9 @@ class Victim:
         """Let a worker open the copy and return the outcome."""
         said = self.worker.does(self.trial, "visit", path=str(self.path))
         if "error" in said:
-            self.check(f"an error says what to do: {said}", holds=" - " in said["message"] and NAME in said["message"])
+            self.check(
+                f"an error says what to do: {said}", holds=says_what_to_do(said["message"]) and NAME in said["message"]
+            )
             refusals = ("SpoolVersionError", "SpoolMismatchError") if self.kind != "folder" else ("SpoolError",)
             self.check(f"damage refuses no worker: {said}", holds=said["error"] in refusals)
             name = self.path.name

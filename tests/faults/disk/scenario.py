@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.faults.orders import Worker
+from tests.faults.scenario import says_what_to_do
 from tests.faults.worker_life import NAME, Life
 from tests.support.bad_disk import Faults, cannot_mount, cannot_shim, fill, make_read_only, small_disk
 from tests.support.memory import in_memory
@@ -131,7 +132,7 @@ def _refuses_to_open(life: Life, spool: Path, user: int | None = None) -> None:
             worker.does(life.trial, "become", user=user)
         said = worker.does(life.trial, "open")
     life.check(f"a file that cannot be written is refused: {said}", said.get("error") == "SpoolError")
-    life.check(f"the error says what to do: {said}", " - " in said["message"] and "check" in said["message"])
+    life.check(f"the error says what to do: {said}", says_what_to_do(said["message"]) and "check" in said["message"])
 
 
 def errors(life: Life) -> None:
