@@ -27,6 +27,7 @@ from .uploads import Uploads
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .ledger.rows import Totals
     from .records import Backlog, Notice, Requeued, Selection, Stats
 
 
@@ -172,7 +173,7 @@ class Spool(Uploads):
         with self._database.reading() as db:
             return backlog(db)
 
-    def totals(self) -> queries.Totals:
+    def totals(self) -> Totals:
         """The spool's counters."""
         with self._database.reading() as db:
             return queries.totals(db)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
@@ -70,14 +71,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
+        formatter_class=_Formatter,
         description="Manage a spool: the file in which alignai keeps events until the server has them.",
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", prog=_PROGRAM)  # or it formats a usage line
     # Only the command in question is imported: `inspect` must not wait for what the others need.
     for name in argv[:1] if argv and argv[0] in COMMANDS else COMMANDS:
         command = cast("Command", import_module(f"alignai.cli.{name}"))
-        subparser = subparsers.add_parser(name, help=command.HELP, description=command.DESCRIPTION)
+        subparser = subparsers.add_parser(
+            name, help=command.HELP, description=command.DESCRIPTION, formatter_class=_Formatter
+        )
         command.add_arguments(subparser)
         subparser.add_argument("--json", action="store_true", help="print JSON")
         subparser.set_defaults(run=command.run)
     return parser
+
+
+class _Formatter(argparse.HelpFormatter):
+    """argparse's own, which is made for each argument and would import shutil to ask for the width."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+        except (ValueError, OSError):
+            columns = 80
+        super().__init__(prog, width=columns - 2)

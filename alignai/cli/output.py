@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from alignai._console import printable
+
+if TYPE_CHECKING:
+    from typing import Any
 
 EXIT_OK: Final = 0
 EXIT_PROBLEM: Final = 1
 EXIT_USAGE: Final = 2
 
 
-class Answer(NamedTuple):
+class Answer:
     """
     What a command has to say.
 
-    Attributes:
+    Args:
         figures: For programs: printed as JSON.
         rows: For people: the name and the text of each row of a table.
         exit_code: `EXIT_OK` or `EXIT_PROBLEM`.
     """
 
-    figures: dict[str, Any]
-    rows: list[tuple[str, str]]
-    exit_code: int = EXIT_OK
+    def __init__(self, figures: dict[str, Any], rows: list[tuple[str, str]], exit_code: int = EXIT_OK) -> None:
+        self.figures = figures
+        self.rows = rows
+        self.exit_code = exit_code
 
 
 class UsageError(Exception):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import queries, sql
+from .rows import Open
 
 if TYPE_CHECKING:
     import sqlite3
@@ -24,7 +25,7 @@ def missing(db: sqlite3.Connection) -> list[str]:
 def _check_values(db: sqlite3.Connection) -> list[str]:
     """SQLite takes any value anywhere, and no checksum covers these; where they make no sense, nothing else does."""
     (batches,) = db.execute(sql.SENSELESS_BATCHES).fetchone()
-    batches = batches or sum(queries.is_senseless(queries.Open(*row)) for row in db.execute(sql.EVERY_OPEN))
+    batches = batches or sum(queries.is_senseless(Open(*row)) for row in db.execute(sql.EVERY_OPEN))
     (summaries,) = db.execute(sql.SOUND_SUMMARIES).fetchone()
     found = [f"{batches} batches of the ledger hold values that were never written there"] if batches else []
     return found if summaries == 1 else [*found, "what the spool says of itself makes no sense"]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import time
 import zlib
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import SpoolCorruptError
 from . import sql
+from .rows import Open, Settled, Totals
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,51 +23,6 @@ _REQUEST_ID = re.compile("[0-9a-f]{32}")
 
 StoredRow = tuple[int, int, bytes]
 """An event as it is stored: its number, its checksum, its payload; as SQLite hands it out, since all are so fetched."""
-
-
-class Open(NamedTuple):
-    """An open row of the ledger."""
-
-    first: int
-    last: int
-    events: int
-    request_id: str
-    attempts: int
-    faults: int
-    deaths: int
-    uploading: int
-
-    @property
-    def crashes(self) -> int:
-        """Uploaders in a row that ended without a word; the last one is counted until there is another."""
-        return self.deaths + self.uploading
-
-
-class Settled(NamedTuple):
-    """A row of the ledger whose outcome is known."""
-
-    first: int
-    last: int
-    events: int
-    state: str
-    settled_at: float
-    next: int | None
-
-
-class Totals(NamedTuple):
-    """
-    What the spool has counted since it was made, and what it remembers of its sender.
-
-    The lease is the process that uploads, if one does: its number, its host, and since when.
-    """
-
-    sent: int
-    rejected: int
-    dropped: int
-    flush_to: int
-    last_sent_at: float | None
-    last_error: str | None
-    lease: tuple[int, str, float] | None
 
 
 def batched_through(db: sqlite3.Connection) -> int:

@@ -20,6 +20,8 @@ from . import queries, sql
 if TYPE_CHECKING:
     import sqlite3
 
+    from .rows import Open
+
 MAX_DROPPED = 1000
 """Events given up in one transaction where room is made for a newer one."""
 
@@ -47,7 +49,7 @@ def reject_damaged(db: sqlite3.Connection, row: queries.StoredRow) -> None:
     _keep_damaged(db, seq)
 
 
-def reopen_batch(db: sqlite3.Connection, row: queries.Open) -> Batch | None:
+def reopen_batch(db: sqlite3.Connection, row: Open) -> Batch | None:
     """
     Begin another upload of an open batch; None where it could not stay as it was and the ledger was changed.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..errors import SpoolError
 from ..interruption import AllowingRefusal
@@ -40,12 +40,13 @@ _LONGEST_PATH = 512 - len("-journal")
 _ELSEWHERE = "Set spool_path or ALIGNAI_SPOOL_PATH to a local disk"
 
 
-class Mount(NamedTuple):
+class Mount:
     """What is mounted somewhere."""
 
-    kind: str
-    source: str
-    options: str
+    def __init__(self, kind: str, source: str, options: str) -> None:
+        self.kind = kind
+        self.source = source
+        self.options = options
 
 
 def check_not_network(path: Path) -> None:
