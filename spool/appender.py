@@ -38,7 +38,7 @@ _MAX_LOSSES = 5
 
 class Appender:
     """
-    The way of a row into the file.
+    Commits rows.
 
     Args:
         database: The connections.
@@ -54,14 +54,14 @@ class Appender:
 
     @staticmethod
     def row(payload: bytes) -> Row:
-        """What is stored of *payload*."""
+        """Return the row that stores *payload*."""
         return time.time(), zlib.crc32(payload), payload
 
     def append_one(self, row: Row) -> int:
         """
-        Commit *row*, as `append` does: the short way, which nearly every call takes.
+        Commit *row*, as `append` does. This is the fast path, which nearly every call takes.
 
-        Whatever stands in its way is left to `append` to find out; nothing is committed then.
+        If anything stands in its way, nothing is committed, and `append` does the work.
         """
         database = self._database
         with database.write_mutex:
@@ -84,9 +84,9 @@ class Appender:
 
     def append(self, rows: list[Row]) -> int:
         """
-        Commit *rows* together; the number of the last is returned, the others' precede it.
+        Commit *rows* together. Return the number of the last. The numbers of the others precede it.
 
-        Room is only made for one row: of several, each may fit where all do not.
+        Room is only made for a single row. Of several, each may fit even if all together do not.
 
         Raises:
             SpoolError: Nothing was committed.
@@ -94,7 +94,7 @@ class Appender:
         return self.commit(Rows(rows))
 
     def commit(self, rows: Rows[Row]) -> int:
-        """Do the same, and set `rows.last` whatever exception comes after the commit."""
+        """Do as `append`, and set `rows.last` even if an exception comes after the commit."""
         size = sum(len(row[2]) for row in rows)
         self._limits.check_size(size, self._database.path)
         losses = damages = refusals = 0
@@ -132,7 +132,7 @@ class Appender:
         return seq
 
     def _insert(self, connections: Connections, rows: Rows[Row], size: int) -> int:
-        """Append in one statement, so that no call that interrupts this one finds a transaction half way."""
+        """Append in one statement, so that a call that interrupts this one never finds a transaction half done."""
         database = self._database
         growth = wal_growth(size, connections.page_size)
         statement = sql.APPEND + sql.APPEND_MORE * (len(rows) - 1)
@@ -146,7 +146,7 @@ class Appender:
                     self._wal_limit.make_room(connections, size, growth)
                 rows.last = connections.append.execute(statement, values).lastrowid or 0
                 if not connections.watch.header:
-                    connections.watch.see_wal()  # it was empty at the look; if so again at the next, it was cut short
+                    connections.watch.see_wal()  # it was empty; if it is empty at the next look too, it was cut short
         except WriteLockTakenError as error:  # says nothing of the files, and comes too often to look at them each time
             raise from_sqlite_error(error, str(database.path)) from error
         except sqlite3.Error as error:
@@ -168,15 +168,15 @@ class Appender:
         (pages,) = connections.append.execute("PRAGMA page_count").fetchone()
         if pages + growth // connections.page_size > self._limits.max_pages(connections.page_size):
             raise SpoolFullError(
-                f"spool {self._database.path}: it has reached its limit of {self._limits.max_bytes} bytes - raise "
-                "max_spool_bytes, or see why its events are not sent (python -m alignai.spool inspect)"
+                f"spool {self._database.path}: it has reached its limit of {self._limits.max_bytes} bytes. Raise "
+                "max_spool_bytes, or find out why its events are not sent (python -m alignai.spool inspect)."
             )
 
     def _make_room(self, size: int, error: SpoolFullError, refusals: int) -> bool:
-        """Whether to try again: something was deleted, or this spool waits until something will be."""
+        """Make room, or wait for it if this spool waits. Return whether to try again."""
         try:
             if refusals == 1 and is_volume_full(error):
-                self._database.write(Connections.checkpoint)  # there may be room in the file, and none for a longer log
+                self._database.write(Connections.checkpoint)  # there may be room in the file, and none for a longer WAL
                 return True
             if change(self._database, partial(self._delete_some, size)):
                 return True
@@ -191,7 +191,7 @@ class Appender:
         )
 
     def _wait_for_room(self) -> bool:
-        """Wait a little, where this spool waits at all; whether it did."""
+        """Wait a little if this spool waits at all. Return whether it did."""
         if self._on_full != "block" or self._database.closed:
             return False
         time.sleep(_FULL_POLL_SECONDS)

@@ -37,18 +37,18 @@ class Spool(Uploads):
     A spool file, opened by one process; any number of threads may use it.
 
     Args:
-        path: The file; it and its folders are made where they are missing, for this user alone.
-        project_id: The project that the events belong to; a spool belongs to one.
-        synchronous: "normal" survives the death of the process at any instant, and a power cut but for the last
-            moments; "full" has each event on stable storage before `append` returns.
-        max_bytes: What file and log together may take on disk, at least 1 MiB.
-        on_full: What `append` does where there is no room: "raise", "block" until there is, or "drop_oldest".
-        retention: Seconds that sent events are kept; room for new ones comes first.
+        path: The file. If it or its folders are missing, they are created for this user alone.
+        project_id: The project that the events belong to. A spool belongs to one.
+        synchronous: "normal" keeps every event if the process dies at any instant. After a power cut, events of the
+            last moments may be missing. "full" has each event on stable storage before `append` returns.
+        max_bytes: Bytes that file and WAL together may take on disk, at least 1 MiB.
+        on_full: The reaction of `append` if there is no room: "raise", "block" until there is, or "drop_oldest".
+        retention: Seconds that sent events are kept. Room for new ones comes first.
 
     Raises:
         SpoolVersionError: The file is of a newer version.
         SpoolMismatchError: The file is no spool, or another project's.
-        SpoolError: The path cannot be used. A damaged file is no error: it is set aside, and a notice says where.
+        SpoolError: The path cannot be used. A corrupt file is no error: it is quarantined, and a notice names it.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Spool(Uploads):
         on_full: str = "raise",
         retention: float = 3600.0,
     ) -> None:
-        # One name for one file, however it is reached: the log, the lease and other spools of the process go by it.
+        # One file has one name, by whichever path it is reached. The WAL, the lease and other spools depend on it.
         check_ownership(path)
         self.path = path = Path(os.path.realpath(path))
         check_ownership(path)
@@ -82,10 +82,10 @@ class Spool(Uploads):
 
     def append(self, payload: bytes) -> int:
         """
-        Commit *payload*. When this returns it survives `kill -9`; when it raises, nothing of it is there.
+        Commit *payload*. If this returns, the payload survives `kill -9`. If it raises, nothing of it is stored.
 
         Returns:
-            The number of its row: later ones have higher numbers, and none is used twice.
+            The number of its row. Later rows have higher numbers, and no number is used twice.
 
         Raises:
             SpoolFullError: There is no room for it.
@@ -111,26 +111,26 @@ class Spool(Uploads):
 
     def requeue(self, older_than: float = 0.0) -> Requeued:
         """
-        Have rejected events wait again: each is appended once more, as it was, behind all others, the oldest first.
+        Append each rejected event once more, as it was, behind all others, the oldest first.
 
-        Damaged ones stay rejected. In small steps, each all or nothing: where one raises, call again for the rest.
+        Damaged ones stay rejected. This takes many small transactions. If one raises, call again for the rest.
 
         Args:
-            older_than: Seconds since an event was rejected, at least; 0 for all.
+            older_than: The least number of seconds since an event was rejected. 0 selects all.
 
         Raises:
-            SpoolFullError: There is no room for more; what is not requeued is still rejected.
-            SpoolError: As SQLite says.
+            SpoolFullError: There is no room for more. Events that were not requeued are still rejected.
+            SpoolError: SQLite reports an error.
         """
         return self._requeue.run(self.select("rejected", older_than))
 
     def select(self, state: str, older_than: float = 0.0) -> Selection:
         """
-        What `purge` would delete now; what comes after is not part of it.
+        Return the events that `purge` would delete now. Events that come later are not part of it.
 
         Args:
-            state: "rejected", "pending" or "sent". What is in flight cannot be purged: the server may have it.
-            older_than: Seconds since the event was rejected, appended or sent, at least; 0 for all.
+            state: "rejected", "pending" or "sent". Events in flight cannot be purged: the server may have them.
+            older_than: The least number of seconds since an event was rejected, appended or sent. 0 selects all.
 
         Raises:
             ValueError: There is no such state, or no such age.
@@ -141,81 +141,81 @@ class Spool(Uploads):
 
     def purge(self, selection: Selection) -> int:
         """
-        Delete events for good; those that were not sent are counted as dropped.
+        Delete events for good. Those that were not sent are counted as dropped.
 
-        In small steps, each all or nothing: where one raises, call again for the rest.
+        This takes many small transactions. If one raises, call again for the rest.
 
         Args:
-            selection: What `select` returned.
+            selection: The events, from `select`.
 
         Returns:
             How many events were deleted.
 
         Raises:
-            SpoolError: As SQLite says.
+            SpoolError: SQLite reports an error.
         """
         return self._purge.run(selection)
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
     def last_seq(self) -> int:
-        """The number of the newest row: what is committed by now, by whichever process."""
+        """Return the number of the newest row that any process has committed."""
         with self._database.reading() as db:
             return queries.last_seq(db)
 
     def unsettled(self, upto: int) -> int:
-        """How many events up to row *upto* have no outcome yet."""
+        """Return how many events up to row *upto* have no outcome yet."""
         with self._database.reading() as db:
             return queries.unsettled(db, upto)
 
     def backlog(self) -> Backlog:
-        """What waits for a batch."""
+        """Return how much is pending, and since when."""
         with self._database.reading() as db:
             return backlog(db)
 
     def totals(self) -> Totals:
-        """The spool's counters."""
+        """Return the counters of the spool."""
         with self._database.reading() as db:
             return queries.totals(db)
 
     def stats(self) -> Stats:
-        """The spool at this moment; what it costs does not grow with the number of events."""
+        """Return the figures of this moment. The time that takes does not grow with the number of events."""
         with self._database.reading() as db:
             return stats(db, self.path)
 
     def check(self) -> list[str]:
-        """What is inconsistent: nothing, in a healthy spool. Reads the whole file."""
+        """Return what is inconsistent: an empty list for a healthy spool. Reads the whole file."""
         with self._database.reading() as db:
             return check(db)
 
     def notices(self) -> Iterator[Notice]:
-        """What has befallen the spool and belongs in a log, each once; the spool itself never logs."""
+        """Yield each notice once. The caller logs them, since the spool itself never logs."""
         while self._database.notices:
             yield self._database.notices.popleft()
 
-    # -- upkeep and the end --------------------------------------------------------------------------------------------
+    # -- maintenance and the end ---------------------------------------------------------------------------------------
 
     def maintain(self) -> None:
         """
-        What must be done about once a second, on a thread that no caller waits for.
+        Do what must be done about once a second, on a thread that no caller waits for.
 
-        It sees that the log is in its place, brings it to stable storage, moves it into the file, and gives back the
-        space of what has been sent.
+        This checks that the WAL is in its place, syncs it, moves it into the file, deletes events that were sent long
+        enough ago, and gives their space back.
         """
         self._maintenance.run()
 
     @property
     def maintenance_due(self) -> bool:
-        """Whether upkeep should come at once: the log has grown long, or more was sent than one run could delete."""
+        """Whether `maintain` should run at once: the WAL is long, or the last run left sent events to delete."""
         return self._database.wal_is_long or self._maintenance.is_behind
 
     def close(self, until: float | None = None) -> None:
         """
-        Move the log into the file and close it in this process. Closing twice does no harm.
+        Move the WAL into the file and close it in this process. Closing twice does no harm.
 
         Args:
-            until: When to give up waiting for another process that writes, by `monotonic`, and leave the log as it is;
-                after some seconds if None.
+            until: When to give up waiting for another process that writes, by `monotonic`, and leave the WAL as it is.
+                If None, after some seconds.
         """
         if self._database.closed:
             return

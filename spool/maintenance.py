@@ -26,7 +26,7 @@ class Maintenance:
     Args:
         database: The connections.
         space: The limits.
-        synchronous: "normal" or "full"; a full spool's log is synced by every commit.
+        synchronous: "normal" or "full". If "full", every commit syncs the WAL.
         retention: Seconds that sent events are kept.
 
     Attributes:
@@ -42,7 +42,7 @@ class Maintenance:
         self.is_behind = False
 
     def run(self) -> None:
-        """Everything, in small steps; to be called about once a second."""
+        """Do all of it, in small steps. Call it about once a second."""
         self._database.check_fork()
         self._prune()
         if self._verify_and_sync():
@@ -51,16 +51,16 @@ class Maintenance:
             self._wal_limit.checkpoint()
 
     def finish(self, until: float | None = None) -> None:
-        """Move the log into the file as far as no reader needs it; *until* as in `BusyTimeout`."""
+        """Move the WAL into the file as far as no reader needs it. `BusyTimeout` explains *until*."""
         self._verify_and_sync()
         self._wal_limit.checkpoint(until)
 
     def truncate_wal(self, until: float | None = None) -> None:
-        """Leave a short log to whoever opens the spool next, and would read all of it; to be called after `finish`."""
+        """Cut the WAL, since the next process to open the spool reads all of it. Call this after `finish`."""
         self._wal_limit.truncate(until)
 
     def _verify_and_sync(self) -> bool:
-        """See the log in its place, and what was written since the last time on stable storage: if there was any."""
+        """Check that the WAL is in its place, and sync it. Return whether anything was written since the last sync."""
         database = self._database
         dirty = False
         try:
@@ -82,7 +82,7 @@ class Maintenance:
         return dirty
 
     def _prune(self) -> None:
-        """Bounded in time: the log is to be synced meanwhile, and closing waits for the run that is under way."""
+        """Delete sent events for a short time only: the WAL must be synced, and `close` waits for this run to end."""
         self.is_behind = self._has_prunable()
         if self.is_behind:
             self._steps.repeat(

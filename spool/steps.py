@@ -1,4 +1,4 @@
-"""Work in small transactions: the log stays short, a crash loses nothing, and other writers get their turn."""
+"""Work in small transactions, so that the WAL stays short, a crash loses nothing, and other writers get their turn."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Steps:
 
     @property
     def max_bytes(self) -> int:
-        """Bytes of events that one transaction may move or delete; a single event may have more."""
+        """Bytes of events that one transaction may move or delete. A single event may have more."""
         most = min(self._limits.unverified_bytes, _MAX_BYTES)
         connections = self._database.opened
         return min(most, connections.step_bytes) if connections else most
@@ -76,7 +76,7 @@ class Steps:
                 self.give_way(began)
 
     def keep_wal_short(self, size: int) -> None:
-        """Move the log into the file if *size* bytes more make it long."""
+        """Move the WAL into the file if *size* bytes more make it long."""
         self._wal_limit.keep_short(size)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The part of a spool that is for the process that uploads: batches, their outcomes, and what others are told of it."""
+"""The half of a spool for the process that uploads: batches, outcomes, and notes that other processes read."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from .storage.database import Database
 
 _MAX_ATTEMPTS = 1000
-"""How often a batch is begun anew because the events that wait have changed meanwhile."""
+"""How often a batch is restarted because the events that wait have changed meanwhile."""
 
 
 class _OvertakenError(Exception):
-    """Others have changed what waits since it was read."""
+    """Another process has changed the pending events since they were read."""
 
 
 @interruptible
@@ -43,13 +43,14 @@ class Uploads:
 
     def next_batch(self, max_events: int, max_bytes: int, after: int = 0) -> Batch | None:
         """
-        The batch to upload now, the upload counted as begun: the oldest open one, else a new one of waiting events.
+        Return the batch to upload now: the oldest open one, or else a new one of pending events.
 
-        Only the holder of the lease may ask. An open batch comes back as it was, under its request id.
+        The upload counts as begun. Only the holder of the lease may call this. An open batch is returned as it was,
+        under its request id.
 
         Args:
             max_events: Most events in a new batch.
-            max_bytes: Most bytes of payload in a new batch; a single event may be larger.
+            max_bytes: Most bytes of payload in a new batch. A single event may be larger.
             after: Pass over the batches up to this row.
         """
         tries = 0
@@ -66,7 +67,9 @@ class Uploads:
                 continue
             if not again:
                 return batch
-        raise SpoolBusyError(f"spool {self.path}: what waits in it changes again and again. Try again.")
+        raise SpoolBusyError(
+            f"spool {self.path}: another process changes its pending events again and again. Try again."
+        )
 
     def _claim(
         self, generation: int, start: int, rows: list[queries.StoredRow], after: int, db: sqlite3.Connection
@@ -79,7 +82,7 @@ class Uploads:
         if not rows:
             return None, False
         if queries.batched_through(db) != start or self._database.generation != generation:
-            raise _OvertakenError  # another process dropped these to make room, or they were read from a lost log
+            raise _OvertakenError  # another process dropped these to make room, or they were read from a lost WAL
         sound = queries.intact(rows)
         if sound:
             return transitions.create_batch(db, sound), False
@@ -87,23 +90,23 @@ class Uploads:
         return None, True
 
     def mark_sent(self, batch: Batch) -> None:
-        """Write down that the server took *batch*."""
+        """Record that the server took *batch*."""
         change(self._database, lambda db: transitions.mark_sent(db, batch))
 
     def mark_failed(self, batch: Batch, error: str, *, fault: bool = False) -> None:
-        """Write down that an upload of *batch* ended without an outcome; *fault* where the server itself failed."""
+        """Record that an upload of *batch* ended without an outcome. *fault* says that the server itself failed."""
         change(self._database, lambda db: transitions.mark_failed(db, batch, error, fault=fault))
 
     def mark_rejected(self, batch: Batch, reason: str, summary: str) -> None:
-        """Keep every event of *batch* apart, with the server's words; *summary* is what `inspect` may show."""
+        """Keep every event of *batch* as rejected, with the server's words. `inspect` may show *summary*."""
         change(self._database, lambda db: transitions.reject(db, batch, reason, summary))
 
     def split(self, batch: Batch) -> None:
-        """Make two batches of one: it is not to be sent again as it is."""
+        """Make two batches of *batch*, which must not be sent again as it is."""
         change(self._database, lambda db: transitions.split(db, batch))
 
     def mark_event_sent(self, batch: Batch, index: int) -> None:
-        """Write down that the server took the event at *index* of *batch* by itself; the others are yet to be sent."""
+        """Record that the server took the event at *index* of *batch* by itself. The others are still to be sent."""
         change(self._database, lambda db: transitions.mark_event_sent(db, batch, index))
 
     # -- between processes ---------------------------------------------------------------------------------------------
@@ -114,7 +117,7 @@ class Uploads:
 
         Args:
             upto: The row.
-            until: When to give up waiting for another process that writes, by `monotonic`; after some seconds if None.
+            until: When to give up waiting for another process that writes, by `monotonic`. If None, after some seconds.
 
         Raises:
             SpoolBusyError: Another process has held the write lock until then.
@@ -122,12 +125,12 @@ class Uploads:
         change(self._database, lambda db: db.execute(sql.NOTE_FLUSH, (upto,)), until)
 
     def note_lease(self, host: str) -> None:
-        """Write down, for `inspect`, that this process uploads now."""
+        """Record, for `inspect`, that this process uploads now."""
         change(self._database, lambda db: db.execute(sql.TAKE_LEASE, (os.getpid(), host, time.time())))
 
     def note_lease_given(self, until: float | None = None) -> None:
         """
-        Write down that this process uploads no more: if an upload was cut short, it did not die of that.
+        Record that this process uploads no more. If an upload was cut short, the process did not die of that.
 
         Args:
             until: When to give up waiting for another process that writes, as with `request_flush`.

@@ -1,4 +1,4 @@
-"""A transaction in which no one else can write."""
+"""A transaction during which no other connection can write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Alone:
-    """A transaction of the ledger that holds the write lock; see `Connections.alone`."""
+    """A transaction of the ledger that holds the write lock. See `Connections.alone`."""
 
     def __init__(self, connections: Connections, path: Path) -> None:
         self._ledger = connections.ledger
@@ -36,6 +36,6 @@ class Alone:
         self.end()
 
     def end(self) -> None:
-        """Undo what was not committed, and give the lock back."""
+        """Roll back unless it was committed, and release the write lock."""
         roll_back(self._ledger)
         self._lock.release()

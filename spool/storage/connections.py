@@ -1,4 +1,4 @@
-"""The connections that one process has on a spool, and the log that they write to."""
+"""The connections that one process has on a spool, and the WAL that they write to."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Connections:
     """
     Three connections: one appends, one keeps the ledger, one reads.
 
-    Each write holds the write lock. No method that writes waits for another process: `Database.write` and
-    `Database.transaction` try again, and keep no other thread out meanwhile.
+    Each write holds the write lock. No method that writes waits for another process. `Database.write` and
+    `Database.transaction` try again, and let other threads in meanwhile.
 
-    The reader has a second duty. SQLite's last connection to close moves the log into the file and deletes it, even
+    The reader has a second duty. SQLite's last connection to close moves the WAL into the file and deletes it, even
     under another process whose locks were lost, whose later commits then go into a file without a name. While a
     read-only connection of the same process is open, closing the others deletes nothing; and it cannot do so itself.
 
     Attributes:
-        reserve: What is kept for when the volume is full.
-        volume_full: Whether it could not be kept when last seen to.
+        reserve: The file that keeps room for the time when the volume is full.
+        volume_full: Whether the last attempt to keep that room failed.
     """
 
     _pid = 0
@@ -72,12 +72,12 @@ class Connections:
     def _open(self, path: Path, synchronous: str, *, read_only: bool = False) -> sqlite3.Connection:
         connection = connect(path, synchronous=synchronous, read_only=read_only)
         self._opened.append(connection)
-        # Only the first look at the file takes the shared lock and opens the log.
+        # Only the first look at the file takes the shared lock and opens the WAL.
         retry_while_busy(lambda: connection.execute("SELECT count(*) FROM sqlite_schema").fetchone())
         return connection
 
     def bound_file(self) -> None:
-        """Hold the file to its limit; while the volume is full, to the size that it has."""
+        """Limit the size of the file. While the volume is full, the limit is the present size."""
         self.volume_full = not self.reserve.keep()
         pages = 1 if self.volume_full else self._limits.max_pages(self.page_size)  # never less than there are
         if self.volume_full or pages != self._max_pages:
@@ -86,53 +86,53 @@ class Connections:
 
     @property
     def unverified_bytes(self) -> int:
-        """Bytes that the log may grow by before it is looked at: few if few are kept for its checkpoint."""
+        """Bytes that the WAL may grow by between two looks: few if the reserve for its checkpoint is small."""
         return min(self._limits.unverified_bytes, self._kept // 4)
 
     @property
     def step_bytes(self) -> int:
-        """Bytes of events that may be moved or deleted at once: what is written to the log for that must fit, too."""
+        """Bytes of events that may be moved or deleted at once: the WAL grows by that, and must fit in the reserve."""
         return self._kept // 2
 
     def must_shorten(self, growth: int) -> bool:
-        """Return whether a log that has grown by *growth* is too long, or might not find room for its checkpoint."""
+        """Return whether the WAL, grown by *growth*, is too long or might find no room for its checkpoint."""
         size = self.log_bytes + growth
         return size > self._limits.wal_soft_limit or self.is_beyond_reserve(size)
 
     def is_beyond_reserve(self, size: int) -> bool:
-        """Return whether a checkpoint of *size* bytes may find no room: neither what is kept, nor on the volume."""
+        """Return whether a checkpoint of *size* bytes may find no room, neither in the reserve nor on the volume."""
         return size > self._kept // 2 and not self.reserve.volume_has(2 * size)
 
     @property
     def _kept(self) -> int:
         if self.volume_full:
-            return MIN_RESERVE  # nothing is kept, but the file does not grow
+            return MIN_RESERVE  # there is no reserve, but the file does not grow
         return self.reserve.size or self._limits.reserve_bytes
 
     @property
     def lost(self) -> bool:
-        """Whether what these connections write to is no longer the spool's, or has been cut short."""
+        """Whether the files that these connections write to are no longer the spool's, or were cut short."""
         return self.watch.lost
 
     @property
     def log_bytes(self) -> int:
-        """Bytes of the log."""
+        """Bytes of the WAL."""
         return size_of(self._log)
 
     @property
     def unsynced(self) -> bool:
-        """Whether the log was written to since this process has synced it, by a process that is dead by now perhaps."""
+        """Whether any process, even one that is dead by now, has written to the WAL since this one has synced it."""
         return self._wal_state() != self._synced
 
     def sync_wal(self) -> None:
-        """Put the log on stable storage; where it is gone, the next look says so."""
+        """Put the WAL on stable storage. If it is gone, the next look reports that."""
         state = self._wal_state()
         with AllowingRefusal(FileNotFoundError):
             sync_wal(self._log)
         self._synced = state
 
     def _wal_state(self) -> tuple[int, int]:
-        """What changes when the log is written to."""
+        """Return values that change when the WAL is written to."""
         try:
             found = self._log.stat()
         except OSError as error:
@@ -143,30 +143,30 @@ class Connections:
 
     def checkpoint(self) -> None:
         """
-        Move the log into the file as far as no reader needs it, while no one can commit.
+        Move the WAL into the file as far as no reader needs it, while no one can commit.
 
         SQLite up to 3.51.2 can lose commits that race a checkpoint, so the ledger's connection holds the write lock
         meanwhile. PASSIVE is the one mode that does not ask for the lock that is held here.
         """
         with self.alone():
-            # Or others may have gone on without us, or the file would get the zeros of a gap wherever there is one.
+            # Otherwise other processes may have gone on with other files, or the file would get the zeros of a gap.
             if not self.lost and self.watch.see_wal(all_of_it=True) and not self.watch.file_shrank:
                 try:
                     self.checkpoint_passively()
                 except sqlite3.Error as error:
                     if not is_volume_full(error):
                         raise
-                    self.reserve.release()  # nobody can append before the file has got what it needs
+                    self.reserve.release()  # no append comes between: the write lock is held
                     self.checkpoint_passively()
                 self.watch.accept_file_size()
 
     def use_reserve(self) -> None:
-        """Have the ledger go on where the volume is full: the log is begun anew, in the room that was kept."""
+        """Let the ledger go on although the volume is full: the WAL is restarted, in the room that was kept."""
         self.reserve.release()
         self.checkpoint()
 
     def checkpoint_passively(self) -> int:
-        """Move the log into the file while the write lock is held; return how many frames SQLite sees in it."""
+        """Move the WAL into the file while the write lock is held; return how many frames SQLite sees in it."""
         ((_, frames, _),) = self.append.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         return int(frames)
 
@@ -182,24 +182,24 @@ class Connections:
 
     def rescue_wal(self) -> None:
         """
-        Move a log that has been deleted into the file: these connections have it open, and no others can see it.
+        Move a WAL that has been deleted into the file: these connections have it open, and no others can see it.
 
-        Its index is deleted, too: whoever opens the spool begins another log, and would take the index for that one's.
-        Who still has this log open notices it by that. Where the index is no longer the spool's, or there is another
-        log, others have gone on without us.
+        The wal-index is deleted, too: the next process to open the spool begins another WAL, and would take the
+        wal-index for that one's. Other processes that still have this WAL open detect that the wal-index is missing.
+        If the wal-index or the WAL has been replaced, another process has already recovered.
         """
         with suppress(sqlite3.DatabaseError, SpoolBusyError), AllowingRefusal():
             if self.watch.wal_deleted:
                 with self.alone():
-                    if self.watch.wal_deleted:  # nobody has been faster
+                    if self.watch.wal_deleted:  # no other process has been faster
                         self.checkpoint_passively()
                         shm_of(self._path).unlink()
 
     def restart_wal(self) -> None:
         """
-        Have the log begun anew after a checkpoint, and cut to its limit: only a commit does that.
+        Have the WAL restarted after a checkpoint, and cut to its limit: only a commit does that.
 
-        Nothing happens where a reader still needs the log.
+        Nothing happens if a reader still needs the WAL.
         """
         with self.lock.held():
             self.ledger.execute(sql.COMMIT_NOTHING)
@@ -215,12 +215,12 @@ class Connections:
             vacuum(self.ledger, VACUUM_BYTES_OF_FULL_VOLUME if self.volume_full else VACUUM_BYTES)
 
     def __del__(self) -> None:
-        """Whoever forgot to close must not delete the log either; after a fork, these are the parent's."""
+        """Close in order, or SQLite might delete the WAL. After a fork, these are the parent's connections."""
         if self._pid == os.getpid():
             self.close()
 
     def close(self) -> None:
-        """Close all, the reader last."""
+        """Close all connections, the reader last."""
         for connection in reversed(self._opened):
             connection.close()
         self.share.close()

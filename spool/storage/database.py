@@ -56,14 +56,14 @@ class Database(ProcessState):
             connections.share.let_others_in()
 
     def open(self) -> None:
-        """Open the connections if they are not."""
+        """Open the connections if they are not open."""
         with self.exclusive():
             pass
 
     # -- using the connections -----------------------------------------------------------------------------------------
 
     def connections(self) -> Connections:
-        """Return the connections, opened if they are not; the caller holds the mutex of what it uses."""
+        """Return the connections, and open them if they are not open. The caller holds the mutex of the one it uses."""
         if self._closed:
             raise SpoolClosedError(f"spool {self.path}: it has been closed in this process")
         if self.opened is None:
@@ -79,7 +79,7 @@ class Database(ProcessState):
     def _connect(self) -> None:
         prepare(self.path, self.project_id, lambda aside: self.notices.append(quarantined(self.path, aside)))
         lock = WriteLock(self.path)
-        with lock.held_if_free():  # the first connection of all may write to the wal-index
+        with lock.held_if_free():  # the first connection of all processes may write to the wal-index
             connections = Connections(self.path, self._synchronous, self._limits, lock)
         connections.share.join(self.path, keep_others_out=not self._wal_is_whole)
         self.redo.reappended(append_missing(self.redo.rows(), connections))
@@ -89,19 +89,19 @@ class Database(ProcessState):
 
     def exclusive(self) -> Exclusive:
         """
-        The connections that write, for the calling thread alone, opened if need be.
+        Return the connections that write, for the calling thread alone. They are opened if necessary.
 
         Raises:
-            SpoolError: As SQLite says.
+            SpoolError: SQLite reports an error.
         """
         return Exclusive(self)
 
     def reading(self) -> Reading:
         """
-        One consistent look at the spool, which waits for no writer.
+        Return one consistent look at the spool, which waits for no writer.
 
         Raises:
-            SpoolError: As SQLite says; a damaged file has been set aside by then.
+            SpoolError: SQLite reports an error. A corrupt file has been quarantined by then.
         """
         self.check_fork()
         self._recover_if_wal_lost()
@@ -109,10 +109,10 @@ class Database(ProcessState):
 
     def write(self, act: Callable[[Connections], object], until: float | None = None) -> None:
         """
-        Have *act* write, again and again while another process writes; `BusyTimeout` says until when.
+        Call *act*, which writes, again and again while another process writes. `BusyTimeout` explains *until*.
 
         Raises:
-            SpoolError: As SQLite says.
+            SpoolError: SQLite reports an error.
         """
 
         def attempt() -> None:
@@ -123,11 +123,11 @@ class Database(ProcessState):
 
     def transaction(self, until: float | None = None) -> Transaction:
         """
-        Write to the ledger, all or nothing; `BusyTimeout` says until when another process is waited for.
+        Write to the ledger, all or nothing. `BusyTimeout` explains *until*: when to give up on another process.
 
         Raises:
-            SpoolError: As SQLite says; a damaged file has been set aside by then.
-            SpoolBusyError: The log was lost meanwhile, and what was written with it.
+            SpoolError: SQLite reports an error. A corrupt file has been quarantined by then.
+            SpoolBusyError: The WAL was lost meanwhile, and the change with it.
         """
         self.check_fork()
         self._recover_if_wal_lost()
@@ -136,7 +136,7 @@ class Database(ProcessState):
     # -- errors --------------------------------------------------------------------------------------------------------
 
     def fail(self, error: BaseException) -> None:
-        """Do as `raise_own` once the file, if *error* says that it is damaged, has been set aside."""
+        """Do as `raise_own`. If *error* says that the file is corrupt, quarantine it first."""
         try:
             self.raise_own(error)
             if isinstance(error, SpoolCorruptError):
@@ -145,11 +145,11 @@ class Database(ProcessState):
             self.quarantine_if_corrupt()
             raise
 
-    # -- a log that is no longer the spool's ---------------------------------------------------------------------------
+    # -- a WAL that is no longer the spool's ---------------------------------------------------------------------------
 
     def verify(self, connections: Connections) -> None:
         """
-        See that what was acknowledged went into a log that is still the spool's.
+        Check that acknowledged rows went into a WAL that is still the spool's.
 
         Raises:
             WalLostError: It is not.
@@ -170,11 +170,11 @@ class Database(ProcessState):
                 self.recover()
 
     def recover(self) -> None:
-        """Make new connections, in the whole process at once: SQLite shares the wal-index between connections."""
+        """Close all connections of this process, and save what can be saved of a lost WAL. See `recovery.recover`."""
         recovery.recover(self)
 
     def quarantine_if_corrupt(self, *, sure: bool = False) -> None:
-        """Set the damaged file aside; the next use begins a new one. Unless *sure*, it is looked at once more."""
+        """Quarantine a corrupt file, unless a second look, which *sure* omits, finds it sound."""
         recovery.quarantine_if_corrupt(self, sure=sure)
 
     def _repair_wal(self) -> None:

@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 def check_not_cut(path: Path, connections: Connections) -> None:
     """
-    Compare the length of the file with what belongs in it, if it has become shorter; nothing happens while it may not.
+    Check that no page is missing, if the file has become shorter. Another process that writes defers the check.
 
     Raises:
-        SpoolCorruptError: It was cut short: pages are neither in the file nor in the log.
+        SpoolCorruptError: It was cut short: pages are neither in the file nor in the WAL.
     """
     if not connections.watch.file_shrank or connections.ledger.in_transaction:
         return
     with suppress(sqlite3.OperationalError), connections.alone():  # another process is writing: next time
         if is_cut(path, connections):
-            raise SpoolCorruptError(f"spool {path}: it was cut short. Keep the file and its log.")
+            raise SpoolCorruptError(f"spool {path}: it was cut short. Keep the file and its write-ahead log.")
         connections.watch.accept_file_size()
 
 
 def is_cut(path: Path, connections: Connections) -> bool:
-    """Return whether pages are neither in the file nor in the log; the caller holds the write lock."""
+    """Return whether pages are neither in the file nor in the WAL. The caller holds the write lock."""
     (pages,) = connections.ledger.execute("PRAGMA page_count").fetchone()
     in_file = size_of(path) // connections.page_size
     if in_file >= pages:
@@ -46,7 +46,7 @@ def is_cut(path: Path, connections: Connections) -> bool:
 
 def check_unchanged(path: Path, connections: Connections) -> None:
     """
-    Refuse to go on after what a running program may not do to a spool.
+    Check that no program has done to the spool or to sqlite3 what makes further use unsafe.
 
     Raises:
         SpoolError: The file has got a second name, or sqlite3 an adapter.

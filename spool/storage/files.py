@@ -67,14 +67,14 @@ def create_private(path: Path) -> None:
 
 def _check_existing(path: Path) -> None:
     if path.is_dir():
-        raise SpoolError(f"spool {path}: this is a folder - name a file in it")
+        raise SpoolError(f"spool {path}: this is a folder. Name a file in it.")
     if path.exists() and not path.is_file():
-        raise SpoolError(f"spool {path}: this is a pipe, a socket or a device - name a file")
+        raise SpoolError(f"spool {path}: this is a pipe, a socket or a device. Name a file.")
     found = identity(path)
     writable = os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
     if found and not writable and identity(path) == found:  # not one that another process sets aside in this moment
         # SQLite would open it all the same, and refuse every event from then on.
-        raise SpoolError(f"spool {path}: it cannot be written - check the modes of the file, and its disk")
+        raise SpoolError(f"spool {path}: it cannot be written. Check the modes of the file, and its disk.")
     if not size_of(path):
         with AllowingRefusal():  # another user's stays as it is
             path.chmod(0o600)  # whatever it was made for, from now on it holds messages
@@ -98,7 +98,7 @@ def sync_wal(wal: Path) -> None:
     """
     Put what has been written to the write-ahead log on stable storage.
 
-    SQLite keeps its locks on the file and its index, never on the log: opening and closing the log is safe.
+    SQLite keeps its locks on the file and its index, never on the WAL: opening and closing the WAL is safe.
     """
     _sync(wal, os.O_RDWR)
 

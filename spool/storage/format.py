@@ -35,10 +35,10 @@ def verify(connection: sqlite3.Connection, path: Path | str) -> int:
     if not tables and not version and not mark:
         return 0
     if mark != sql.APPLICATION_ID and not tables >= sql.TABLES:
-        raise SpoolMismatchError(f"spool {path}: this is another program's database - name another path")
+        raise SpoolMismatchError(f"spool {path}: this is another program's database. Name another path.")
     check_version(version, path)
     if mark != sql.APPLICATION_ID or not 0 < version <= VERSION or not tables >= sql.TABLES:
-        raise SpoolCorruptError(f"spool {path}: its head or its schema is damaged - keep the file")
+        raise SpoolCorruptError(f"spool {path}: its header or its schema is corrupt. Keep the file.")
     return version
 
 
@@ -51,8 +51,8 @@ def check_version(version: int, path: Path | str) -> None:
     """
     if VERSION < version < _MAX_VERSIONS:
         raise SpoolVersionError(
-            f"spool {path}: it has format {version}, this package knows up to {VERSION} - upgrade alignai; "
-            "the file is left as it is"
+            f"spool {path}: it has format {version}, this package knows up to {VERSION}. Upgrade alignai. "
+            "The file was left as it is."
         )
 
 

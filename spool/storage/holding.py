@@ -55,7 +55,7 @@ def _interruptible(method: Callable[..., object]) -> Callable[..., object]:
 
 
 class Exclusive:
-    """The connections that write, for the calling thread alone; see `Database.exclusive`."""
+    """The connections that write, for the calling thread alone. See `Database.exclusive`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -88,7 +88,7 @@ class Exclusive:
 
 
 class Transaction:
-    """A change of the ledger, all or nothing; see `Database.transaction`."""
+    """A change of the ledger, all or nothing. See `Database.transaction`."""
 
     def __init__(self, database: Database, until: float | None) -> None:
         self._database = database
@@ -123,7 +123,7 @@ class Transaction:
             if error is None and self._connections:
                 self._database.redo.mark_dirty()
                 self._connections.ledger.execute("COMMIT")
-                self._database.redo.expire()  # the log has grown by nobody knows how much
+                self._database.redo.expire()  # the WAL may have grown by any amount
         except BaseException as failure:
             self._end(failure)
             raise
@@ -131,10 +131,10 @@ class Transaction:
         if error is None and self._connections:
             self._connections.lock.give_way()
         if error is None and self._connections and self._connections.lost:
-            # Or a batch would be uploaded whose request id nobody remembers.
+            # Otherwise a batch would be uploaded whose request id is stored nowhere.
             self._database.recover()
             raise SpoolBusyError(
-                f"spool {self._database.path}: its log was deleted while it was written to - try again"
+                f"spool {self._database.path}: its write-ahead log was deleted during a write. Try again."
             )
 
     def _release(self) -> None:
@@ -149,7 +149,7 @@ class Transaction:
 
 
 class Reading:
-    """One consistent look at the spool; see `Database.reading`."""
+    """One consistent look at the spool. See `Database.reading`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -160,7 +160,7 @@ class Reading:
         try:
             db = self._connection()
             if not self._reader.nested:
-                roll_back(db)  # or this look, too, would see the spool as it was long ago
+                roll_back(db)  # otherwise this look would see the spool as it was long ago
             if not db.in_transaction:  # one look serves both a call and what interrupts it
                 self._db = db  # from here on there is a transaction to end
                 db.execute("BEGIN")

@@ -1,4 +1,4 @@
-"""How the bytes that a spool may take are shared out between the file and its log."""
+"""How the bytes that a spool may take are shared out between the file and its WAL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE_SIZES = tuple(512 << power for power in range(8))
 """Every page size that SQLite knows."""
 
 PENDING_BYTE = 1 << 30
-"""SQLite locks it and the bytes behind it, and so never uses the page that it is on."""
+"""SQLite locks this byte and those behind it, and so never uses the page that it is on."""
 
 _FRAME_HEADER_SIZE = 24
 _FRAMES_OF_A_COMMIT = 4
@@ -27,13 +27,13 @@ _MAX_BEFORE_CHECKPOINT = 6 << 20
 _MAX_UNVERIFIED = 1 << 20
 VACUUM_BYTES = 512 << 10
 VACUUM_BYTES_OF_FULL_VOLUME = 32 << 10
-"""What is moved to give pages back is written to the log, for which a full volume has little room."""
+"""Giving pages back moves others, which is written to the WAL. A full volume has little room for that."""
 
 _VACUUM_FROM_BYTES = 4 << 20
 
 
 class WalFullError(SpoolFullError):
-    """There is no room in the log, and deleting events would make none."""
+    """There is no room in the WAL, and deleting events would not make any."""
 
 
 @dataclass(frozen=True)
@@ -41,46 +41,46 @@ class Limits:
     """
     The limits that follow from *max_bytes*.
 
-    A quarter, at most 64 MiB, is the log's, a little its index's. About as much as the log usually takes is kept for a
-    full volume. The rest is the file's, and SQLite itself refuses to pass it. Only the connection that appends is held
-    to it, so that marking and deleting work on a full spool.
+    A quarter, at most 64 MiB, is for the WAL, and a little for the wal-index. The reserve for a full volume has about
+    as much as the WAL usually takes. The rest is for the file, and SQLite itself refuses to exceed it. That holds only
+    for the connection that appends, so that marking and deleting work on a full spool.
     """
 
     max_bytes: int
 
     @property
     def log_bytes(self) -> int:
-        """What the log may take."""
+        """Bytes that the WAL may take."""
         return min(self.max_bytes // 4, _MAX_WAL_BYTES)
 
     @property
     def index_bytes(self) -> int:
-        """What the log's index may take: it grows by 32 KiB with every 16 MiB of log."""
+        """Bytes that the wal-index may take. It grows by 32 KiB with every 16 MiB of WAL."""
         return (32 << 10) + self.log_bytes // 256
 
     @property
     def wal_soft_limit(self) -> int:
-        """Bytes of log at which appending stops for a checkpoint; what is appended unseen fits in the other half."""
+        """Bytes of WAL at which an append stops for a checkpoint. Appends between two looks fit in the other half."""
         return self.log_bytes // 2
 
     @property
     def largest_append(self) -> int:
-        """Bytes that fit in the log at once, after a checkpoint has made it as short as `wal_checkpoint_bytes`."""
+        """Bytes that fit in the WAL at once, after a checkpoint has made it as short as `wal_checkpoint_bytes`."""
         return self.log_bytes // 2
 
     @property
     def wal_checkpoint_bytes(self) -> int:
-        """Bytes of log at which upkeep moves it into the file."""
+        """Bytes of WAL at which maintenance moves it into the file."""
         return min(self.log_bytes // 4, _MAX_BEFORE_CHECKPOINT)
 
     @property
     def unverified_bytes(self) -> int:
-        """Bytes that the log may grow by before it is looked at."""
+        """Bytes that the WAL may grow by before it is looked at."""
         return min(self.log_bytes // 8, _MAX_UNVERIFIED)
 
     @property
     def reserve_bytes(self) -> int:
-        """Bytes of the volume that are kept for a checkpoint of a log as long as it usually becomes."""
+        """Bytes of the volume that are kept for a checkpoint of a WAL as long as it usually becomes."""
         return self.wal_checkpoint_bytes
 
     def max_pages(self, page_size: int) -> int:
@@ -92,11 +92,11 @@ class Limits:
         if size > self.largest_append:
             raise SpoolFullError(
                 f"spool {path}: an event of {size} bytes does not fit in a spool of {self.max_bytes} bytes, "
-                f"which takes events of up to {self.largest_append} bytes - raise max_spool_bytes"
+                f"which takes events of up to {self.largest_append} bytes. Raise max_spool_bytes."
             )
 
     def check_room_for_pages(self, size: int, page_size: int, path: Path) -> None:
-        """Raise SpoolFullError if the log, once it is short, has no room for the pages of a commit of *size* bytes."""
+        """Raise SpoolFullError if the WAL, once it is short, has no room for the pages of a commit of *size* bytes."""
         if self.wal_checkpoint_bytes + wal_growth(size, page_size) > self.log_bytes:
             raise WalFullError(
                 f"spool {path}: with pages of {page_size} bytes, an event of {size} bytes does not fit in a spool of "
@@ -104,16 +104,16 @@ class Limits:
             )
 
     def check_wal_size(self, size: int, path: Path) -> None:
-        """Raise SpoolFullError where even a checkpoint could not keep the log within its bounds."""
+        """Raise WalFullError if even a checkpoint could not keep the WAL within its bounds."""
         if size > self.log_bytes:
             raise WalFullError(
                 f"spool {path}: its write-ahead log has grown to {size} bytes, because some program reads the spool "
-                "without end - find it (lsof) and end it, or raise max_spool_bytes"
+                "without end. Find it (lsof) and end it, or raise max_spool_bytes."
             )
 
 
 def wal_growth(size: int, page_size: int) -> int:
-    """Estimate what a commit of *size* bytes adds to the log: their pages, and the pages that point to them."""
+    """Estimate what a commit of *size* bytes adds to the WAL: their pages, and the pages that point to them."""
     return (size // page_size + _FRAMES_OF_A_COMMIT) * (page_size + _FRAME_HEADER_SIZE)
 
 

@@ -1,4 +1,4 @@
-"""Acknowledged rows that did not reach the file, as when the log they were in was deleted."""
+"""Acknowledged rows that did not reach the file, as when the WAL they were in was deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are made anew, and whose they are: a service must be able to go on after someone ran a script as root."""
+"""Files that are created, and whose they are: a service must be able to go on after someone ran a script as root."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def check_path_length(path: Path) -> None:
 
 def check_one_name(path: Path | str) -> None:
     """
-    Refuse a file that has a second name: SQLite goes by the name, so that each name would get a log of its own.
+    Refuse a file that has a second name: SQLite goes by the name, so that each name would get a WAL of its own.
 
     Raises:
         SpoolError: The file is mounted by itself, or it has a hard link.

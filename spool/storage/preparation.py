@@ -122,7 +122,7 @@ def _roll_back(path: Path, lock: WriteLock) -> None:
 
 def _migrate(path: Path, project_id: str, lock: WriteLock) -> None:
     with lock.held(), ExitStack() as stack:
-        # The reader keeps SQLite from deleting the log when the writer closes, as it does wherever the spool is open.
+        # The reader keeps SQLite from deleting the WAL when the writer closes, as it does wherever the spool is open.
         reader = stack.enter_context(closing(connect(path, read_only=True)))
         writer = stack.enter_context(closing(connect(path, synchronous="full")))
         if size_of(wal_of(path)):
@@ -157,7 +157,7 @@ def _migrate(path: Path, project_id: str, lock: WriteLock) -> None:
 
 def _check_wal_not_lost(writer: sqlite3.Connection, path: Path) -> None:
     """
-    Begin no new spool where there was one: all of a young spool is in its log, and SQLite may not see that.
+    Begin no new spool where there was one: all of a young spool is in its WAL, and SQLite may not see that.
 
     The first commit makes the spool, and is on stable storage before there is a second. Where it is alone, a power cut
     has come before that, and nothing has ever been appended.
@@ -168,7 +168,7 @@ def _check_wal_not_lost(writer: sqlite3.Connection, path: Path) -> None:
             not verify(writer, path)
             and sum(1 for frame in frames_beyond_damage(path, page_size(writer)) if frame.pages) > 1
         ):
-            raise SpoolCorruptError(f"spool {path}: the beginning of its write-ahead log is damaged - keep it")
+            raise SpoolCorruptError(f"spool {path}: the beginning of its write-ahead log is damaged. Keep it.")
     finally:
         writer.execute("ROLLBACK")
 

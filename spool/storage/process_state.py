@@ -1,4 +1,4 @@
-"""What one process has of a spool: its connections, the locks around them, and what they leave behind at a fork."""
+"""The connections of one process to a spool, the locks around them, and their reset after a fork."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from .connections import Connections
 
 RECONNECT_SECONDS = 1.0
-"""How long connections are used, at least, although SQLite reports errors of the disk or of its locks."""
+"""How long connections are used, at least, even if SQLite reports errors of the disk or of its locks."""
 
 _parent_connections: list[Connections] = []
 _locked_for_good: set[Path] = set()
-"""Spools that a thread of the parent was writing to when C code forked: SQLite's memory of its lock is ours now."""
+"""Spools that a thread of the parent was writing to when C code forked. SQLite in this process believes in its lock."""
 _reset_lock = threading.RLock()
 
 
@@ -36,15 +36,15 @@ class ProcessState:
     The connections of this process, if they are open, and who may use them.
 
     A mutex excludes the threads of this process: `write_mutex` for the connections that write, `read_mutex` for the one
-    that reads. A call may wait for either while a call that it interrupts holds the other, so a caller that needs both
-    waits for neither with the other held, see `fork.Pause`.
+    that reads. A call may wait for either while a call that it interrupts holds the other. So a caller that needs both
+    never waits for one while it holds the other, see `fork.Pause`.
 
     Attributes:
-        notices: What whoever has a log should put there; the spool itself never logs.
+        notices: Events that the caller should log. The spool itself never logs.
         opened: The connections, if they are open. Only `Database` and this class set it.
         generation: How many connections were made. While it is the same, so are they.
-        redo: What was written a moment ago.
-        wal_is_long: Whether the log has been seen to be so long that upkeep should come at once.
+        redo: The rows that were written a moment ago.
+        wal_is_long: Whether the WAL is so long that maintenance should run at once. Only `WalLimit` sets it.
         broken: Whether SQLite has reported an error that may last as long as its connections.
     """
 
@@ -61,11 +61,11 @@ class ProcessState:
 
     @property
     def held(self) -> bool:
-        """Whether the calling thread holds any of this, and so interrupts a call of its own."""
+        """Whether the calling thread holds a mutex, and so interrupts a call of its own."""
         return is_held(self.write_mutex) or is_held(self.read_mutex)
 
     def release(self) -> None:
-        """Give back all that the calling thread holds, with nothing left open on it."""
+        """Roll back and release all that the calling thread holds."""
         connections = self.opened
         if is_held(self.read_mutex):
             if connections:
@@ -89,7 +89,7 @@ class ProcessState:
             raise
 
     def raise_own(self, error: BaseException) -> None:
-        """Raise the spool's own error for what SQLite or the system has raised; nothing happens for another."""
+        """Raise the spool's own error for an error of SQLite or the system. Nothing happens for any other error."""
         is_of_sqlite = not isinstance(error.__cause__ or error, WriteLockTakenError)
         if self.path in _locked_for_good and is_busy(error) and is_of_sqlite:
             raise SpoolBusyError(f"spool {self.path}: {LOCKED_FOR_GOOD}") from None  # trying again is no use
@@ -103,7 +103,7 @@ class ProcessState:
         self.broken = self.broken or is_lasting(*errors)
 
     def reconnect_due(self) -> bool:
-        """Whether SQLite has reported an error that may last as long as its connections, and none was made lately."""
+        """Return whether an error may last as long as the connections, which are not new."""
         return self.broken and monotonic() - self._recovered_at > RECONNECT_SECONDS
 
     def note_reconnecting(self) -> None:
@@ -113,7 +113,7 @@ class ProcessState:
     # -- closing and forks ---------------------------------------------------------------------------------------------
 
     def closed_everywhere(self, act: Callable[[], None]) -> None:
-        """Close every connection of this process to the spool, and *act* before one is opened again."""
+        """Close every connection of this process to the spool, and call *act* before one is opened again."""
         pause = fork.Pause.of(fork.sharing(self.path) or [self])
         try:
             with pause:
@@ -134,15 +134,15 @@ class ProcessState:
 
     @property
     def locks(self) -> tuple[threading.RLock, ...]:
-        """What a thread holds while it opens or uses a connection."""
+        """The locks that a thread holds while it opens or uses a connection."""
         return self.write_mutex, self.read_mutex
 
     def let_go(self) -> None:
-        """Close every connection; the caller holds the locks."""
+        """Close every connection. The caller holds the locks."""
         connections = self.opened
         if connections:
             if not connections.lost and not self.broken:
-                self.redo.forget()  # or what has been sent and deleted by now would be appended again
+                self.redo.forget()  # otherwise rows that have been sent and deleted by now would be appended again
             self.opened = None
             connections.close()
 
@@ -157,14 +157,14 @@ class ProcessState:
         del self._pause
 
     def check_fork(self) -> None:
-        """Begin anew where C code has forked without Python's hooks."""
+        """Reset if C code has forked without Python's hooks."""
         if self._pid != os.getpid():
             with _reset_lock:
                 if self._pid != os.getpid():
                     self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Fresh locks and nothing open, as in a new process."""
+        """Have new locks and no connections, as in a new process."""
         if self.opened:
             # These connections are the parent's: never used, closed or collected here.
             _parent_connections.append(self.opened)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def is_corrupt(path: Path) -> bool:
-    """Whether SQLite, reading the whole file anew, finds it damaged, or rows have vanished from it."""
+    """Whether SQLite, reading the whole file again, finds it damaged, or rows have vanished from it."""
     if size_of(path) < MIN_PAGE_SIZE:
-        return True  # there were rows in it, or nobody would ask; SQLite would delete the log of an empty file
+        return True  # there were rows in it, or nobody would ask; SQLite would delete the WAL of an empty file
     try:
         with closing(connect(path, read_only=True)) as connection:
             (verdict,) = retry_while_busy(lambda: connection.execute("PRAGMA quick_check(1)").fetchone())
@@ -43,7 +43,7 @@ def quarantine_path(path: Path) -> Path:
 
 def quarantine(path: Path, found: tuple[int, int] | None) -> Path | None:
     """
-    Rename a damaged spool and its log, so that a new one can be made; nothing is deleted but the index.
+    Rename a damaged spool and its WAL, so that a new one can be made; nothing is deleted but the index.
 
     Returns:
         Its new name; None where the file at *path* is no longer the one *found* (another process was first).

@@ -31,7 +31,7 @@ def open_readonly(path: Path | str) -> Iterator[sqlite3.Connection]:
         SpoolError: There is no such file, it cannot be read, or it is not a spool.
     """
     if not _is_file(path):
-        raise SpoolError(f"spool {path}: there is no such file - name the spool, or set ALIGNAI_SPOOL_PATH")
+        raise SpoolError(f"spool {path}: there is no such file. Name the spool, or set ALIGNAI_SPOOL_PATH.")
     check_one_name(path)
     if is_headless(path):
         raise SpoolCorruptError(
@@ -41,7 +41,7 @@ def open_readonly(path: Path | str) -> Iterator[sqlite3.Connection]:
         with fork.HeldOff(), closing(_connect(path)) as connection:
             connection.execute("BEGIN")
             if not retry_while_busy(lambda: verify(connection, path)):
-                raise SpoolMismatchError(f"spool {path}: the file is empty - no worker has made it a spool yet")
+                raise SpoolMismatchError(f"spool {path}: the file is empty. No worker has made it a spool yet.")
             yield connection
     except sqlite3.Error as error:
         raise from_sqlite_error(error, str(path)) from error
@@ -64,5 +64,5 @@ _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 def _connect(path: Path | str) -> sqlite3.Connection:
     if os.path.exists(wal_of(path)):  # noqa: PTH110 - see paths.py
         return connect(path, read_only=True)
-    # Without a log the file is all there is, and SQLite would make a log, even to read.
+    # Without a WAL the file is all there is, and SQLite would make a WAL, even to read.
     return sqlite3.connect(uri_of(path, "ro&immutable=1"), uri=True, isolation_level=None)

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class WalLostError(Exception):
-    """The write-ahead log was deleted or replaced under our connections; `Database.recover` mends it."""
+    """The WAL was deleted, replaced or cut short under open connections. `Database.recover` makes new ones."""
 
 
 def recover(state: ProcessState) -> None:
     """
-    Save what can be saved of a lost WAL, and close all connections of this process: the next use makes new ones.
+    Save what can be saved of a lost WAL, and close all connections of this process. The next use makes new ones.
 
-    In the whole process at once: SQLite shares the wal-index between connections.
+    All are closed at once, because SQLite shares the wal-index between connections.
     """
     state.note_reconnecting()
     connections = state.opened
@@ -46,7 +46,8 @@ def recover(state: ProcessState) -> None:
 
 
 def renewed_after(state: ProcessState, error: BaseException) -> bool:
-    """Whether *error* may come from a WAL that was cut short, which no other spool of this process has open."""
+    """Renew the WAL if *error* may come from its having been cut short, and return whether that was done."""
+    # If another spool of this process has it open, its own recovery renews it.
     if not is_lasting(error, error.__cause__) or any(spool.opened for spool in fork.sharing(state.path)):
         return False
     _renew(state, PAGE_SIZE, b"", index_was_cut=False)
@@ -63,17 +64,17 @@ def _renew(state: ProcessState, page_size: int, header: bytes, *, index_was_cut:
 
 def quarantine_if_corrupt(state: ProcessState, *, sure: bool) -> None:
     """
-    Set the damaged file aside; the next use begins a new one.
+    Quarantine the file. The next use creates a new one.
 
-    Unless *sure*, a second look with new connections must find it damaged too: a log that was lost under the old
-    ones reads like damage.
+    Unless *sure*, a second look with new connections must find it corrupt too: to the old ones, a lost WAL looks like
+    corruption.
     """
     connections = state.opened
     found = connections.watch.file if connections else identity(state.path)
     cut = connections if connections and connections.lost and not connections.watch.replaced else None
 
     def replace() -> None:
-        if cut:  # what is missing reads like damage, too
+        if cut:  # the missing part looks like corruption, too
             _renew(state, cut.page_size, cut.watch.header, index_was_cut=cut.watch.restore_index())
         aside = quarantine(state.path, found) if (connections and sure and not cut) or is_corrupt(state.path) else None
         if aside:

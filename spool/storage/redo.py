@@ -1,4 +1,4 @@
-"""What was acknowledged a moment ago, and would have to be appended again if the log were lost."""
+"""The rows that were acknowledged a moment ago, and must be appended again if the WAL is lost."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 VERIFY_SECONDS = 0.05
 VERIFY_ROWS = 64
-"""How much may be acknowledged before the log is seen to be in its place."""
+"""How much may be acknowledged before the next look whether the WAL is in its place."""
 
 DELETING_SECONDS = 0.25
 MAX_SEEN_BYTES = 4 << 20
 """
-For how long, and how much, is remembered once the log has been seen in its place. Whoever deletes it has moved it into
-the file a moment before: what was added in between is lost with it.
+For how long, and how much, is remembered once the WAL has been seen in its place. A program that deletes the WAL has
+moved it into the file a moment before. Rows that were added in between are lost with it.
 """
 
 Row = tuple[float, int, bytes]
-"""What is stored of an event: when, its checksum, its payload."""
+"""The columns of an event: the time, the checksum and the payload."""
 
 Numbered = tuple[int, Row]
 """A row, with its number."""
@@ -29,7 +29,7 @@ Numbered = tuple[int, Row]
 
 class RedoBuffer:
     """
-    What was written lately: rows by the look at the WAL that came after them, and whether they are synced.
+    Rows that were written lately, by the look at the WAL that came after them, and whether the WAL must be synced.
 
     Attributes:
         unverified: Rows acknowledged since the WAL was last seen in its place.
@@ -71,12 +71,12 @@ class RedoBuffer:
         self._dirty = True
 
     def take_dirty(self) -> bool:
-        """Return whether anything was written since this was last asked; whoever asks syncs the WAL."""
+        """Return whether anything was written since the last call. The caller syncs the WAL."""
         dirty, self._dirty = self._dirty, False
         return dirty
 
     def forget(self) -> None:
-        """Remember nothing: it is in the file, or another process's."""
+        """Remember no row: all are in the file, or belong to another process."""
         self.unverified: list[Numbered] = []
         self._unverified_bytes = 0
         self._seen: list[Numbered] = []
@@ -85,7 +85,7 @@ class RedoBuffer:
         self._seen_from = 0.0
 
     def verified(self, max_unverified_bytes: int) -> None:
-        """Take note that the WAL is in its place; it may grow by *max_unverified_bytes* before the next look."""
+        """Note that the WAL is in its place. It may grow by *max_unverified_bytes* before the next look."""
         self._max_unverified_bytes = max_unverified_bytes
         self._seen += self.unverified
         self._seen_bytes += self._unverified_bytes
@@ -96,11 +96,11 @@ class RedoBuffer:
             self._seen_before, self._seen, self._seen_bytes, self._seen_from = self._seen, [], 0, now
 
     def reappended(self, rows: list[Numbered]) -> None:
-        """Take *rows*, which are all of it, for new ones: the log they are in may be a moment old, and lost as well."""
+        """Treat *rows*, which are all that is remembered, as new: their WAL may be a moment old, and lost as well."""
         self.unverified = rows
         self.verified_at = 0.0
         self._seen_before, self._seen, self._seen_bytes, self._seen_from = [], [], 0, monotonic()
 
     def rows(self) -> list[Numbered]:
-        """All that is remembered, by number."""
+        """Return all remembered rows, by number."""
         return sorted(self._seen_before + self._seen + self.unverified)

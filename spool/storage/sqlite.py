@@ -28,13 +28,13 @@ _LONGEST_WAIT = 2e-3
 
 REENTRANT_CALL = (
     "this call interrupts the spool's own work on the same thread (a signal handler or a finaliser), and cannot wait "
-    "for it - call again from elsewhere"
+    "for it. Call again from elsewhere."
 )
 
 PRAGMAS = (
     # We wait ourselves, in finer steps: SQLite's own handler sleeps up to 100 ms at a time.
     "PRAGMA busy_timeout = 0",
-    # SQLite up to 3.51.2 can lose commits that race a checkpoint: only upkeep checkpoints, holding the write lock.
+    # SQLite up to 3.51.2 can lose commits that race a checkpoint: only maintenance checkpoints, holding the write lock.
     "PRAGMA wal_autocheckpoint = 0",
     # A mapped file widens the same race.
     "PRAGMA mmap_size = 0",
@@ -61,7 +61,7 @@ def connect(path: Path | str, *, synchronous: str = "normal", read_only: bool = 
     try:
         check_adapters(path)
         for pragma in (*PRAGMAS, f"PRAGMA synchronous = {synchronous}"):
-            # Some look at the file, and whoever opens it first after a crash locks it to read its log.
+            # Some look at the file, and whoever opens it first after a crash locks it to read its WAL.
             retry_while_busy(partial(connection.execute, pragma))
     except BaseException:
         connection.close()
@@ -98,7 +98,7 @@ def check_adapters(path: Path | str) -> None:
 
 def page_size_in_file(path: Path) -> int | None:
     """
-    Return the page size that the file itself names, whatever its log says; None if it has no sound header.
+    Return the page size that the file itself names, whatever its WAL says; None if it has no sound header.
 
     Only SQLite may open the file: closing any other descriptor of it would drop SQLite's locks.
     """

@@ -38,10 +38,10 @@ class WalLimit:
 
     def make_room(self, connections: Connections, size: int, growth: int) -> None:
         """
-        See that the WAL has room for an event of *size* bytes, by which it grows by *growth*; no one else writes.
+        Ensure room in the WAL for an event of *size* bytes, by which it grows by *growth*. The write lock is held.
 
         Raises:
-            WalFullError: There is none, and no checkpoint makes any.
+            WalFullError: There is no room, and no checkpoint makes any.
         """
         self._database.wal_is_long = self._is_long(connections.log_bytes)
         if connections.must_shorten(growth):
@@ -49,7 +49,7 @@ class WalLimit:
             self._shorten_at_last(connections, growth)
 
     def _shorten_at_last(self, connections: Connections, growth: int) -> None:
-        """Last resort, if upkeep has not kept up: without it the log would outgrow the spool's limit."""
+        """Shorten the WAL as the last resort. If maintenance has not kept up, the WAL would outgrow the limit."""
         with suppress(sqlite3.OperationalError):
             self._shorten(connections)
         self._limits.check_wal_size(connections.log_bytes + growth, self._database.path)
@@ -61,7 +61,7 @@ class WalLimit:
     # -- by maintenance ------------------------------------------------------------------------------------------------
 
     def checkpoint_if_long(self) -> None:
-        """Move the log into the file if it is long; to be called once it is synced, the greater part of the work."""
+        """Move the WAL into the file if it is long. Call this once it is synced, which is most of the work."""
         self._database.wal_is_long = False
         self._database.write(self._checkpoint_if_long)
 
@@ -70,16 +70,16 @@ class WalLimit:
             connections.checkpoint()
 
     def checkpoint(self, until: float | None = None) -> None:
-        """Move the log into the file as far as no reader needs it; *until* as in `BusyTimeout`."""
+        """Move the WAL into the file as far as no reader needs it. `BusyTimeout` explains *until*."""
         self._database.write(Connections.checkpoint, until)
 
     def truncate(self, until: float | None = None) -> None:
-        """Leave a short log to whoever opens the spool next, and would read all of it; after `checkpoint`."""
+        """Cut the WAL, since the next process to open the spool reads all of it. Call this after `checkpoint`."""
         self._database.write(self._truncate_unless_full, until)
 
     @staticmethod
     def _truncate_unless_full(connections: Connections) -> None:
-        """On a full volume its bytes are all that the next process may find to write to."""
+        """Keep its bytes on a full volume, or the next process may find no room to write."""
         if not connections.volume_full:
             connections.truncate_wal()
 
@@ -87,9 +87,9 @@ class WalLimit:
 
     def keep_short(self, size: int) -> None:
         """
-        Move the log into the file if *size* bytes more make it long: upkeep may not run, or not keep up.
+        Move the WAL into the file if *size* bytes more make it long: maintenance may not run, or may not keep up.
 
-        A log that was begun anew keeps its length on disk, so its length alone does not tell that it is long again.
+        A WAL that was restarted keeps its length on disk, so its length alone does not tell that it is long again.
         """
         with self._database.exclusive() as connections:
             growth = wal_growth(size, connections.page_size)

@@ -1,4 +1,4 @@
-"""What is done with a write-ahead log that SQLite does not see whole when a spool is opened."""
+"""Repair, when a spool is opened, of a WAL that SQLite does not see whole."""
 
 from __future__ import annotations
 
@@ -31,39 +31,40 @@ if TYPE_CHECKING:
 
 
 _PATIENCE = 1.0
-"""Seconds to wait for the write lock; whoever holds it for longer is no process that writes to the spool."""
+"""Seconds to wait for the write lock. A process that holds it for longer does not write to the spool."""
 
 
-def repair_wal(path: Path, connections: Connections, project_id: str, tell: Callable[[Notice], object]) -> bool:
+def repair_wal(path: Path, connections: Connections, project_id: str, report: Callable[[Notice], object]) -> bool:
     """
-    Keep the commits of the log that SQLite does not see: it takes the first damaged frame for the end of the log.
+    Move commits behind a damaged frame to a separate file.
 
-    If the rest fits together without them, as after a power cut, they alone are set aside. Only the process that opens
-    the spool first looks for them.
+    SQLite takes the first damaged frame for the end of the WAL, and would overwrite them. If the rest is consistent
+    without them, as after a power cut, only they are quarantined. Only the first process to open the spool looks for
+    them.
 
     Args:
         path: The spool.
-        connections: Those of this process, which no other thread uses.
+        connections: The connections of this process, which no other thread uses.
         project_id: The project that the spool belongs to.
-        tell: Takes what belongs in a log.
+        report: Takes the notices.
 
     Returns:
-        Whether the spool is damaged without those commits, and must be set aside whole.
+        Whether the spool is corrupt without those commits, and must be quarantined whole.
     """
     act = _replace_illegible if is_illegible(path) else _rescue_unseen
     with suppress(sqlite3.OperationalError):
-        return retry_while_busy(lambda: act(path, connections, project_id, tell), monotonic() + _PATIENCE)
+        return retry_while_busy(lambda: act(path, connections, project_id, report), monotonic() + _PATIENCE)
     return False
 
 
-def _rescue_unseen(path: Path, connections: Connections, project_id: str, tell: Callable[[Notice], object]) -> bool:
+def _rescue_unseen(path: Path, connections: Connections, project_id: str, report: Callable[[Notice], object]) -> bool:
     if not connections.share.is_first and not is_cut(path, connections):
-        return False  # without the write lock, which many processes that start at once would keep from the others
+        return False  # without the write lock: many processes that start at once would keep it from the others
     with connections.alone():
         if is_cut(path, connections):
             return True
         frames: list[Frame] = []
-        with suppress(sqlite3.OperationalError), AllowingRefusal():  # there is no room for a copy of the log
+        with suppress(sqlite3.OperationalError), AllowingRefusal():  # there is no room for a copy of the WAL
             frames = frames_beyond_damage(path, connections.page_size) if connections.share.is_first else []
         damaged = bool(frames and check(connections.ledger))
         if frames and not damaged:
@@ -71,13 +72,15 @@ def _rescue_unseen(path: Path, connections: Connections, project_id: str, tell: 
             by_power_cut = explained_by_power_loss(path)
             move_frames(path, frames, aside)
             commits = sum(1 for frame in frames if frame.pages)
-            tell(rescued(path, aside, commits, project_id, by_power_cut=by_power_cut))
+            report(rescued(path, aside, commits, project_id, by_power_cut=by_power_cut))
     return damaged
 
 
-def _replace_illegible(path: Path, connections: Connections, project_id: str, tell: Callable[[Notice], object]) -> bool:
+def _replace_illegible(
+    path: Path, connections: Connections, project_id: str, report: Callable[[Notice], object]
+) -> bool:
     """
-    Have a log whose header is damaged begun anew; what SQLite does not see of it is copied before.
+    Restart a WAL whose header is damaged. Before that, copy it, since SQLite sees nothing of it.
 
     If other processes have it open, SQLite still knows what is in it, and moves that into the file.
     """
@@ -89,6 +92,6 @@ def _replace_illegible(path: Path, connections: Connections, project_id: str, te
                 return True
             aside = quarantine_path(path)
             copy_whole(path, aside)
-            tell(header_damaged(path, aside, project_id))
+            report(header_damaged(path, aside, project_id))
     retry_while_busy(connections.restart_wal)
     return False

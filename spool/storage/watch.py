@@ -62,7 +62,7 @@ class Watch:
         """
         Return whether the WAL has what was seen of it last, or *all_of_it*, and no gap in what was written behind that.
 
-        SQLite shortens a WAL only when it begins it anew, under another header, or when it empties it because all of it
+        SQLite shortens a WAL only when it restarts it, under another header, or when it empties it because all of it
         is in the file. Which of the two an empty one is, the wal-index knows.
         """
         try:
@@ -89,7 +89,7 @@ class Watch:
             return not seen.header or header != os.pread(wal, WAL_HEADER_SIZE, 0)
         self._seen = seen
         last = last_commit(wal, seen.begin, seen.last)
-        if last is None:  # or it was being begun anew
+        if last is None:  # or it was being restarted
             return header != os.pread(wal, WAL_HEADER_SIZE, 0)
         self._seen = seen._replace(last=last)
         return True

@@ -254,7 +254,7 @@ def test_a_newer_spool_is_an_error_that_says_what_to_do(
     spool.close()
     ask(path, "PRAGMA user_version = 99")
 
-    assert "upgrade alignai" in refused(capsys, path)
+    assert "Upgrade alignai" in refused(capsys, path)
 
 
 def test_an_error_sends_no_control_characters_to_the_terminal(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

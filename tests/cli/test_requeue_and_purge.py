@@ -216,7 +216,7 @@ def test_a_newer_spool_is_left_as_it_is(
     spool.close()
     ask(path, "PRAGMA user_version = 99")
 
-    assert "upgrade alignai" in refused(capsys, *arguments, path)
+    assert "Upgrade alignai" in refused(capsys, *arguments, path)
 
 
 @pytest.mark.parametrize(

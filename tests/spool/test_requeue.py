@@ -323,7 +323,7 @@ def test_requeue_fails_if_the_wal_is_lost_and_events_stay_rejected(
         return 0
 
     monkeypatch.setattr("alignai.spool.requeue._page_count", lose_log)
-    with pytest.raises(SpoolBusyError, match="try again"):
+    with pytest.raises(SpoolBusyError, match="deleted during a write"):
         spool.requeue()
 
     assert figures(spool) == (0, 0, 2, 0)

@@ -20,12 +20,12 @@ WAL_VERSION = 3007000
 FRAME_HEADER_SIZE = 24
 _MASK = (1 << 32) - 1
 _MAGIC = {b"\x37\x7f\x06\x82": "<", b"\x37\x7f\x06\x83": ">"}
-"""What a log begins with, and the order of the bytes in the words that its checksums are made of."""
+"""What a WAL begins with, and the order of the bytes in the words that its checksums are made of."""
 
 
 class Frame(NamedTuple):
     """
-    A page in the log.
+    A page in the WAL.
 
     Attributes:
         offset: Where the page begins.
@@ -40,13 +40,13 @@ class Frame(NamedTuple):
 
 class Header(NamedTuple):
     """
-    The header of a log.
+    The header of a WAL.
 
     Attributes:
-        sound: Whether its checksum holds. SQLite takes a log for empty if it does not.
+        sound: Whether its checksum holds. SQLite takes a WAL for empty if it does not.
         version: The version of the format.
         page_size: Bytes of a page in each frame.
-        salt: What the frames of this log have in common.
+        salt: What the frames of this WAL have in common.
         order: The order of the bytes in the words that checksums are made of.
     """
 
@@ -58,16 +58,16 @@ class Header(NamedTuple):
 
 
 def header_of(stored: bytes) -> Header:
-    """Return what the first bytes of a log say."""
+    """Return what the first bytes of a WAL say."""
     version, page_size = (int.from_bytes(stored[at : at + 4]) for at in (4, 8))
     order = _MAGIC.get(stored[:4], "")
     sound = _is_sound(stored, order) and page_size in PAGE_SIZES
     return Header(sound, version, page_size, stored[16:24], order)
 
 
-def read_header(log: int) -> Header:
-    """Read the header of an open log."""
-    return header_of(os.pread(log, WAL_HEADER_SIZE, 0))
+def read_header(wal: int) -> Header:
+    """Read the header of an open WAL."""
+    return header_of(os.pread(wal, WAL_HEADER_SIZE, 0))
 
 
 def _is_sound(stored: bytes, order: str) -> bool:
@@ -96,16 +96,16 @@ def _fibonacci(count: int) -> list[int]:
     return numbers
 
 
-def page_size_of(log: int, otherwise: int = PAGE_SIZE) -> int:
+def page_size_of(wal: int, otherwise: int = PAGE_SIZE) -> int:
     """
-    Return the page size of an open log.
+    Return the page size of an open WAL.
 
     If the header is damaged, it is the size with which the most frames have the same salt, or *otherwise*.
     """
-    header = read_header(log)
+    header = read_header(wal)
     if header.sound:
         return header.page_size
-    return max((otherwise, *PAGE_SIZES), key=lambda size: _alike(_frame_headers(log, size)))
+    return max((otherwise, *PAGE_SIZES), key=lambda size: _alike(_frame_headers(wal, size)))
 
 
 def _alike(headers: list[bytes]) -> int:
@@ -115,21 +115,21 @@ def _alike(headers: list[bytes]) -> int:
     return most if most > 1 else 0
 
 
-def _frame_headers(log: int, page_size: int) -> list[bytes]:
+def _frame_headers(wal: int, page_size: int) -> list[bytes]:
     frame = FRAME_HEADER_SIZE + page_size
     return [
-        os.pread(log, FRAME_HEADER_SIZE, at) for at in range(WAL_HEADER_SIZE, os.fstat(log).st_size - frame + 1, frame)
+        os.pread(wal, FRAME_HEADER_SIZE, at) for at in range(WAL_HEADER_SIZE, os.fstat(wal).st_size - frame + 1, frame)
     ]
 
 
-def committed_frames(log: int, page_size: int) -> list[Frame]:
+def committed_frames(wal: int, page_size: int) -> list[Frame]:
     """
-    Return the frames up to the last commit since the log was begun anew; those behind it are older, and in the file.
+    Return the frames up to the last commit since the WAL was restarted; those behind it are older, and in the file.
 
     That a frame between them is damaged says nothing of those behind it.
     """
-    headers = _frame_headers(log, page_size)
-    salt = _salt(read_header(log), headers)
+    headers = _frame_headers(wal, page_size)
+    salt = _salt(read_header(wal), headers)
     commits = [index for index, header in enumerate(headers) if header[8:16] == salt and any(header[4:8])]
     whole = headers[: commits[-1] + 1] if commits else []
     return [
@@ -143,7 +143,7 @@ def committed_frames(log: int, page_size: int) -> list[Frame]:
 
 
 def _salt(begin: Header, headers: list[bytes]) -> bytes:
-    """What the frames of this log have in common; if its header is damaged, they tell."""
+    """What the frames of this WAL have in common; if its header is damaged, they tell."""
     if begin.sound:
         return begin.salt
     salts = [salt for salt in [begin.salt, *(header[8:16] for header in headers)] if len(set(salt)) > 1]  # not wiped

@@ -104,12 +104,12 @@ def _copy_with_header(wal: Path, draft: Path, header: bytes) -> None:
 
 def _intact(draft: Path, path: Path, page_size: int) -> tuple[int, int]:
     """How many frames SQLite sees, and how many committed ones lie behind them."""
-    log = os.open(draft, os.O_RDONLY)
+    wal = os.open(draft, os.O_RDONLY)
     try:
-        frames = committed_frames(log, page_size)
+        frames = committed_frames(wal, page_size)
         if not frames:
             return 0, 0
-        intact = seen(log, frames[-1].offset + page_size, path, page_size)
+        intact = seen(wal, frames[-1].offset + page_size, path, page_size)
         return intact, len(frames) - intact
     finally:
-        os.close(log)
+        os.close(wal)

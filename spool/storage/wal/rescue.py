@@ -35,28 +35,28 @@ COPIED_AT_ONCE = 1 << 20
 
 def frames_beyond_damage(path: Path, page_size: int) -> list[Frame]:
     """
-    Return the committed frames of a spool's log that SQLite does not see, because something before them is damaged.
+    Return the committed frames of a spool's WAL that SQLite does not see, because something before them is damaged.
 
-    SQLite takes the first damaged frame for the end of the log, and would write over what is behind it. The caller
-    holds the write lock, so that nobody adds to the log meanwhile.
+    SQLite takes the first damaged frame for the end of the WAL, and would write over what is behind it. The caller
+    holds the write lock, so that nobody adds to the WAL meanwhile.
 
     Args:
         path: The spool.
-        page_size: Bytes of a page in it, in case the log no longer says so.
+        page_size: Bytes of a page in it, in case the WAL no longer says so.
 
     Raises:
-        OSError: There is no room for a copy of the log.
+        OSError: There is no room for a copy of the WAL.
     """
-    log = os.open(wal_of(path), os.O_RDONLY)
+    wal = os.open(wal_of(path), os.O_RDONLY)
     try:
-        page_size = page_size_of(log, page_size)
-        frames = committed_frames(log, page_size)
-        return frames[seen(log, frames[-1].offset + page_size, path, page_size) :] if frames else []
+        page_size = page_size_of(wal, page_size)
+        frames = committed_frames(wal, page_size)
+        return frames[seen(wal, frames[-1].offset + page_size, path, page_size) :] if frames else []
     finally:
-        os.close(log)
+        os.close(wal)
 
 
-def seen(log: int, end: int, path: Path, page_size: int) -> int:
+def seen(wal: int, end: int, path: Path, page_size: int) -> int:
     """Return how many frames SQLite sees in a copy: it only tells when it moves them into the file."""
     prefix = f".{path.name}.log-"
     for left in [each for each in path.parent.iterdir() if each.name.startswith(prefix)]:
@@ -70,35 +70,35 @@ def seen(log: int, end: int, path: Path, page_size: int) -> int:
             connection.execute("PRAGMA journal_mode = WAL")
         with wal_of(copy).open("xb") as target:
             for at in range(0, end, COPIED_AT_ONCE):
-                target.write(os.pread(log, min(end - at, COPIED_AT_ONCE), at))
-        os.truncate(copy, max(page_size, size_of(path)))  # a log that does not suit the file would be refused
+                target.write(os.pread(wal, min(end - at, COPIED_AT_ONCE), at))
+        os.truncate(copy, max(page_size, size_of(path)))  # a WAL that does not suit the file would be refused
         with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
-            connection.execute("PRAGMA writable_schema = ON")  # the schema may be on pages that are not in the log
+            connection.execute("PRAGMA writable_schema = ON")  # the schema may be on pages that are not in the WAL
             connection.execute("PRAGMA synchronous = OFF")
             _, frames, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return max(0, int(frames))
 
 
 def pages_in_wal(path: Path, page_size: int) -> set[int]:
-    """Return which pages are in the log."""
-    log = os.open(wal_of(path), os.O_RDONLY)
+    """Return which pages are in the WAL."""
+    wal = os.open(wal_of(path), os.O_RDONLY)
     try:
-        return {frame.number for frame in committed_frames(log, page_size_of(log, page_size))}
+        return {frame.number for frame in committed_frames(wal, page_size_of(wal, page_size))}
     finally:
-        os.close(log)
+        os.close(wal)
 
 
 def check_wal_readable(path: Path, page_size: int | None) -> None:
     """
-    Refuse a log that SQLite would misread, before it is opened.
+    Refuse a WAL that SQLite would misread, before it is opened.
 
     Args:
         path: The spool.
         page_size: Bytes of a page in the spool's file, None if that is not known.
 
     Raises:
-        SpoolVersionError: The log is of a newer version of SQLite.
-        SpoolCorruptError: The log has pages of another size than the file: one of them is not this spool's.
+        SpoolVersionError: The WAL is of a newer version of SQLite.
+        SpoolCorruptError: The WAL has pages of another size than the file: one of them is not this spool's.
     """
     header = _header(path)
     if not header.sound:
@@ -117,33 +117,33 @@ def check_wal_readable(path: Path, page_size: int | None) -> None:
 
 def _header(path: Path) -> Header:
     try:
-        with wal_of(path).open("rb") as log:
-            return read_header(log.fileno())
+        with wal_of(path).open("rb") as wal:
+            return read_header(wal.fileno())
     except FileNotFoundError:
         return header_of(b"")
 
 
 def is_illegible(path: Path) -> bool:
     """
-    Return whether there is something in the log, and its header is damaged: SQLite takes it for empty.
+    Return whether there is something in the WAL, and its header is damaged: SQLite takes it for empty.
 
-    A log of nothing but zeros, as a power cut may leave it, holds nothing.
+    A WAL of nothing but zeros, as a power cut may leave it, holds nothing.
     """
-    with AllowingRefusal(FileNotFoundError), wal_of(path).open("rb") as log:
-        if not read_header(log.fileno()).sound:
-            return any(any(part) for part in iter(lambda: log.read(COPIED_AT_ONCE), b""))
+    with AllowingRefusal(FileNotFoundError), wal_of(path).open("rb") as wal:
+        if not read_header(wal.fileno()).sound:
+            return any(any(part) for part in iter(lambda: wal.read(COPIED_AT_ONCE), b""))
     return False
 
 
 def explained_by_power_loss(path: Path) -> bool:
     """
-    Whether a gap in the log may be what a power cut leaves: this machine has started since the log was last written to.
+    Whether a gap in the WAL may be what a power cut leaves: this machine has started since the WAL was last written to.
 
-    A disk writes in any order what has not been synced. So after a power cut commits may be in the log behind one that
+    A disk writes in any order what has not been synced. So after a power cut commits may be in the WAL behind one that
     is not, and with synchronous="normal" some of them were acknowledged, in the last moments before. That much was
     never promised to survive, so nobody need be woken; it is told all the same, and what is left is kept for `salvage`.
     With "full" it is no different: of what was synced nothing is missing after a power cut, so what is behind the gap
-    was not acknowledged. A log that has been written to since the machine started cannot have lost anything in this
+    was not acknowledged. A WAL that has been written to since the machine started cannot have lost anything in this
     way: then it is damaged, and what was promised may be missing.
 
     A clock that was moved meanwhile may deceive us. Then it is told as the wrong one of two, and nothing else changes.
@@ -159,37 +159,37 @@ def _started_at() -> float:
 
 def move_frames(path: Path, frames: list[Frame], aside: Path) -> None:
     """
-    Move the last *frames* of a spool's log, whose header is sound, into the log of *aside*, which is made, empty.
+    Move the last *frames* of a spool's WAL, whose header is sound, into the WAL of *aside*, which is made, empty.
 
-    The caller holds the write lock: nobody adds to the log or reads beyond what SQLite sees of it.
+    The caller holds the write lock: nobody adds to the WAL or reads beyond what SQLite sees of it.
     """
-    log = os.open(wal_of(path), os.O_RDONLY)
+    wal = os.open(wal_of(path), os.O_RDONLY)
     try:
-        frame = FRAME_HEADER_SIZE + read_header(log).page_size
+        frame = FRAME_HEADER_SIZE + read_header(wal).page_size
         parts = [(0, WAL_HEADER_SIZE), *((each.offset - FRAME_HEADER_SIZE, frame) for each in frames)]
-        _copy(log, parts, aside)
+        _copy(wal, parts, aside)
     finally:
-        os.close(log)
+        os.close(wal)
     end = frames[0].offset - FRAME_HEADER_SIZE
     os.truncate(wal_of(path), end if end > WAL_HEADER_SIZE else 0)
 
 
 def copy_whole(path: Path, aside: Path) -> None:
-    """Copy a spool's log, byte for byte, to that of *aside*, which is made, empty."""
-    log = os.open(wal_of(path), os.O_RDONLY)
+    """Copy a spool's WAL, byte for byte, to that of *aside*, which is made, empty."""
+    wal = os.open(wal_of(path), os.O_RDONLY)
     try:
-        size = os.fstat(log).st_size
-        _copy(log, [(at, min(COPIED_AT_ONCE, size - at)) for at in range(0, size, COPIED_AT_ONCE)], aside)
+        size = os.fstat(wal).st_size
+        _copy(wal, [(at, min(COPIED_AT_ONCE, size - at)) for at in range(0, size, COPIED_AT_ONCE)], aside)
     finally:
-        os.close(log)
+        os.close(wal)
 
 
-def _copy(log: int, parts: list[tuple[int, int]], aside: Path) -> None:
+def _copy(wal: int, parts: list[tuple[int, int]], aside: Path) -> None:
     os.close(create(aside))
     copy = create(wal_of(aside))
     try:
         for at, size in parts:
-            os.write(copy, os.pread(log, size, at))
+            os.write(copy, os.pread(wal, size, at))
         os.fsync(copy)
     finally:
         os.close(copy)

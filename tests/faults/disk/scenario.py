@@ -176,7 +176,7 @@ def gone(life: Life) -> None:
             life.holds_back(yes=False)
         life.ends(worker)
     life.given_up |= in_other
-    life.check("the loss is logged", "was deleted or replaced" in life.in_log() or "was damaged" in life.in_log())
+    life.check("the loss is logged", "was deleted or replaced" in life.in_log() or "was corrupt" in life.in_log())
 
 
 def _delete_folder(disk: Path) -> None:

@@ -231,7 +231,7 @@ def test_a_file_of_something_else_is_an_error(tmp_path: Path, new: Path) -> None
 
 def test_a_spool_of_a_newer_version_is_refused(damaged: Path, new: Path) -> None:
     ask(damaged, "PRAGMA user_version = 7")
-    with pytest.raises(SpoolVersionError, match="upgrade alignai"):
+    with pytest.raises(SpoolVersionError, match="Upgrade alignai"):
         salvage(damaged, new)
 
     assert not new.exists()

@@ -265,7 +265,7 @@ def test_other_processes_do_not_take_the_room_that_was_kept(volume_spool: Callab
 def test_reaching_max_spool_bytes_is_not_reported_as_a_full_disk(open_spool: Callable[..., Spool]) -> None:
     spool = open_spool(max_bytes=MIB)
     fill_up(spool)
-    with pytest.raises(SpoolFullError, match="limit of 1048576 bytes - raise max_spool_bytes") as told:
+    with pytest.raises(SpoolFullError, match=r"limit of 1048576 bytes\. Raise max_spool_bytes") as told:
         spool.append(b"." * 500)
     assert "volume" not in str(told.value)
 

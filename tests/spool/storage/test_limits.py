@@ -90,7 +90,7 @@ def test_file_wal_and_wal_index_stay_within_max_bytes(
 def test_a_full_spool_raises_and_works_again_once_events_are_sent(open_spool: Callable[..., Spool], path: Path) -> None:
     spool = open_spool(max_bytes=MIB)
     count = fill_up(spool, (900, 1100), 2 * MIB)
-    with pytest.raises(SpoolFullError, match="raise max_spool_bytes"):
+    with pytest.raises(SpoolFullError, match="Raise max_spool_bytes"):
         spool.append(b"." * 8000)
 
     assert count > 0.5 * MIB / 1000

@@ -180,8 +180,9 @@ def test_only_losses_of_a_power_cut_are_reported_as_permitted(
     (notice,) = spool.notices()
     (kept,) = aside(killed)
     assert notice.allowed == (written_at == "before the machine started")
-    assert ("this machine has stopped" in notice) == notice.allowed
-    assert f"commits in it were out of reach; they were set aside as {kept}." in notice
+    assert ("after a power loss" in notice) == notice.allowed
+    assert "commits in its write-ahead log could not be applied" in notice
+    assert f"They were moved to {kept}." in notice
     assert f"salvage {kept} NEW --project-id project" in notice
 
 
