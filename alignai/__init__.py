@@ -69,7 +69,7 @@ _MODULES = {
     "alignai.utils": (),
     "alignai.validate": ("ValidationError",),
 }
-"""The public modules and what this package exports of them, imported at the first use (PEP 562): `python -m
+"""The public modules and the names that this package exports, imported at the first use (PEP 562): `python -m
 alignai.spool inspect` imports this package, too, and does without the client, marshmallow and requests."""
 
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -40,7 +40,7 @@ class Command(Protocol):
         Run the command.
 
         Raises:
-            SpoolError, ConfigError, UsageError: The command cannot be run; the text says why and what to do.
+            SpoolError, ConfigError, UsageError: The command cannot be run. The message has the reason and the remedy.
         """
 
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Run a command.
 
     Args:
-        argv: The arguments, without the name of the program; None for those of this process.
+        argv: The arguments without the name of the program, or None for those of this process.
 
     Returns:
         0 if all is fine, 1 if the command found a problem, 2 if the command or its path is wrong.
@@ -75,7 +75,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         description="Manage a spool: the file in which alignai keeps events until the server has them.",
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", prog=_PROGRAM)  # or it formats a usage line
-    # Only the command in question is imported: `inspect` must not wait for what the others need.
+    # Only the module of the given command is imported: `inspect` must not wait for the imports of the others.
     for name in argv[:1] if argv and argv[0] in COMMANDS else COMMANDS:
         command = cast("Command", import_module(f"alignai.cli.{name}"))
         subparser = subparsers.add_parser(

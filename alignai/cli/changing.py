@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NO_LIMIT = 1 << 50
-"""Workers keep to the limit that they were given. A command adds nothing to what they have."""
+"""Only the limit of the workers counts. No command adds events."""
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def open_spool(args: argparse.Namespace) -> Iterator[Spool]:
 
 
 def print_notices(spool: Spool) -> bool:
-    """Print what has happened to the spool meanwhile; return True if any of it breaks a promise."""
+    """Print the notices of the spool, and return True if any of them says that a promise was broken."""
     notices = list(spool.notices())
     for notice in notices:
         print_error(notice)

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Answer:
-    """Read the figures; the names of those in the JSON are part of the contract."""
+    """Read the figures. Scripts rely on their names in the JSON."""
     figures = inspect(path_of(args))
     return Answer(figures, _rows(figures))
 

@@ -18,7 +18,7 @@ EXIT_USAGE: Final = 2
 
 class Answer:
     """
-    What a command has to say.
+    The result of a command.
 
     Args:
         figures: For programs: printed as JSON.
@@ -33,7 +33,7 @@ class Answer:
 
 
 class UsageError(Exception):
-    """The command cannot be run in this way; the text says why and what to do."""
+    """The command cannot be run in this way. The message has the reason and the remedy."""
 
 
 def print_error(text: str) -> None:
@@ -51,7 +51,7 @@ def dumps(figures: dict[str, Any]) -> str:
 def as_bytes(number: float) -> str:
     """Return a number of bytes in the largest unit that fits."""
     for unit in ("B", "KiB", "MiB"):
-        if number < 1024:  # noqa: PLR2004 - what the units mean
+        if number < 1024:  # noqa: PLR2004 - the units' definition
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:.1f} GiB"
@@ -71,5 +71,5 @@ def as_duration(seconds: float) -> str:
 
 
 def as_time(seconds: float | None) -> str:
-    """Return a moment in seconds since 1970 as a date and time; None stands for never."""
+    """Return a moment in seconds since 1970 as a date and time, or "never" for None."""
     return "never" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Answer:
-    """Select the events, ask, and delete those that were selected; later ones stay."""
+    """Select events, ask, and delete the selected ones. Events that come meanwhile stay."""
     if not args.yes and not sys.stdin.isatty():
         raise UsageError("purge: it deletes for good and must ask, but the input is not a terminal. Add --yes.")
     with open_spool(args) as spool:
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> Answer:
 
 
 def _confirm(selection: Selection, path: Path) -> bool:
-    """Ask beside the output, which may go to a program; return True if the answer is yes."""
+    """Ask on stderr, since the output may go to a program. Return True if the answer is yes."""
     events = f"{as_count(selection.events)} {selection.state} events of {printable(str(path))}"
     never_sent = " They were never sent." if selection.state != "sent" else ""
     print(f"Delete {events} for good?{never_sent} [y/N] ", end="", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`salvage`: copy what can be read of a corrupt spool into a new one."""
+"""`salvage`: copy the readable events of a corrupt spool into a new one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from alignai.spool.salvage import salvage
 if TYPE_CHECKING:
     import argparse
 
-HELP = "copy what can be read of a corrupt spool into a new one"
+HELP = "copy the readable events of a corrupt spool into a new one"
 DESCRIPTION = (
-    "Copy what can be read of a corrupt spool into a new one. The corrupt file, which no worker may have open, stays "
-    "as it is, and nothing is overwritten. Events that were sent according to the file are skipped. If the file cannot "
-    "say, events may be sent twice, under the same event id. Exits with 1 if anything could not be read."
+    "Copy the readable events of a corrupt spool into a new one. The corrupt file, which no worker may have open, "
+    "stays as it is, and nothing is overwritten. Events that were sent according to the file are skipped. If the file "
+    "cannot say, events may be sent twice, under the same event id. Exits with 1 if anything could not be read."
 )
 
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Answer:
-    """Salvage the file, and count what could not be read."""
+    """Salvage the file, and count the events and pages that could not be read."""
     salvaged = salvage(args.damaged, args.new, args.project_id)
     rows = [
         ("damaged", f"{printable(salvaged.damaged)} (as it was)"),

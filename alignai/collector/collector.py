@@ -1,7 +1,7 @@
 """
-A small ingestion server on loopback: for demonstrations, and for trying a worker without an account.
+A small ingestion server on loopback, to demonstrate the SDK or to try a worker without an account.
 
-`python -m alignai.collector [--port N] [--api-key-from-env]` runs one until Ctrl-C. It keeps what it takes in memory.
+`python -m alignai.collector [--port N] [--api-key-from-env]` runs one until Ctrl-C. It keeps the events in memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_REQUEST_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event as one request brought it; an event that comes again is another delivery."""
+    """One event of one request. An event that is sent again is another delivery."""
 
     request_id: str
     event_id: str
@@ -34,7 +34,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What came so far: requests taken and refused, events taken, and how many of either had come before."""
+    """Requests accepted and refused so far, events accepted, and how many of both were repeats."""
 
     requests: int
     refused: int
@@ -45,16 +45,16 @@ class Counts:
 
 class Collector:
     """
-    Takes events on 127.0.0.1 as the ingestion service does, and remembers every delivery.
+    A server that accepts events on 127.0.0.1 as the ingestion service does, and keeps every delivery.
 
-    Events are held to the schemas the SDK holds its callers to. One event that fails them refuses its whole request.
-    May be started and stopped again and again: the port and what was received stay.
+    Events are checked against the schemas of the SDK. If one event is invalid, its whole request is refused. A
+    collector can be stopped and started again. It keeps its port and its deliveries.
 
     Args:
-        port: Where to listen; 0 takes a free port, which later starts keep.
-        api_key: What callers must show as a bearer token; None asks for nothing.
-        max_request_bytes: The largest body taken, as it is after inflation.
-        report: Called with a line for each request, free of contents and keys.
+        port: The port to listen on; 0 for a free one, which the collector then keeps.
+        api_key: The bearer token that requests must have; None accepts requests without one.
+        max_request_bytes: The largest accepted body, after decompression.
+        report: Called with one line for each request, without contents and keys.
     """
 
     def __init__(
@@ -89,18 +89,18 @@ class Collector:
 
     @property
     def url(self) -> str:
-        """The address to give as `api_host`; its port is known from the first start on."""
+        """The address for `api_host`. With port 0, its port is known after the first start."""
         return f"http://127.0.0.1:{self._port}"
 
     @property
     def received(self) -> tuple[Delivery, ...]:
-        """Every delivery in order of arrival, repeats included."""
+        """Every delivery in order of arrival, including repeats."""
         with self._lock:
             return tuple(self._deliveries)
 
     @property
     def counts(self) -> Counts:
-        """The figures at this moment."""
+        """The counts at this moment."""
         with self._lock:
             return Counts(
                 requests=len(self._request_ids),
@@ -111,7 +111,7 @@ class Collector:
             )
 
     def start(self) -> None:
-        """Listen; nothing where it already does. OSError where the port is taken."""
+        """Listen, unless the collector already does. Raise OSError if another program has the port."""
         if self._server is not None:
             return
         self._server = Server(self, self._port)
@@ -120,7 +120,7 @@ class Collector:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening and cut live connections, as a server that dies does; nothing where it is stopped."""
+        """Stop listening and cut open connections, as a server does that dies. Do nothing if it is stopped."""
         if self._server is None or self._thread is None:
             return
         self._server.shutdown()
@@ -130,7 +130,7 @@ class Collector:
         self._server = self._thread = None
 
     def take(self, request_id: str, taken: Sequence[dict[str, Any]]) -> None:
-        """Remember the events of one request, all or none."""
+        """Keep the events of one request."""
         with self._lock:
             known = len(self._event_ids)
             self._event_ids.update(event["id"] for event in taken)
@@ -151,10 +151,14 @@ class Collector:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a collector until Ctrl-C; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m alignai.collector", description="A local ingestion server.")
-    parser.add_argument("--port", type=int, default=0, help="where to listen (default: a free port)")
-    parser.add_argument("--api-key-from-env", action="store_true", help="ask callers for the key in ALIGNAI_API_KEY")
+    """Run a collector until Ctrl-C, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        "python -m alignai.collector", description="Run a local ingestion server that keeps events in memory."
+    )
+    parser.add_argument("--port", type=int, default=0, help="the port to listen on (default: a free port)")
+    parser.add_argument(
+        "--api-key-from-env", action="store_true", help="accept only requests with the key in ALIGNAI_API_KEY"
+    )
     options = parser.parse_args(argv)
     api_key = os.environ.get("ALIGNAI_API_KEY") if options.api_key_from_env else None
     if options.api_key_from_env and not api_key:

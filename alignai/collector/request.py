@@ -1,4 +1,4 @@
-"""What a request to the collector must be: pure functions from its bytes to events, or to a refusal."""
+"""Read a request to the collector: functions from its bytes to its events, or to a refusal."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 from alignai._events.parser import parse
 from alignai.validate import ValidationError
 
-_MAX_FAULTS_TOLD = 20
+_MAX_ERRORS_SHOWN = 20
 _REQUEST_ID = re.compile(r"[!-~]{1,36}")
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
-    """The answer to a request of which nothing is taken: an HTTP status, a Connect code and a text for people."""
+class Refusal(Exception):  # noqa: N818 - a response, not an error of the collector
+    """The response to a request that is not accepted: an HTTP status, a Connect code and a message."""
 
     def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
         super().__init__(message)
@@ -25,7 +25,7 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a fault of ours
 
 
 def inflate(body: bytes, encoding: str | None, most: int) -> bytes:
-    """The body as it was before compression; Refusal where that is not gzip, broken, or over *most* bytes."""
+    """Return the body decompressed. Raise Refusal if it is not gzip, is damaged, or has more than *most* bytes."""
     if encoding in (None, "", "identity"):
         return body
     if encoding != "gzip":
@@ -43,7 +43,7 @@ def inflate(body: bytes, encoding: str | None, most: int) -> bytes:
 
 
 def read_request(body: bytes) -> tuple[str, list[dict[str, Any]]]:
-    """The request id and the events of a body; Refusal naming each event that `_events.parser` refuses, and why."""
+    """Return the request id and the events of a body. Raise Refusal with each invalid event and the reason."""
     try:
         request = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -55,13 +55,13 @@ def read_request(body: bytes) -> tuple[str, list[dict[str, Any]]]:
         _invalid("requestId must be 1 to 36 printable ASCII characters")
     if not isinstance(taken, list) or not taken:
         _invalid("events must be a list of at least one event")
-    faults = [f"events[{index}]: {fault}" for index, event in enumerate(taken) if (fault := _fault(event))]
-    if faults:
-        _invalid("; ".join(faults[:_MAX_FAULTS_TOLD]))
+    errors = [f"events[{index}]: {error}" for index, event in enumerate(taken) if (error := _error_of(event))]
+    if errors:
+        _invalid("; ".join(errors[:_MAX_ERRORS_SHOWN]))
     return request_id, taken
 
 
-def _fault(event: object) -> str:
+def _error_of(event: object) -> str:
     try:
         parse(event)
     except ValidationError as error:
@@ -74,6 +74,6 @@ def _invalid(message: str) -> NoReturn:
 
 
 def too_large(size: int, most: int) -> Refusal:
-    """The refusal of a message of *size* bytes, in the words of a Connect server."""
+    """Return the refusal of a message of *size* bytes, with the message of a Connect server."""
     message = f"message size {size} is larger than configured max {most}"
     return Refusal(HTTPStatus.TOO_MANY_REQUESTS, "resource_exhausted", message)

@@ -1,4 +1,4 @@
-"""The collector's HTTP: one address, Connect's answers, and connections that can be cut."""
+"""The collector's HTTP server: one path, Connect's responses, and connections that can be cut."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _CHUNK_BYTES = 2**16
 
 
 class Server(ThreadingHTTPServer):
-    """Listens on 127.0.0.1 as soon as it is made; *port* 0 takes a free one."""
+    """A server that listens on 127.0.0.1 from its construction on; *port* 0 takes a free one."""
 
-    # Closing waits for the connections' threads: a stopped collector has none left.
+    # Closing waits for the threads of the connections, so that a stopped collector has no thread.
     daemon_threads = False
     request_queue_size = 128
 
@@ -38,29 +38,29 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
 
     def server_bind(self) -> None:
-        """Bind, and leave out what HTTPServer adds: asking a name server who 127.0.0.1 is."""
+        """Bind without the reverse DNS lookup of 127.0.0.1 that HTTPServer adds."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread of its own, known from now on to `cut_connections`."""
+        """Serve a connection in its own thread, and register it for `cut_connections`."""
         with self._connections_lock:
             self._connections.add(request)
         super().process_request(request, client_address)
 
     def close_request(self, request: Any) -> None:
-        """Close a connection, under the lock: a closed one's descriptor may already be another's."""
+        """Close a connection under the lock: once it is closed, its descriptor may belong to another."""
         with self._connections_lock:
             self._connections.discard(request)
             super().close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print what went wrong in a handler, but for a client that went away."""
+        """Print an error in a handler, unless the client has closed its connection."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
     def cut_connections(self) -> None:
-        """End every live connection, whatever it is in the middle of."""
+        """End every open connection, also in the middle of a request."""
         with self._connections_lock:
             for connection in self._connections:
                 _cut(connection)
@@ -83,10 +83,10 @@ class _Handler(BaseHTTPRequestHandler):
             request_id, taken = self._read()
         except Refusal as refusal:
             collector.refuse(refusal)
-            self._answer(refusal.status, {"code": refusal.code, "message": str(refusal)})
+            self._respond(refusal.status, {"code": refusal.code, "message": str(refusal)})
         else:
             collector.take(request_id, taken)
-            self._answer(HTTPStatus.OK, {})
+            self._respond(HTTPStatus.OK, {})
 
     def do_GET(self) -> None:
         status = HTTPStatus.METHOD_NOT_ALLOWED if self.path == COLLECT_EVENTS_PATH else HTTPStatus.NOT_FOUND
@@ -95,14 +95,14 @@ class _Handler(BaseHTTPRequestHandler):
     do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_HEAD = do_GET  # noqa: N815 - the names http.server calls
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer as Connect does also where http.server itself refuses; the rest of the stream can't be trusted."""
+        """Respond as Connect does if http.server itself refuses. The rest of the stream cannot be parsed."""
         refusal = Refusal(HTTPStatus(code), "unimplemented", message or explain or HTTPStatus(code).phrase)
         self.server.collector.refuse(refusal)
         self.close_connection = True
-        self._answer(refusal.status, {"code": refusal.code, "message": str(refusal)})
+        self._respond(refusal.status, {"code": refusal.code, "message": str(refusal)})
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        """Say nothing: paths and headers come from outside; the collector reports what was decided."""
+        """Log nothing: paths and headers come from outside. The collector reports each request."""
 
     def _read(self) -> tuple[str, list[dict[str, Any]]]:
         body = self._body()
@@ -123,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         text = self.headers.get("Content-Length", "")
         if not re.fullmatch(r"[0-9]{1,15}", text):
-            self.close_connection = True  # where the next request would begin is unknown
+            self.close_connection = True  # the beginning of the next request is unknown
             raise Refusal(HTTPStatus.LENGTH_REQUIRED, "invalid_argument", "a Content-Length is needed")
         length, most = int(text), self.server.collector.max_request_bytes
         if length > most:
@@ -135,11 +135,11 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _discard(self, length: int) -> None:
-        """Read what won't be kept: a client that is still writing would not see the answer."""
+        """Read and drop a body: a client that is still writing would not see the response."""
         while length > 0 and (chunk := self.rfile.read(min(length, _CHUNK_BYTES))):
             length -= len(chunk)
 
-    def _answer(self, status: HTTPStatus, answer: dict[str, str]) -> None:
+    def _respond(self, status: HTTPStatus, answer: dict[str, str]) -> None:
         body = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

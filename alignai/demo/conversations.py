@@ -41,12 +41,12 @@ _SAMPLE = (
 
 
 class InputError(ValueError):
-    """The conversations can't be recorded; the text says which line and why, and shows nothing of the contents."""
+    """The conversations cannot be recorded. The message has the line and the reason, and no contents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call of the SDK: the method's name, its arguments, and the event's id, the same whenever it is repeated."""
+    """One call of the SDK: the name of the method, its arguments, and the event id, which a repeated call keeps."""
 
     event_id: str
     method: str
@@ -55,7 +55,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """All the steps of some conversations, in order, and how many messages there are no steps for."""
+    """The steps of all conversations, in order, the number of sessions, and the number of skipped messages."""
 
     steps: tuple[Step, ...]
     sessions: int
@@ -63,7 +63,7 @@ class Script:
 
 
 def sample() -> list[bytes]:
-    """A few dozen short conversations as `read` takes them."""
+    """Return a few dozen short conversations, as lines for `read`."""
     roles = (ROLE_USER, ROLE_ASSISTANT)
     dialogues = [[{"role": roles[i % 2], "content": text} for i, text in enumerate(texts)] for texts in _SAMPLE]
     return [json.dumps({"messages": messages}).encode() for _ in range(_SAMPLE_ROUNDS) for messages in dialogues]
@@ -71,13 +71,14 @@ def sample() -> list[bytes]:
 
 def read(lines: Iterable[bytes]) -> Script:
     """
-    Make a script of conversations, one JSON object a line: `{"messages": [{"role": …, "content": …}, …]}`.
+    Read conversations, one JSON object per line: `{"messages": [{"role": …, "content": …}, …]}`.
 
-    Each line is a session of a user of its own. A message's content is a string, null, or a list of parts, of which
-    those of type "text" count. Messages that are not by user or assistant, or have no text, are skipped and counted.
+    Each line becomes one session, with a user of its own. The content of a message is a string, null, or a list of
+    parts, and only parts of type "text" are recorded. Messages of other roles than user and assistant, and messages
+    without text, are skipped and counted.
 
     Raises:
-        InputError: A line is not of this form or breaks a limit of the SDK, or there is nothing to record at all.
+        InputError: A line does not have this form, exceeds a limit of the SDK, or no line has a message to record.
 
     """
     steps: list[Step] = []

@@ -1,9 +1,9 @@
 """
-A demonstration: a worker records conversations while its server goes away and its process is killed.
+A demonstration: a worker records conversations, its server stops for a while, and its process is killed.
 
-`python -m alignai.demo [--input FILE.jsonl] [--keep]`. Everything is real: a local collector that takes the events, a
-worker process that records through the SDK, an outage, a SIGKILL at a random moment. The figures at the end are
-counted from what was acknowledged to the worker and from what the collector received.
+`python -m alignai.demo [--input FILE.jsonl] [--keep]`. Everything is real: a local collector that accepts the events, a
+worker process that records through the SDK, an outage, and a SIGKILL at a random moment. The figures at the end are
+counted from the events that the SDK acknowledged and those that the collector received.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WORKER = (sys.executable, "-m", "alignai.demo", _WORK)
 
 
 def work(steps_file: Path, first: int, pause: float) -> int:
-    """Be the worker: record the steps from *first* on, each acknowledged by a line on stdout, then deliver the rest."""
+    """Run the worker: record the steps from *first* on, print a line for each acknowledged one, then flush."""
     lines = steps_file.read_text().splitlines()
     with AlignAI() as sdk:
         for step in (Step(**json.loads(line)) for line in lines[first:]):
@@ -50,11 +50,14 @@ def work(steps_file: Path, first: int, pause: float) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demonstration: 0 where all that was acknowledged arrived, 1 where not, 2 where the input is no good."""
+    """Run the demonstration. Return 0 if all acknowledged events arrived, 1 if not, 2 if the input is invalid."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == [_WORK]:
         return work(Path(arguments[1]), int(arguments[2]), float(arguments[3]))
-    parser = argparse.ArgumentParser("python -m alignai.demo", description="Records conversations through faults.")
+    parser = argparse.ArgumentParser(
+        "python -m alignai.demo",
+        description="Record conversations during an outage and a kill, and count the events received.",
+    )
     parser.add_argument("--input", type=Path, help='conversations, one {"messages": [...]} a line (default: built in)')
     parser.add_argument("--keep", action="store_true", help="keep the folder with the spool")
     options = parser.parse_args(arguments)
@@ -67,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(scenario: Scenario) -> int:
-    """Run it, show the figures and the spool as `inspect` sees it; returns the exit code."""
+    """Run a scenario, print its figures and those of `inspect`, and return the exit code."""
     try:
         report = scenario.run()
     except (WorkerError, OSError) as error:

@@ -1,4 +1,4 @@
-"""A worker, an outage and a kill, all real; and a check of what was delivered."""
+"""A real worker, a real outage, a real kill, and a check of the deliveries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROJECT_ID = "demo"
 
 @dataclass(frozen=True, slots=True)
 class ScenarioPlan:
-    """How long the worker's steps are spread over, and how long the server is away, in seconds."""
+    """The seconds over which the steps of the worker are spread, and the seconds for which the server is down."""
 
     stream_seconds: float = 7.0
     outage_seconds: float = 3.0
@@ -38,7 +38,7 @@ class ScenarioPlan:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryCheck:
-    """What became of the acknowledged events; an event counts as delivered where it arrived as it was recorded."""
+    """The outcome of the acknowledged events. An event is delivered if it arrived as it was recorded."""
 
     acknowledged: int
     delivered: int
@@ -57,7 +57,7 @@ class Report:
     seconds_down: float
 
     def rows(self) -> list[tuple[str, str]]:
-        """The table: what, and how much."""
+        """Return the rows of the table: a name and a figure each."""
         return [
             ("sessions", str(self.script.sessions)),
             ("messages skipped (other roles, no text)", str(self.script.skipped)),
@@ -74,12 +74,12 @@ class Report:
 
 def check_deliveries(steps: Sequence[Step], acknowledged: Sequence[str], received: Sequence[Delivery]) -> DeliveryCheck:
     """
-    Hold what was received against what was acknowledged.
+    Compare the deliveries with the acknowledged events.
 
     Args:
-        steps: What was to be recorded.
-        acknowledged: The ids the SDK returned, each of a step.
-        received: Every delivery, repeats included.
+        steps: The steps that were to be recorded.
+        acknowledged: The event ids that the SDK returned, each of a step.
+        received: Every delivery, including repeats.
 
     """
     recorded = {step.event_id: step for step in steps}
@@ -102,20 +102,21 @@ def _as_recorded(delivery: Delivery, step: Step | None) -> bool:
 
 
 class WorkerError(Exception):
-    """The worker did what no plan foresaw: it failed, or acknowledged something else than it was given."""
+    """The worker failed, or acknowledged another event than the next one."""
 
 
 class Scenario:
     """
-    One run: the script recorded by worker processes, one after the other, into a collector that goes away for a while.
+    One run: worker processes record a script, one after the other, and the collector is down for a while.
 
     Args:
-        script: What is recorded.
-        collector: Takes the events; started and stopped by the run.
+        script: The steps to record.
+        collector: The server. The run starts and stops it.
         folder: An empty folder for the spool and the script.
-        command: Starts a worker, which is given the file of steps, the first step's number and the pause after each.
-        plan: How long it takes.
-        say: Called with a line for each thing that happens.
+        command: The command of a worker. The file of steps, the number of the first step, and the pause after each step
+            are added as arguments.
+        plan: The durations; None for the defaults.
+        say: Called with a line for each outage and kill.
     """
 
     def __init__(
@@ -145,7 +146,7 @@ class Scenario:
         self._outage: Future[float] | None = None
 
     def run(self) -> Report:
-        """Run to the end. WorkerError where a worker failed by itself; OSError where the port was taken meanwhile."""
+        """Run to the end. Raise WorkerError if a worker fails by itself, OSError if the port is taken meanwhile."""
         self._steps_file.write_text("".join(json.dumps(asdict(step)) + "\n" for step in self._script.steps))
         with self._collector, ThreadPoolExecutor(max_workers=1) as pool:
             while not self._one_worker(pool):
@@ -155,9 +156,9 @@ class Scenario:
         return Report(self._script, check, tuple(self._micros), self._kills, seconds_down)
 
     def environment(self) -> dict[str, str]:
-        """The variables a worker is configured by; what the caller's environment says of ALIGNAI is left out."""
+        """Return the environment of a worker, without the ALIGNAI variables of the caller."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ALIGNAI_")}
-        ours = {
+        variables = {
             "ALIGNAI_PROJECT_ID": PROJECT_ID,
             "ALIGNAI_API_KEY": self._collector.api_key or "",
             "ALIGNAI_HOST": self._collector.url,
@@ -165,10 +166,10 @@ class Scenario:
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
-        return inherited | ours
+        return inherited | variables
 
     def _one_worker(self, pool: ThreadPoolExecutor) -> bool:
-        """Start a worker at the first step not acknowledged; True where it came to its end, False where killed."""
+        """Start a worker at the first unacknowledged step. Return True if it finished, False if it was killed."""
         with self._start_worker() as worker:
             try:
                 self._listen(worker, pool)
@@ -187,7 +188,7 @@ class Scenario:
 
     def _start_worker(self) -> subprocess.Popen[str]:
         arguments = [str(self._steps_file), str(len(self._acknowledged)), str(self._pause)]
-        # A session of its own: Ctrl-C ends the demonstration, which then ends the worker.
+        # In a session of its own, so that Ctrl-C reaches the demonstration only, which then ends the worker.
         return subprocess.Popen(  # noqa: S603 - our own module
             [*self._command, *arguments],
             env=self.environment(),
@@ -199,7 +200,7 @@ class Scenario:
     def _listen(self, worker: subprocess.Popen[str], pool: ThreadPoolExecutor) -> None:
         for line in worker.stdout or ():
             if not line.endswith("\n"):
-                return  # cut off by the kill: nobody was told of this event
+                return  # cut off by the kill: this event was not acknowledged
             event_id, micros = line.split()
             if event_id != self._script.steps[len(self._acknowledged)].event_id:
                 raise WorkerError(f"the worker acknowledged {event_id} out of turn")
@@ -209,18 +210,18 @@ class Scenario:
 
     def _interfere(self, worker: subprocess.Popen[str], pool: ThreadPoolExecutor) -> None:
         if len(self._acknowledged) == self._outage_at:
-            self._outage = pool.submit(self._go_away)
+            self._outage = pool.submit(self._stop_collector)
         if len(self._acknowledged) == self._kill_at:
-            # A moment within the next steps, not one between two of them.
+            # At a random moment during the next steps, not between two of them.
             self._killer = threading.Timer(random.uniform(0, 2 * self._pause), worker.kill)  # noqa: S311 - no secret
             self._killer.start()
 
-    def _go_away(self) -> float:
+    def _stop_collector(self) -> float:
         self._collector.stop()
-        gone = time.monotonic()
+        stopped_at = time.monotonic()
         self._say("server down")
         time.sleep(self._plan.outage_seconds)
         self._collector.start()
-        away = time.monotonic() - gone
-        self._say(f"server up again after {away:.1f} s")
-        return away
+        seconds_down = time.monotonic() - stopped_at
+        self._say(f"server up again after {seconds_down:.1f} s")
+        return seconds_down
