@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 from alignai._transport.cancel_scope import MAX_WAIT_SECONDS
 from alignai._transport.compression import Compression, compress
 from alignai._transport.gzip_support import GzipSupport
-from alignai._transport.http import NoResponseError, Transport
+from alignai._transport.http import Transport
 from alignai._transport.outcome import Action, Outcome, classify, is_unimplemented, no_response, refuses_compression
+from alignai._transport.response import NoResponseError
 from alignai._version import __version__
 from alignai.clock import monotonic
 from alignai.constants import COLLECT_EVENTS_PATH

@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError
 from alignai._transport import interception
 from alignai._transport.cancel_scope import CancelScope, Progress
 from alignai._transport.connector import Connector
-from alignai._transport.response import MAX_BODY_BYTES, BodyStatus, Response
+from alignai._transport.response import MAX_BODY_BYTES, BodyStatus, NoResponseError, Response
 from alignai.clock import monotonic
 from alignai.interruption import interruption_in
 
@@ -30,37 +30,7 @@ How long an unused connection is trusted. Firewalls and address translators forg
 after half a minute, and silently drop the packets that come on it later. A new one costs a few round trips.
 """
 
-
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
-
-
-class NoResponseError(Exception):
-    """
-    There was no HTTP response.
-
-    Args:
-        why: The reason, for people.
-        misconfigured: Whether no request can be made at all, because of the address or a proxy.
-        too_slow: Whether the time ran out because the network is too slow for a request of this size.
-        unsent: Whether the server cannot have the whole request.
-        cancelled: Whether `cancel` ended the request.
-
-    """
-
-    def __init__(
-        self,
-        why: str,
-        *,
-        misconfigured: bool = False,
-        too_slow: bool = False,
-        unsent: bool = False,
-        cancelled: bool = False,
-    ) -> None:
-        super().__init__(why)
-        self.misconfigured = misconfigured
-        self.too_slow = too_slow
-        self.unsent = unsent
-        self.cancelled = cancelled
 
 
 class Transport:

@@ -1,4 +1,4 @@
-"""An HTTP response, and the parts of it that the client reads."""
+"""An HTTP response, with the parts of it that the client reads, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -86,6 +86,35 @@ class Response:
             now = _date(self.headers.get("date", "")) or datetime.now(UTC)
             seconds = ((_date(value) or now) - now).total_seconds()
         return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)
+
+
+class NoResponseError(Exception):
+    """
+    There was no HTTP response.
+
+    Args:
+        why: The reason, for people.
+        misconfigured: Whether no request can be made at all, because of the address or a proxy.
+        too_slow: Whether the time ran out because the network is too slow for a request of this size.
+        unsent: Whether the server cannot have the whole request.
+        cancelled: Whether `cancel` ended the request.
+
+    """
+
+    def __init__(
+        self,
+        why: str,
+        *,
+        misconfigured: bool = False,
+        too_slow: bool = False,
+        unsent: bool = False,
+        cancelled: bool = False,
+    ) -> None:
+        super().__init__(why)
+        self.misconfigured = misconfigured
+        self.too_slow = too_slow
+        self.unsent = unsent
+        self.cancelled = cancelled
 
 
 def _date(text: str) -> datetime | None:
