@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alignai._events.encoder import EventEncoder
+from alignai._interruption import is_interruption, is_refusal
 from alignai._safe_logging import logger
 from alignai.exception import ClosedError
-from alignai.interruption import is_interruption, is_refusal
 from alignai.spool import SpoolClosedError, SpoolError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from alignai import constants
+from alignai._interruption import is_interruption
 from alignai.exception import ConfigError, short_repr
-from alignai.interruption import is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from alignai._delivery import lifecycle
 from alignai._delivery.sharing import Share
 from alignai._event_methods import EventMethods
+from alignai._interruption import is_interruption
 from alignai._plain import number
 from alignai._recorder import Recorder, closed_error
 from alignai._settings import resolve
 from alignai.deadline import Deadline
 from alignai.exception import short_repr
-from alignai.interruption import is_interruption
 from alignai.results import ClientStats, FlushResult
 from alignai.spool import SpoolClosedError, Stats
 from alignai.validate import ValidationError

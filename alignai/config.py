@@ -8,9 +8,9 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final, Literal
 
 from alignai import constants
+from alignai._interruption import is_interruption
 from alignai._plain import number, whole_number
 from alignai.exception import ConfigError, short_repr
-from alignai.interruption import is_interruption
 
 BeforeSpool = Callable[[dict[str, Any]], dict[str, Any] | None]
 

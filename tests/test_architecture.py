@@ -24,7 +24,7 @@ IMPORTERS = {
 """The only files that import a library."""
 
 SDK_BASE = {"clock", "constants", "exception", "validate", "deadline", "results", "_version", "_plain"}
-SDK_BASE |= {"interruption", "_safe_logging"}
+SDK_BASE |= {"_interruption", "_safe_logging"}
 ALLOWED = {
     "spool.clock": set(),
     "spool.interruption": set(),
@@ -35,11 +35,11 @@ ALLOWED = {
     "spool.lease": {"clock", "errors", "storage", "interruption"},
     "spool.group_commit": {"clock", "errors", "storage", "interruption"},
     "spool.salvage": {"errors", "ledger", "storage", "interruption"},
-    "alignai.config": {"constants", "exception", "_plain", "interruption"},
-    "alignai._spool_path": {"constants", "exception", "interruption"},
-    "alignai._settings": {"constants", "exception", "config", "_events", "_spool_path", "interruption"},
-    "alignai._events": {"constants", "exception", "validate", "_plain", "interruption"},
-    "alignai._transport": {"clock", "constants", "deadline", "exception", "_console", "_version", "interruption"},
+    "alignai.config": {"constants", "exception", "_plain", "_interruption"},
+    "alignai._spool_path": {"constants", "exception", "_interruption"},
+    "alignai._settings": {"constants", "exception", "config", "_events", "_spool_path", "_interruption"},
+    "alignai._events": {"constants", "exception", "validate", "_plain", "_interruption"},
+    "alignai._transport": {"clock", "constants", "deadline", "exception", "_console", "_version", "_interruption"},
     "alignai._delivery": {*SDK_BASE, "config", "_settings", "_transport", "spool"},
     "alignai._recorder": {*SDK_BASE, "config", "_settings", "_events", "_delivery", "spool"},
     "alignai.collector": {*SDK_BASE, "_events"},

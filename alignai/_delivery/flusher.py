@@ -7,9 +7,9 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from alignai._interruption import is_interruption
 from alignai._safe_logging import logger
 from alignai.deadline import Deadline
-from alignai.interruption import is_interruption
 from alignai.results import FlushResult
 from alignai.spool import SpoolBusyError, SpoolClosedError
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alignai._interruption import is_interruption
 from alignai._safe_logging import logger
 from alignai.deadline import Deadline
-from alignai.interruption import is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable

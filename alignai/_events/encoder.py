@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from alignai._events import compiler, schemas, wire
 from alignai._events.parser import parse
-from alignai.interruption import is_interruption
+from alignai._interruption import is_interruption
 from alignai.validate import ValidationError
 
 if TYPE_CHECKING:

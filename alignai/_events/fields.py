@@ -11,9 +11,9 @@ from marshmallow import ValidationError as SchemaError
 from marshmallow import fields
 from marshmallow.validate import Length, OneOf, Range, Regexp
 
+from alignai._interruption import is_interruption
 from alignai._plain import whole_number
 from alignai.exception import short_repr
-from alignai.interruption import is_interruption
 
 __all__ = [
     "Length",

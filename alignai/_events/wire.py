@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from math import floor
 from typing import TYPE_CHECKING, Any, Final
 
+from alignai._interruption import is_interruption
 from alignai.constants import ROLE_ASSISTANT, ROLE_USER, EventTypes
-from alignai.interruption import is_interruption
 from alignai.validate import ValidationError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import socket
 from http.client import HTTPResponse, RemoteDisconnected
 from typing import TYPE_CHECKING, Any, Final
 
-from alignai.interruption import AllowingRefusal
+from alignai._interruption import AllowingRefusal
 
 if TYPE_CHECKING:
     from alignai._transport.cancel_scope import CancelScope

@@ -10,8 +10,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from alignai._interruption import AllowingRefusal
 from alignai.deadline import Deadline
-from alignai.interruption import AllowingRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

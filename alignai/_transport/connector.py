@@ -11,9 +11,9 @@ from contextlib import ExitStack, suppress
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
+from alignai._interruption import AllowingRefusal, is_interruption
 from alignai._transport.resolver import Resolver
 from alignai.clock import monotonic
-from alignai.interruption import AllowingRefusal, is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import requests
 from urllib3.exceptions import HTTPError
 
+from alignai._interruption import interruption_in
 from alignai._transport import interception
 from alignai._transport.cancel_scope import CancelScope, Progress
 from alignai._transport.connector import Connector
 from alignai._transport.response import MAX_BODY_BYTES, BodyStatus, NoResponseError, Response
 from alignai.clock import monotonic
-from alignai.interruption import interruption_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

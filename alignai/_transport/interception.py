@@ -18,8 +18,8 @@ import requests
 from requests import adapters, sessions
 from urllib3 import connection, connectionpool
 
+from alignai._interruption import interruption_in
 from alignai._transport.response import MAX_BODY_BYTES, BodyStatus, Response
-from alignai.interruption import interruption_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ import socket
 import threading
 from typing import Any, NamedTuple
 
-from alignai.interruption import is_interruption
+from alignai._interruption import is_interruption
 
 Address = tuple[Any, ...]
 """An address from `socket.getaddrinfo`: family, type, protocol, canonical name, socket address."""

@@ -15,9 +15,9 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 from urllib3.util.wait import wait_for_socket
 
+from alignai._interruption import AllowingRefusal, is_interruption
 from alignai._transport.bounded_response import MAX_RESPONSE_BYTES, BoundedResponse
 from alignai.clock import monotonic
-from alignai.interruption import AllowingRefusal, is_interruption
 
 if TYPE_CHECKING:
     from alignai._transport.cancel_scope import CancelScope

@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
 
+from alignai._interruption import AllowingRefusal
 from alignai.collector.request import Refusal, inflate, read_request, too_large
 from alignai.constants import COLLECT_EVENTS_PATH
-from alignai.interruption import AllowingRefusal
 
 if TYPE_CHECKING:
     from alignai.collector.collector import Collector
