@@ -126,13 +126,13 @@ def test_a_spool_that_no_worker_has_open_is_shown(spool: Spool, path: Path, caps
     assert (figures["pending"], figures["lease"]) == (5, None)
 
 
-@pytest.mark.parametrize("with_log", [True, False])
+@pytest.mark.parametrize("with_wal", [True, False])
 def test_inspect_makes_and_changes_no_file(
-    spool: Spool, path: Path, capsys: pytest.CaptureFixture[str], with_log: bool
+    spool: Spool, path: Path, capsys: pytest.CaptureFixture[str], with_wal: bool
 ) -> None:
     fill(spool)
     spool.close()
-    if not with_log:
+    if not with_wal:
         wal(path).unlink()
         path.with_name("spool.db-shm").unlink()
     before = listing(path)

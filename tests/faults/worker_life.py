@@ -93,21 +93,21 @@ class Life:
         """Compare the acknowledged events with the received ones."""
         received = set(self.server.ids())
         lost = set(self.done) - received - self.given_up
-        for aside in (self.folder / "disk").glob("*.corrupt-*"):
-            if aside.suffix[-4:] not in ("-wal", "nal") and lost:
-                self.check("a quarantined file is logged", aside.name in self.in_log())
-                lost -= self.salvaged(aside)
+        for kept in (self.folder / "disk").glob("*.corrupt-*"):
+            if kept.suffix[-4:] not in ("-wal", "nal") and lost:
+                self.check("a quarantined file is logged", kept.name in self.in_log())
+                lost -= self.salvaged(kept)
         self.check(f"{way}: {len(lost)} of {len(self.done)} acknowledged events are lost", not lost)
         made_up = received - set(self.done)
         # A commit whose sync failed may be found when the WAL is read again.
         self.check(f"{way}: {len(made_up)} events were refused and sent all the same", way == "errors" or not made_up)
         self.refused_and_sent = len(made_up)
 
-    def salvaged(self, aside: Path) -> set[str]:
+    def salvaged(self, kept: Path) -> set[str]:
         """Return the ids of the events that can be salvaged from a quarantined file."""
-        new = self.folder / f"new-{aside.name}"
+        new = self.folder / f"new-{kept.name}"
         try:
-            salvage(aside, new, PROJECT)
+            salvage(kept, new, PROJECT)
         except SpoolError:
             return set()
         return {json.loads(each)["id"] for each in payloads(new) if each}

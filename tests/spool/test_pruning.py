@@ -290,7 +290,7 @@ def test_an_event_that_a_server_refused_keeps_a_row_of_its_own(spool: Spool, pat
 
 
 def test_a_salvage_takes_nothing_of_an_extended_row_for_unsent(spool: Spool, path: Path, tmp_path: Path) -> None:
-    """The file and the log may hold the row as it was at different times."""
+    """The file and the WAL may hold the row as it was at different times."""
     leave_open(spool)
     for number in range(100):
         spool.append(b"%d" % number)

@@ -238,9 +238,9 @@ def test_purge_deletes_nothing_if_pending_events_are_missing(spool: Spool, path:
     ask(path, "DELETE FROM events WHERE seq = 3")
     with pytest.raises(SpoolCorruptError, match="vanished"):
         spool.purge(spool.select("pending"))
-    (aside,) = [each for each in path.parent.glob("spool.db.corrupt-*") if not each.name.endswith(("-wal", "-shm"))]
+    (kept,) = [each for each in path.parent.glob("spool.db.corrupt-*") if not each.name.endswith(("-wal", "-shm"))]
 
-    assert payloads(aside) == [b"0", b"1", b"3", b"4"]
+    assert payloads(kept) == [b"0", b"1", b"3", b"4"]
 
 
 WORKER = """

@@ -315,14 +315,14 @@ def test_requeue_fails_if_the_wal_is_lost_and_events_stay_rejected(
     spool = open_spool()
     looks: list[int] = []
 
-    def lose_log(db: sqlite3.Connection) -> int:
+    def lose_wal(db: sqlite3.Connection) -> int:
         looks.append(1)
         if len(looks) == 1:
             wal(path).unlink()
             shm(path).unlink()
         return 0
 
-    monkeypatch.setattr("alignai.spool.requeue._page_count", lose_log)
+    monkeypatch.setattr("alignai.spool.requeue._page_count", lose_wal)
     with pytest.raises(SpoolBusyError, match="deleted during a write"):
         spool.requeue()
 

@@ -46,6 +46,11 @@ def shm(path: Path) -> Path:
     return path.with_name(path.name + "-shm")
 
 
+def quarantined(path: Path) -> list[Path]:
+    """Return the quarantined files of a spool, without their WALs."""
+    return sorted(each for each in path.parent.glob("*.corrupt-*") if not each.name.endswith("-wal"))
+
+
 def on_disk(path: Path) -> int:
     """Return the bytes of the file, its WAL and the wal-index."""
     return sum(each.stat().st_size for each in (path, wal(path), shm(path)) if each.exists())

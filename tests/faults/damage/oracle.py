@@ -49,11 +49,11 @@ class Base:
     @cached_property
     def homes(self) -> dict[str, list[set[PageAt]]]:
         """Return the sets of pages of each event. Any one of the sets, if intact, holds the whole event."""
-        file, log = self.path.open("rb"), wal(self.path).open("rb") if wal(self.path).exists() else None
+        file, wal_file = self.path.open("rb"), wal(self.path).open("rb") if wal(self.path).exists() else None
         with file:
-            places = list(_rows(DatabaseImage(file, log)))
-            if log:
-                log.close()
+            places = list(_rows(DatabaseImage(file, wal_file)))
+            if wal_file:
+                wal_file.close()
         homes: dict[str, list[set[PageAt]]] = {each: [] for each in [*self.unsent, *self.rejected]}
         for event_id, place in places:
             if event_id in homes:
@@ -70,10 +70,10 @@ class Base:
 
     def _pages(self) -> Iterator[PageAt]:
         yield from ((self.path.name, at) for at in range(0, len(self.files[self.path.name]), PAGE))
-        log = self.files.get(wal(self.path).name, b"")
+        content = self.files.get(wal(self.path).name, b"")
         yield from (
             (wal(self.path).name, at + _FRAME_HEADER_SIZE)
-            for at in range(_WAL_HEADER_SIZE, len(log) - _FRAME + 1, _FRAME)
+            for at in range(_WAL_HEADER_SIZE, len(content) - _FRAME + 1, _FRAME)
         )
 
     @staticmethod

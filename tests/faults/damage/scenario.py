@@ -148,9 +148,9 @@ class Victim:
 
     def _accounted(self, said: dict[str, Any]) -> str:
         sent = {each[7:39] for each in said["sent"]}
-        for aside in self.path.parent.glob("*.corrupt-*"):
-            if not aside.name.endswith(("-wal", "-journal")):
-                sent |= self.salvage(aside, frozenset(sent))[0]
+        for kept in self.path.parent.glob("*.corrupt-*"):
+            if not kept.name.endswith(("-wal", "-journal")):
+                sent |= self.salvage(kept, frozenset(sent))[0]
         self.check(f"appended events are not lost: {summary(said)}", holds=set(NEW) <= sent)
         lost = set(self.base.unsent) - sent
         counted = said["rejected"] + said["dropped"] - len(self.base.rejected)

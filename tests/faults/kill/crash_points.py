@@ -49,7 +49,7 @@ STATEMENTS = {
 
 CALLS = {
     "making the file": "alignai.spool.storage.preparation:create_private",
-    "syncing the log": "alignai.spool.storage.connections:sync_wal",
+    "syncing the WAL": "alignai.spool.storage.connections:sync_wal",
     "an upload": "alignai._transport.api_client:APIClient.upload",
     "taking the lease": "alignai.spool.lease:Lease.acquire",
     "releasing the lease": "alignai.spool.lease:Lease.release",

@@ -93,8 +93,8 @@ class _Cut:
         spool = Spool(folder / NAME, project_id=PROJECT, max_bytes=MAX_BYTES)
         try:
             # Commits behind one that did not reach the disk may be quarantined, but never the file.
-            aside = [each for each in folder.glob(f"{NAME}.corrupt-*") if each.read_bytes().startswith(MARK)]
-            self._check(f"the file is not quarantined: {[*spool.notices()]}", holds=not aside)
+            quarantined = [each for each in folder.glob(f"{NAME}.corrupt-*") if each.read_bytes().startswith(MARK)]
+            self._check(f"the file is not quarantined: {[*spool.notices()]}", holds=not quarantined)
             self._check("it is sound", holds=spool.check() == [])
             self._rows(spool, folder / NAME)
             self._ledger(folder / NAME)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from alignai.spool import Spool, SpoolCorruptError
-from tests.support.spool_file import ask
+from tests.support.spool_file import ask, quarantined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +34,6 @@ def filled(path: Path) -> Path:
     spool.mark_failed(batch, "no answer")
     spool.close()
     return path
-
-
-def aside(path: Path) -> list[Path]:
-    return sorted(each for each in path.parent.glob("*.corrupt-*") if not each.name.endswith("-wal"))
 
 
 def again(call: Callable[[], object]) -> None:
@@ -104,7 +100,7 @@ def test_a_file_with_an_invalid_ledger_is_quarantined(
     spool = open_spool()
 
     assert lives(spool)[-1:] == [b"new"]
-    (kept,) = aside(filled)
+    (kept,) = quarantined(filled)
     (notice,) = spool.notices()
     assert str(kept) in notice
 
@@ -124,7 +120,7 @@ def test_a_ledger_that_makes_no_sense_deletes_no_event(
     spool = open_spool(retention=0)
     again(spool.maintain)
 
-    (kept,) = aside(filled)
+    (kept,) = quarantined(filled)
     assert ask(kept, "SELECT count(*) FROM events WHERE payload <> x''") == [(20,)]
     (notice,) = spool.notices()
     assert str(kept) in notice
@@ -141,7 +137,7 @@ def test_newest_rows_that_vanish_beside_a_running_worker_are_damage(
     batch = spool.next_batch(10, MUCH)
     assert batch
     assert batch.payloads == (b"new",)
-    assert len(aside(filled)) == 1
+    assert len(quarantined(filled)) == 1
 
 
 @pytest.mark.parametrize(
@@ -159,7 +155,7 @@ def test_an_invalid_value_that_nothing_depends_on_stops_nothing(
     spool = open_spool()
 
     assert lives(spool)[-6:] == [*PENDING, b"new"]
-    assert aside(filled) == []
+    assert quarantined(filled) == []
     assert list(spool.notices()) == []
 
 

@@ -116,7 +116,7 @@ def test_which_versions_of_sqlite_lose_commits_that_race_a_checkpoint(version: t
     assert has_wal_reset_bug(version) is bug
 
 
-# -- guard 2: a log that is deleted under the spool is noticed ---------------------------------------------------------
+# -- guard 2: a WAL that is deleted under the spool is noticed ---------------------------------------------------------
 
 FOREIGN = """
 import sqlite3
@@ -124,7 +124,7 @@ db = sqlite3.connect(PATH)
 say(db.execute('SELECT count(*) FROM events').fetchone()[0])
 db.close()
 """
-"""Any program that looks at the file. It is the last to close, for all that it can know, and deletes the log."""
+"""Any program that reads the file. It takes itself for the last to close, and SQLite deletes the WAL."""
 
 THEIRS = "s = spool(); s.append(b'theirs'); s.close()"
 
@@ -150,7 +150,7 @@ def lose_locks(path: Path) -> None:
         each.open("rb").close()
 
 
-def lose_log(path: Path) -> None:
+def lose_wal(path: Path) -> None:
     before = wal(path).stat().st_ino
     lose_locks(path)
     run(FOREIGN, path)
@@ -159,13 +159,13 @@ def lose_log(path: Path) -> None:
 
 @pytest.fixture
 def unwatched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time does not make the spool look for its log: only the number of events does, or upkeep."""
+    """Let only the number of events or maintenance make the spool look for its WAL, not the time."""
     monkeypatch.setattr(redo, "VERIFY_SECONDS", 1e9)
 
 
 def test_a_lost_wal_is_noticed_before_the_next_event_is_acknowledged(spool: Spool, path: Path) -> None:
     spool.append(b"before")
-    lose_log(path)
+    lose_wal(path)
     spool.append(b"after")
 
     assert run(FOREIGN, path) == "2"
@@ -185,7 +185,7 @@ def test_rows_of_a_lost_wal_are_appended_again_in_order_and_once(
     events = [b"%d" % i for i in range(200)]
     for event in events[:50]:
         spool.append(event)
-    lose_log(path)
+    lose_wal(path)
     for event in events[50:]:
         spool.append(event)
 
@@ -198,7 +198,7 @@ def test_rows_of_a_lost_wal_are_appended_again_in_order_and_once(
 @pytest.mark.usefixtures("unwatched")
 def test_upkeep_notices_the_loss_where_nothing_more_is_appended(spool: Spool, path: Path) -> None:
     spool.append(b"before")
-    lose_log(path)
+    lose_wal(path)
     spool.append(b"into the void")
     assert run(FOREIGN, path) == "1"
     spool.maintain()
@@ -212,7 +212,7 @@ def test_upkeep_notices_the_loss_where_nothing_more_is_appended(spool: Spool, pa
 def test_rows_appended_again_are_not_doubled_beside_other_processes(spool: Spool, path: Path) -> None:
     for i in range(10):
         spool.append(b"%d" % i)  # in the file, and not yet seen to be
-    lose_log(path)
+    lose_wal(path)
     spool.append(b"into the void")
     run("s = spool()\nfor i in range(300): s.append(b'theirs')\ns.close()", path)
     spool.maintain()
@@ -225,18 +225,18 @@ def test_rows_appended_again_are_not_doubled_beside_other_processes(spool: Spool
 def test_a_batch_is_not_made_of_rows_read_from_a_lost_wal(
     spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log is lost between the look at it and the reading."""
-    mend = spool._database._recover_if_wal_lost
+    """The WAL is lost between the look at it and the reading."""
+    recover = spool._database._recover_if_wal_lost
 
-    def mend_then_lose() -> None:
-        mend()
-        monkeypatch.setattr(spool._database, "_recover_if_wal_lost", mend)
-        lose_log(path)
+    def recover_then_lose() -> None:
+        recover()
+        monkeypatch.setattr(spool._database, "_recover_if_wal_lost", recover)
+        lose_wal(path)
         spool.append(b"into the void")
         run(THEIRS, path)
 
     spool.append(b"before")
-    monkeypatch.setattr(spool._database, "_recover_if_wal_lost", mend_then_lose)
+    monkeypatch.setattr(spool._database, "_recover_if_wal_lost", recover_then_lose)
     sent: list[bytes] = []
     while batch := spool.next_batch(10, MUCH):
         sent += batch.payloads
@@ -255,7 +255,7 @@ def test_recovery_of_a_lost_wal_is_tried_again_if_it_fails(
     from alignai.spool.storage import sqlite
 
     spool.append(b"before")
-    lose_log(path)
+    lose_wal(path)
     for i in range(5):
         spool.append(b"void %d" % i)
     with process(LOCK, path) as other, monkeypatch.context() as patch:
@@ -274,9 +274,9 @@ def test_recovery_of_a_lost_wal_is_tried_again_if_it_fails(
 @pytest.mark.usefixtures("unwatched")
 def test_rows_appended_while_the_wal_is_moved_and_deleted_are_not_lost(spool: Spool, path: Path) -> None:
     spool.append(b"before")
-    checkpoint(path)  # the last thing that SQLite does before it deletes a log
+    checkpoint(path)  # the last operation of SQLite before it deletes a WAL
     spool.append(b"in between")
-    spool.maintain()  # sees the log in its place
+    spool.maintain()  # sees the WAL in its place
     for each in (wal(path), shm(path)):
         each.unlink()
     spool.append(b"after")
@@ -305,7 +305,7 @@ def test_marking_notices_the_loss(spool: Spool, path: Path) -> None:
     spool.append(b"event")
     batch = spool.next_batch(10, MUCH)
     assert batch
-    lose_log(path)
+    lose_wal(path)
     spool.mark_sent(batch)
 
     assert ask(path, "SELECT sent FROM spool") == [(1,)]
@@ -325,22 +325,22 @@ def test_a_deleted_wal_does_not_stop_the_spool(spool: Spool, path: Path) -> None
     assert spool.check() == []
 
 
-@pytest.mark.parametrize("with_log", [True, False])
-def test_a_deleted_file_is_created_again(spool: Spool, path: Path, with_log: bool) -> None:
+@pytest.mark.parametrize("with_wal", [True, False])
+def test_a_deleted_file_is_created_again(spool: Spool, path: Path, with_wal: bool) -> None:
     spool.append(b"deleted by someone")
     spool.maintain()
     path.unlink()
-    if with_log:
+    if with_wal:
         wal(path).unlink()
     spool.append(b"after")
     spool.maintain()
 
     # The rows acknowledged shortly before the loss are in the redo buffer, and are appended again.
     assert payloads(path) in ([b"after"], [b"deleted by someone", b"after"])
-    lost, *aside = spool.notices()
+    lost, *further = spool.notices()
     assert "write-ahead log" in lost
-    assert len(aside) == (0 if with_log else 1)  # SQLite would have deleted the log that was left
-    assert len(list(path.parent.glob("*.corrupt-*-wal"))) == len(aside)
+    assert len(further) == (0 if with_wal else 1)  # SQLite would have deleted the remaining WAL
+    assert len(list(path.parent.glob("*.corrupt-*-wal"))) == len(further)
     assert spool.check() == []
 
 
@@ -381,7 +381,7 @@ def test_two_spools_on_one_file_in_a_process_recover_a_lost_wal_together(
     one, two = open_spool(), open_spool()
     one.append(b"one")
     two.append(b"two")
-    lose_log(path)
+    lose_wal(path)
     one.append(b"one in the void")
     two.append(b"two in the void")
     one.maintain()

@@ -72,9 +72,9 @@ def checksum(data: bytes, order: Order, before: bytes = bytes(8)) -> bytes:
 
 def set_header(path: Path, at: int, value: int) -> None:
     """Change the header of the WAL, so that its checksum holds still."""
-    log = wal(path).read_bytes()
-    header = log[:at] + value.to_bytes(4) + log[at + 4 : 24]
-    wal(path).write_bytes(header + checksum(header, "big" if header[3] == BIG else "little") + log[32:])
+    content = wal(path).read_bytes()
+    header = content[:at] + value.to_bytes(4) + content[at + 4 : 24]
+    wal(path).write_bytes(header + checksum(header, "big" if header[3] == BIG else "little") + content[32:])
     assert header_of(wal(path).read_bytes()).sound
 
 
@@ -87,10 +87,10 @@ def rebuilt(path: Path, request: pytest.FixtureRequest) -> Path:
 
 def test_events_survive_a_kill_at_any_page_size(rebuilt: Path, open_spool: Callable[..., Spool]) -> None:
     kill_writer(rebuilt)
-    log = wal(rebuilt).read_bytes()
+    content = wal(rebuilt).read_bytes()
     spool = open_spool()
 
-    assert wal(rebuilt).read_bytes() == log
+    assert wal(rebuilt).read_bytes() == content
     assert list(spool.notices()) == []
     batch = spool.next_batch(200, MUCH)
     assert batch
@@ -104,9 +104,9 @@ def test_commits_behind_a_damaged_frame_are_salvaged_at_any_page_size(
 ) -> None:
     kill_writer(rebuilt)
     frame = header_of(wal(rebuilt).read_bytes()).page_size + 24
-    with wal(rebuilt).open("r+b") as log:
-        log.seek(32 + ((log.seek(0, 2) - 32) // frame // 2) * frame + 200)
-        log.write(b"\xa5" * 100)
+    with wal(rebuilt).open("r+b") as wal_file:
+        wal_file.seek(32 + ((wal_file.seek(0, 2) - 32) // frame // 2) * frame + 200)
+        wal_file.write(b"\xa5" * 100)
     spool = open_spool()
 
     (notice,) = spool.notices()
@@ -183,13 +183,13 @@ def test_a_new_spool_has_pages_of_4096_bytes_with_any_build_of_sqlite(
 def test_a_wal_of_the_other_byte_order_is_understood(path: Path, open_spool: Callable[..., Spool]) -> None:
     """SQLite takes the order of the words that the checksums are made of from the header's last bit."""
     kill_writer(path)
-    log = wal(path).read_bytes()
-    order: Order = "little" if log[3] == BIG else "big"
-    header = log[:3] + bytes([log[3] ^ 1]) + log[4:24]
+    content = wal(path).read_bytes()
+    order: Order = "little" if content[3] == BIG else "big"
+    header = content[:3] + bytes([content[3] ^ 1]) + content[4:24]
     before = checksum(header, order)
     turned = header + before
-    for at in range(32, len(log) - 4119, 4120):
-        frame = log[at : at + 4120]
+    for at in range(32, len(content) - 4119, 4120):
+        frame = content[at : at + 4120]
         before = checksum(frame[:8] + frame[24:], order, before)
         turned += frame[:16] + before + frame[24:]
     wal(path).write_bytes(turned)
@@ -227,13 +227,13 @@ def test_a_wal_with_another_page_size_than_the_file_is_quarantined(
     spool.close()
     ask(path, "PRAGMA wal_checkpoint(TRUNCATE)")
     shutil.copy(wal(other), wal(path))
-    log = wal(path).read_bytes()
+    content = wal(path).read_bytes()
     spool = open_spool()
 
     (notice,) = spool.notices()
     kept = next(each for each in path.parent.glob("*.corrupt-*") if not each.name.endswith("-wal"))
     assert str(kept) in notice
-    assert wal(kept).read_bytes() == log
+    assert wal(kept).read_bytes() == content
     salvage(kept, path.with_name("saved.db"), "project")
     assert {b"kept", *EVENTS} <= {*payloads(path.with_name("saved.db"))}
 
@@ -241,10 +241,10 @@ def test_a_wal_with_another_page_size_than_the_file_is_quarantined(
 def test_a_wal_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
     kill_writer(path)
     set_header(path, 4, 3007001)
-    log = wal(path).read_bytes()
+    content = wal(path).read_bytes()
     with pytest.raises(SpoolVersionError, match="write-ahead log has format 3007001"):
         Spool(path, project_id="project")
-    assert wal(path).read_bytes() == log
+    assert wal(path).read_bytes() == content
 
 
 @pytest.mark.parametrize("content", [b"\0" * 32, b"\xa5" * 32, b"\x37\x7f\x06\x84"])
@@ -254,13 +254,13 @@ def test_a_wal_whose_header_is_not_understood_is_kept_whole(
     kill_writer(path)
     with wal(path).open("r+b") as file:
         file.write(content)
-    log = wal(path).read_bytes()
+    content = wal(path).read_bytes()
     spool = open_spool()
 
     (notice,) = spool.notices()
     kept = next(each for each in path.parent.glob("*.corrupt-*") if not each.name.endswith("-wal"))
     assert str(kept) in notice
-    assert wal(kept).read_bytes() == log
+    assert wal(kept).read_bytes() == content
     spool.append(b"new")
     salvage(kept, kept.with_name("saved.db"), "project")
     assert {*payloads(path), *payloads(kept.with_name("saved.db"))} - {b""} == {*EVENTS, b"new"}

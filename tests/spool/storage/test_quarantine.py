@@ -11,7 +11,7 @@ import pytest
 
 from alignai.spool import Spool, SpoolCorruptError, SpoolError, SpoolMismatchError
 from tests.support.processes import process
-from tests.support.spool_file import ask, checkpoint, payloads, wal
+from tests.support.spool_file import ask, checkpoint, payloads, quarantined, wal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 PAGE = 4096
 MUCH = 1 << 20
-
-
-def aside(path: Path) -> list[Path]:
-    """The damaged files that were set aside, without their logs."""
-    return sorted(each for each in path.parent.glob("*.corrupt-*") if not each.name.endswith("-wal"))
 
 
 def overwrite(path: Path, offset: int, content: bytes) -> None:
@@ -68,7 +63,7 @@ def test_a_corrupt_file_is_quarantined_whole_and_a_new_one_created(
     spool = open_spool()
     number = spool.append(b"new")
 
-    (kept,) = aside(closed)
+    (kept,) = quarantined(closed)
     assert kept.read_bytes() == before
     assert re.fullmatch(r"spool\.db\.corrupt-\d{8}T[\d.]+Z-\d+", kept.name)
     (notice,) = spool.notices()
@@ -78,17 +73,17 @@ def test_a_corrupt_file_is_quarantined_whole_and_a_new_one_created(
 
 
 def test_a_quarantined_file_keeps_its_wal_beside_it(path: Path, open_spool: Callable[..., Spool]) -> None:
-    script = "s = spool()\ncheckpoint()\ns.append(b'in the log')\nsay('open')\nhear()"
+    script = "s = spool()\ncheckpoint()\ns.append(b'in the WAL')\nsay('open')\nhear()"
     with process(script, path) as writer:  # the WAL must not hold the first page, which SQLite would read from there
         writer.hear()
         writer.kill()
-    log = wal(path).read_bytes()
+    content = wal(path).read_bytes()
     overwrite(path, 0, b"\xff" * 100)
     spool = open_spool()
 
-    (kept,) = aside(path)
-    assert wal(kept).read_bytes() == log
-    assert len(log) > PAGE
+    (kept,) = quarantined(path)
+    assert wal(kept).read_bytes() == content
+    assert len(content) > PAGE
     assert spool.append(b"new") == 1
     assert spool.check() == []
 
@@ -97,11 +92,11 @@ def test_a_quarantined_file_is_never_overwritten(closed: Path, open_spool: Calla
     for count in range(1, 6):
         overwrite_with(closed, b"damage %d" % count * 100)
         spool = open_spool()
-        assert len(aside(closed)) == count
+        assert len(quarantined(closed)) == count
         spool.close()
         wal(closed).unlink()
 
-    assert {each.read_bytes()[:8] for each in aside(closed)} == {b"damage %d" % count for count in range(1, 6)}
+    assert {each.read_bytes()[:8] for each in quarantined(closed)} == {b"damage %d" % count for count in range(1, 6)}
 
 
 def test_an_empty_file_becomes_a_spool(path: Path, open_spool: Callable[..., Spool]) -> None:
@@ -109,7 +104,7 @@ def test_an_empty_file_becomes_a_spool(path: Path, open_spool: Callable[..., Spo
     spool = open_spool()
 
     assert spool.append(b"event") == 1
-    assert aside(path) == []
+    assert quarantined(path) == []
     assert spool.check() == []
 
 
@@ -142,7 +137,7 @@ def test_the_database_of_another_program_is_refused_and_left_untouched(
         open_spool()
 
     assert path.read_bytes() == before
-    assert aside(path) == []
+    assert quarantined(path) == []
 
 
 DAMAGE_FROM_OUTSIDE = f"""
@@ -172,7 +167,7 @@ def damaged(closed: Path, open_spool: Callable[..., Spool]) -> Spool:
 def test_append_quarantines_a_corrupt_file_and_uses_a_new_one(damaged: Spool, closed: Path) -> None:
     assert damaged.append(b"new") == 1
 
-    assert len(aside(closed)) == 1
+    assert len(quarantined(closed)) == 1
     assert payloads(closed) == [b"new"]
     assert len(list(damaged.notices())) == 1
     assert damaged.check() == []
@@ -191,7 +186,7 @@ def test_corruption_found_by_a_reader_is_reported_once_and_quarantined(
         read(damaged)
     read(damaged)
 
-    assert len(aside(closed)) == 1
+    assert len(quarantined(closed)) == 1
     assert damaged.append(b"new") == 1
     assert damaged.next_batch(10, MUCH)
     assert len(list(damaged.notices())) == 1
@@ -204,7 +199,7 @@ def test_two_spools_of_a_process_quarantine_a_file_once(damaged: Spool, closed: 
     other.close()
 
     assert numbers == [1, 2]
-    assert len(aside(closed)) == 1
+    assert len(quarantined(closed)) == 1
     assert damaged.check() == []
 
 
@@ -222,7 +217,7 @@ s.close()
         with suppress(FileNotFoundError):
             wal(closed).unlink()
         overwrite_with(closed, b"damage" * 1000)
-        before = len(aside(closed))
+        before = len(quarantined(closed))
         with ExitStack() as stack:
             workers = [stack.enter_context(process(script, closed)) for _ in range(6)]
             for each in workers:
@@ -234,7 +229,7 @@ s.close()
                 each.say()
             for each in workers:
                 each.end()
-        assert len(aside(closed)) == before + 1
+        assert len(quarantined(closed)) == before + 1
         assert len(payloads(closed)) == 6 * 20
         ask(closed, "PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -11,7 +11,7 @@ import pytest
 from alignai.spool import Spool, SpoolError
 from alignai.spool.salvage.rebuild import salvage
 from tests.support.processes import process, run
-from tests.support.spool_file import ask, payloads, shm, wal
+from tests.support.spool_file import ask, payloads, quarantined, shm, wal
 from tests.support.waiting import wait_until_verification_is_due
 
 if TYPE_CHECKING:
@@ -192,11 +192,11 @@ def test_a_truncated_file_is_quarantined_whole(spool: Spool, path: Path, size: i
     assert spool.append(b"after")
 
     (notice,) = spool.notices()
-    (aside,) = [each for each in path.parent.glob("*.corrupt-*") if not each.name.endswith("-wal")]
-    assert str(aside) in notice
-    assert wal(aside).stat().st_size
+    (kept,) = quarantined(path)
+    assert str(kept) in notice
+    assert wal(kept).stat().st_size
     assert payloads(path) == [b"after"]
-    salvage(aside, path.with_name("saved.db"), "project")
+    salvage(kept, path.with_name("saved.db"), "project")
     assert {b"again " + event for event in EVENTS[:20]} <= {*payloads(path.with_name("saved.db"))}
 
 
@@ -209,13 +209,13 @@ def test_a_truncated_file_beside_its_wal_is_quarantined_on_opening(
         writer.hear()
         writer.kill()
     os.truncate(path, size)
-    log = wal(path).read_bytes()
+    content = wal(path).read_bytes()
     spool = open_spool()
 
     (notice,) = spool.notices()
-    (aside,) = [each for each in path.parent.glob("*.corrupt-*") if not each.name.endswith("-wal")]
-    assert str(aside) in notice
-    assert wal(aside).read_bytes() == log
+    (kept,) = quarantined(path)
+    assert str(kept) in notice
+    assert wal(kept).read_bytes() == content
     assert spool.append(b"new") == 1
 
 
@@ -224,9 +224,9 @@ def test_looking_at_an_empty_file_leaves_its_wal(path: Path) -> None:
         writer.hear()
         writer.kill()
     os.truncate(path, 0)
-    log = wal(path).read_bytes()
+    content = wal(path).read_bytes()
     assert "the file is empty" in run(LOOKS, path)
-    assert wal(path).read_bytes() == log
+    assert wal(path).read_bytes() == content
 
 
 @pytest.mark.parametrize("size", [0, 100])

@@ -61,8 +61,8 @@ def test_a_sync_that_failed_is_tried_again(spool: Spool, monkeypatch: pytest.Mon
     spool.append(b"event")
     tries: list[Path] = []
 
-    def sync(log: Path) -> None:
-        tries.append(log)
+    def sync(file: Path) -> None:
+        tries.append(file)
         if len(tries) == 1:
             raise OSError(5, "Input/output error")
 

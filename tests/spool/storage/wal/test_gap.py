@@ -58,8 +58,8 @@ def after_a_crash(path: Path) -> Path:
 
 
 def has_gap(path: Path) -> bool:
-    with wal(path).open("rb") as log:
-        return last_commit(log.fileno(), read_header(log.fileno())) is None
+    with wal(path).open("rb") as wal_file:
+        return last_commit(wal_file.fileno(), read_header(wal_file.fileno())) is None
 
 
 @pytest.mark.parametrize("missing", [1, 3, 1000, FRAME - 20, FRAME - 10, FRAME - 4, FRAME, 5 * FRAME])

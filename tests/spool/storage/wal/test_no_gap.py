@@ -28,7 +28,7 @@ READER = """
 import sqlite3
 reader, db = sqlite3.connect(PATH, isolation_level=None), sqlite3.connect(PATH)
 reader.execute('BEGIN')
-reader.execute('SELECT * FROM events').fetchall()  # from here on the log is not begun anew
+reader.execute('SELECT * FROM events').fetchall()  # from here on the WAL is not restarted
 busy, frames, moved = db.execute('PRAGMA wal_checkpoint').fetchone()
 say(busy, frames == moved)
 hear()
@@ -92,8 +92,8 @@ def test_zeros_without_a_commit_behind_them_are_no_gap(
     path: Path, open_spool: Callable[..., Spool], recoveries: list[Database]
 ) -> None:
     end = WAL_HEADER_SIZE + left_behind(path) * FRAME
-    with wal(path).open("rb") as log:
-        salt = read_header(log.fileno()).salt
+    with wal(path).open("rb") as wal_file:
+        salt = read_header(wal_file.fileno()).salt
     overwrite(wal(path), end + 9 * FRAME, struct.pack(">2I", 2, 0) + salt + bytes(FRAME - 16))
     spool = open_spool()
     for event in EVENTS[:3]:

@@ -1,4 +1,4 @@
-"""A damaged log is noticed: SQLite takes its first damaged frame for its end, and would write over the rest."""
+"""A damaged WAL is noticed. SQLite treats its first damaged frame as its end and would overwrite the rest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from alignai.spool.salvage.rebuild import salvage
 from alignai.spool.storage.wal.parser import committed_frames
 from alignai.spool.storage.wal.rescue import frames_beyond_damage
 from tests.support.processes import process
-from tests.support.spool_file import ask, payloads, wal
+from tests.support.spool_file import ask, payloads, quarantined, wal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +34,11 @@ def killed(path: Path) -> Path:
 
 
 def frames(path: Path) -> int:
-    log = os.open(wal(path), os.O_RDONLY)
+    descriptor = os.open(wal(path), os.O_RDONLY)
     try:
-        return len(committed_frames(log, 4096))
+        return len(committed_frames(descriptor, 4096))
     finally:
-        os.close(log)
+        os.close(descriptor)
 
 
 def overwrite(path: Path, frame: int, content: bytes = b"\xa5" * 100) -> None:
@@ -47,17 +47,13 @@ def overwrite(path: Path, frame: int, content: bytes = b"\xa5" * 100) -> None:
         file.write(content)
 
 
-def aside(path: Path) -> list[Path]:
-    return sorted(each for each in path.parent.glob("*.corrupt-*") if not each.name.endswith("-wal"))
-
-
 def test_commits_behind_a_damaged_frame_can_be_salvaged(killed: Path, open_spool: Callable[..., Spool]) -> None:
     overwrite(killed, frames(killed) - 40)
     spool = open_spool()
     spool.append(b"new")
 
     (notice,) = spool.notices()
-    (kept,) = aside(killed)
+    (kept,) = quarantined(killed)
     assert "write-ahead log" in notice
     assert f"salvage {kept} NEW --project-id project" in notice
     assert 0 < len(payloads(killed)) < 100
@@ -87,7 +83,7 @@ def test_a_spool_inconsistent_without_its_wal_end_is_quarantined(
     overwrite(killed, before - 40)
     spool = open_spool()
 
-    (kept,) = aside(killed)
+    (kept,) = quarantined(killed)
     assert wal(kept).exists()
     assert payloads(killed) == []
     assert spool.append(b"new") == 1
@@ -111,8 +107,8 @@ def test_an_intact_wal_gives_no_notice(killed: Path, open_spool: Callable[..., S
         spool.append(b"more")
         assert frames_beyond_damage(killed, 4096) == []
         assert list(spool.notices()) == []
-    assert aside(killed) == []
-    assert list(killed.parent.glob(".log-*")) == []
+    assert quarantined(killed) == []
+    assert list(killed.parent.glob(f".{killed.name}.log-*")) == []
 
 
 def test_an_unfinished_commit_of_a_dead_process_gives_no_notice(killed: Path, open_spool: Callable[..., Spool]) -> None:
@@ -131,11 +127,11 @@ def test_a_new_spool_with_a_damaged_wal_is_not_created_again_over_it(
         writer.hear()
         writer.kill()
     overwrite(path, 0)
-    log = wal(path).read_bytes()
+    content = wal(path).read_bytes()
     spool = open_spool()
 
-    (kept,) = aside(path)
-    assert wal(kept).read_bytes() == log
+    (kept,) = quarantined(path)
+    assert wal(kept).read_bytes() == content
     assert len(list(spool.notices())) == 1
     assert spool.append(b"new") == 1
 
@@ -145,11 +141,11 @@ def test_a_half_created_spool_is_created_again_without_a_notice(path: Path, open
     with process("s = spool()\nsay('open')\nhear()", path) as writer:
         writer.hear()
         writer.kill()
-    assert path.stat().st_size == 4096  # all that makes it a spool is in the log
+    assert path.stat().st_size == 4096  # everything that makes it a spool is in the WAL
     overwrite(path, 0)
     spool = open_spool()
 
-    assert aside(path) == []
+    assert quarantined(path) == []
     assert list(spool.notices()) == []
     assert spool.append(b"new") == 1
     assert spool.check() == []
@@ -157,12 +153,12 @@ def test_a_half_created_spool_is_created_again_without_a_notice(path: Path, open
 
 def test_a_wal_beside_an_empty_file_is_kept(killed: Path, open_spool: Callable[..., Spool]) -> None:
     """SQLite would delete it."""
-    log = wal(killed).read_bytes()
+    content = wal(killed).read_bytes()
     killed.write_bytes(b"")
     spool = open_spool()
 
-    (kept,) = aside(killed)
-    assert wal(kept).read_bytes() == log
+    (kept,) = quarantined(killed)
+    assert wal(kept).read_bytes() == content
     assert len(list(spool.notices())) == 1
     assert spool.append(b"new") == 1
 
@@ -178,7 +174,7 @@ def test_only_losses_of_a_power_cut_are_reported_as_permitted(
     spool = open_spool()
 
     (notice,) = spool.notices()
-    (kept,) = aside(killed)
+    (kept,) = quarantined(killed)
     assert notice.allowed == (written_at == "before the machine started")
     assert ("after a power loss" in notice) == notice.allowed
     assert "commits in its write-ahead log could not be applied" in notice
@@ -201,7 +197,7 @@ def test_a_spool_that_lost_rows_counted_as_sent_is_quarantined(path: Path, open_
     spool = open_spool()
     spool.append(b"new")
 
-    assert len(aside(path)) == 1
+    assert len(quarantined(path)) == 1
     assert payloads(path) == [b"new"]
     assert spool.next_batch(10, MUCH)
 
@@ -214,7 +210,7 @@ def test_a_file_with_a_gap_among_pending_events_is_quarantined(path: Path, open_
     with pytest.raises(SpoolCorruptError, match="vanished"):
         spool.next_batch(50, MUCH)
 
-    assert len(aside(path)) == 1
+    assert len(quarantined(path)) == 1
     assert spool.next_batch(50, MUCH) is None
     assert len(list(spool.notices())) == 1
 
@@ -227,5 +223,5 @@ def test_a_version_that_none_can_have_is_damage(path: Path, open_spool: Callable
     ask(path, f"PRAGMA user_version = {version}")
     spool = open_spool()
 
-    assert len(aside(path)) == 1
+    assert len(quarantined(path)) == 1
     assert spool.append(b"new") == 1

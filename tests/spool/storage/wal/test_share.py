@@ -80,9 +80,9 @@ def test_processes_that_start_at_once_on_a_damaged_wal_write_over_nothing(path: 
     with process(WRITES, path, 400) as worker:
         assert worker.hear() == "ready"
         worker.kill()
-    with wal(path).open("r+b") as log:
-        log.seek(32 + 300 * FRAME + 100)
-        log.write(b"damage" * 10)
+    with wal(path).open("r+b") as wal_file:
+        wal_file.seek(32 + 300 * FRAME + 100)
+        wal_file.write(b"damage" * 10)
     with ExitStack() as stack:
         starting = [stack.enter_context(process(STARTS, path, f"worker{number}")) for number in range(5)]
         assert [each.hear() for each in starting] == ["ready"] * 5
@@ -94,5 +94,5 @@ def test_processes_that_start_at_once_on_a_damaged_wal_write_over_nothing(path: 
             each.end()
     kept = set(payloads(path))
     assert kept >= {b"worker%d %d" % (worker, number) for worker in range(5) for number in range(20)}
-    (aside,) = [each for each in path.parent.glob("*.corrupt-*-wal") if each.stat().st_size]
-    assert aside.stat().st_size > 50 * FRAME
+    (kept,) = [each for each in path.parent.glob("*.corrupt-*-wal") if each.stat().st_size]
+    assert kept.stat().st_size > 50 * FRAME
