@@ -35,7 +35,7 @@ def change(database: Database, act: Callable[[sqlite3.Connection], T], until: fl
 
 
 def despite_full_volume(database: Database, write: Callable[[], T], until: float | None = None) -> T:
-    """Call *write*; if the volume has no room for it, again with a short WAL, and with the room that was kept."""
+    """Call *write*. If the volume has no room for it, call it again with a short WAL, then with the reserve."""
     for relief in (Connections.checkpoint, Connections.use_reserve):
         try:
             return write()

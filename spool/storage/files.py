@@ -1,4 +1,4 @@
-"""What the spool needs of the file system: private files, and shared memory that is really shared."""
+"""Private files, locked folders and syncs: the file system as a spool needs it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _BESIDE = ("", "-wal", "-shm", "-journal", ".lease", ".lock", ".reserve")
 
 def check_ownership(path: Path) -> None:
     """
-    Refuse a spool, a file beside it or a link to it that another user has put where everyone may write.
+    Refuse a spool, a file beside it or a link to it that another user has put in a folder that all may write to.
 
-    He could read what is appended, or have it written to a place of his choice. Systems refuse to follow such links,
-    but do not see that they are followed here, where a path is resolved.
+    That user could read the events, or have them written to any place. Systems refuse to follow such links, but do not
+    see that they are followed here, when a path is resolved.
 
     Raises:
         SpoolError: There is such a file or link.
     """
     for each in [path.with_name(path.name + suffix) for suffix in _BESIDE] if sys.platform != "win32" else []:
-        with AllowingRefusal():  # nothing is there, or whoever opens it will say what is wrong
+        with AllowingRefusal():  # nothing is there, or opening it will raise the error
             found, folder = each.lstat(), each.parent.stat()
             if folder.st_mode & stat.S_IWOTH and found.st_uid not in {os.geteuid(), folder.st_uid}:
                 raise SpoolError(
@@ -47,7 +47,7 @@ def check_ownership(path: Path) -> None:
 
 def create_private(path: Path) -> None:
     """
-    Make an empty file of mode 0600 in folders of mode 0700, where there is none yet.
+    Create an empty file of mode 0600 in folders of mode 0700, if there is none yet.
 
     Raises:
         SpoolError: The path leads through a file, or is a folder or a pipe, or may not be written.
@@ -96,7 +96,7 @@ def sync_folder(folder: Path) -> None:
 
 def sync_wal(wal: Path) -> None:
     """
-    Put what has been written to the write-ahead log on stable storage.
+    Put all that has been written to the WAL on stable storage.
 
     SQLite keeps its locks on the file and its index, never on the WAL: opening and closing the WAL is safe.
     """
@@ -113,7 +113,7 @@ def _sync(path: Path, flags: int) -> None:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Keep every other process out that asks for the same, where a folder can be locked: no file more is needed."""
+    """Exclude other processes that ask for the same, if a folder can be locked. That needs no other file."""
     if sys.platform == "win32":
         yield
         return
@@ -127,7 +127,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def scratch_folder(beside: Path, prefix: str) -> Iterator[Path]:
-    """Make a private folder beside *beside*; `remove_stale_scratch` deletes what a killed process has left."""
+    """Create a private folder beside *beside*. `remove_stale_scratch` deletes those that killed processes left."""
     _make_folders(beside.parent)
     with folder_lock(beside.parent):
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=beside.parent))
@@ -160,7 +160,7 @@ def _delete_unless_held(folder: Path) -> None:
 
 
 def _hold(folder: Path) -> int | None:
-    """Lock *folder* for as long as the process lives; None where a folder cannot be locked."""
+    """Lock *folder* for as long as the process lives. Return None if a folder cannot be locked."""
     if sys.platform == "win32":
         return None
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -1,7 +1,7 @@
 """
-What a fork may not carry over: no SQLite connection and no held lock crosses it.
+No SQLite connection and no held lock crosses a fork.
 
-SQLite keeps its locks per process and its bookkeeping in memory: a child that inherits both believes in locks that it
+SQLite keeps its locks per process and its bookkeeping in memory. A child that inherits both believes in locks that it
 does not have (https://sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_). So every
 spool closes its connections just before a fork and opens them again, on both sides, when they are next needed.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Forkable(Protocol):
-    """What takes part in forks."""
+    """A spool, or another owner of connections, that takes part in forks."""
 
     @property
     def path(self) -> Path | None:
@@ -36,7 +36,7 @@ class Forkable(Protocol):
         """The locks that a thread holds while it opens or uses a connection."""
 
     def let_go(self) -> None:
-        """Close every connection; the caller holds the locks."""
+        """Close every connection. The caller holds the locks."""
 
     def reset_after_fork(self) -> None:
         """Fresh locks and nothing open, as in a new process."""
@@ -56,7 +56,7 @@ def register(spool: Forkable) -> None:
 
 
 def sharing(path: Path) -> list[Forkable]:
-    """Every spool of this process on *path*."""
+    """Return every spool of this process on *path*."""
     return [spool for spool in _living() if spool.path == path]
 
 
@@ -85,7 +85,7 @@ class Pause:
         return cls(lambda: [lock for spool in spools for lock in spool.locks], lambda: spools)
 
     def begin(self) -> None:
-        """Wait for the locks and close the connections; nothing happens if that has been done."""
+        """Wait for the locks and close the connections. Nothing happens if that has been done."""
         if not self._complete:
             busy = self._take_all(None)
             while busy:
@@ -95,14 +95,14 @@ class Pause:
             self._complete = True
 
     def end(self) -> None:
-        """Give the locks back; nothing happens the second time."""
+        """Release the locks. Nothing happens the second time."""
         self._complete = False
         for hold in reversed(self._holds):
             hold.release()
         self._holds = []
 
     def _take_all(self, first: threading.RLock | None) -> threading.RLock | None:
-        """Wait for the lock *first*, then take the others if they are free; the one that is not is returned."""
+        """Wait for the lock *first*, then take the others if they are free. Return one that is not."""
         self.end()
         if first:
             self._holds.append(Hold(first))

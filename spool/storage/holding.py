@@ -2,9 +2,9 @@
 How a call holds the connections of a spool: alone, in a transaction, or to read.
 
 An exception may come out of any line: a signal handler raises, the stack is full, another thread throws one in. It may
-also come between a lock and the `with` block that would release it. So what is held is asked of the lock itself instead
-of remembered, the outermost call of a thread gives back all that the thread holds, and whoever takes a connection rolls
-back what was left open on it.
+also come between a lock and the `with` block that would release it. So the lock itself is
+asked whether it is held, the outermost call of a thread releases all that the thread holds, and each call that takes a
+connection rolls back a transaction that was left open on it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Locks of a spool: what a thread holds is asked of the lock itself, since an exception may come out of any line."""
+"""Locks of a spool. The lock itself says who holds it, since an exception may come out of any line."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Hold:
         self.nested = is_held(lock)
 
     def take(self, *, blocking: bool = True) -> bool:
-        """Take the lock, once it is free or only if it is; return whether it was taken."""
+        """Take the lock, once it is free or only if it is. Return whether it was taken."""
         self._taken = self._lock.acquire(blocking=blocking)
         return self._taken
 
     def release(self) -> None:
-        """Leave the lock as it was before this call; nothing happens the second time."""
+        """Leave the lock as it was before this call. Nothing happens the second time."""
         if not self.nested:
             give_back(self._lock)
         elif self._taken:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def append_missing(rows: list[Numbered], connections: Connections) -> list[Numbered]:
-    """Append again those of *rows* that are not in the file, and return all; if that fails, close *connections*."""
+    """Append again those of *rows* that are not in the file, and return all. If that fails, close *connections*."""
     if not rows:
         return rows
     try:
-        # What is there is where it was; what is appended again, by an earlier try too, is behind the rest.
+        # A row that is there has its old number. One that an earlier try has appended again is behind the rest.
         behind = min(rows[0][0], queries.last_seq(connections.reader) + 1)
         return [
             (
@@ -40,7 +40,7 @@ def _append(connections: Connections, row: Row) -> int:
 
 
 def _number(connections: Connections, first: int, last: int, row: Row) -> int:
-    """The number of *row* if it is between these; 0 if it is not."""
+    """Return the number of *row* if it is between *first* and *last*, otherwise 0."""
     at, crc, payload = row
     found = connections.reader.execute(sql.HOLDS, (first, last, crc, at, payload)).fetchone()
     return int(found[0]) if found else 0

@@ -1,4 +1,4 @@
-"""Files that are created, and whose they are: a service must be able to go on after someone ran a script as root."""
+"""Creation of files, and their owners: a service must be able to go on after a script ran as root."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..interruption import is_refusal
 
 def create(path: Path, like: Path | None = None) -> int:
     """
-    Make a file of mode 0600 where there is none, and return a descriptor of it.
+    Create a file of mode 0600, and return a descriptor of it.
 
     Made by root, it belongs to the owner of *like*, or else of its folder. SQLite does the same with the files that it
     makes beside a database.
@@ -37,7 +37,7 @@ def create_unopened(path: Path) -> None:
     Do the same without a descriptor that would have to be closed.
 
     Another thread may have opened the file with SQLite by then, and closing any descriptor of it would drop SQLite's
-    locks. Only Linux lets everyone make a file in this way; elsewhere a moment remains in which that can happen.
+    locks. Only Linux lets every user create a file in this way. Elsewhere a moment remains in which that can happen.
 
     Raises:
         FileExistsError: There is one.
@@ -57,7 +57,7 @@ def create_unopened(path: Path) -> None:
 
 
 def give_to_owner(new: Path | str | int, like: Path) -> None:
-    """Give what root has just made to the owner of *like*; by its path, if nobody else can have put it there."""
+    """Give a file that root has just created to the owner of *like*: by its path only if no one else can replace it."""
     if sys.platform == "win32" or os.geteuid():
         return
     owner = like.stat()

@@ -62,7 +62,7 @@ def size_of(path: Path | str) -> int:
 
 
 def identity(path: Path | str | int | None) -> tuple[int, int] | None:
-    """Return what tells this file from another of the same name, None if there is none. A descriptor will do, too."""
+    """Return the identity that tells this file from another of the same name, None if there is no file."""
     if path is None:
         return None
     try:

@@ -42,7 +42,7 @@ def prepare(path: Path, project_id: str, tell: Callable[[Path], object] = lambda
     What is damaged is set aside, after a second look: SQLite calls a disk damaged that fails to read for a moment.
 
     Args:
-        path: The file, made where it is missing.
+        path: The file, which is created if it is missing.
         project_id: The project.
         tell: Told where a damaged file was set aside, at once: what comes after may fail.
 
@@ -94,7 +94,7 @@ def _bring_up(path: Path, project_id: str, lock: WriteLock) -> None:
 
 
 def _is_spool(path: Path, project_id: str, lock: WriteLock) -> bool:
-    """Make the file a spool where it is none yet; false where a process has died in the midst of that."""
+    """Make the file a spool if it is none yet. Return False if a process has died in the middle of that."""
     try:
         if size_of(wal_of(path)):
             check_wal_readable(path, page_size_in_file(path))
@@ -115,7 +115,7 @@ def _is_spool(path: Path, project_id: str, lock: WriteLock) -> bool:
 
 
 def _roll_back(path: Path, lock: WriteLock) -> None:
-    """Undo what was cut short while the file was switched to WAL: a connection that only reads may not."""
+    """Undo an interrupted switch of the file to WAL mode, which a read-only connection may not."""
     with lock.held(), closing(connect(path)) as writer:
         retry_while_busy(lambda: writer.execute("SELECT count(*) FROM sqlite_schema").fetchone())
 
@@ -157,7 +157,7 @@ def _migrate(path: Path, project_id: str, lock: WriteLock) -> None:
 
 def _check_wal_not_lost(writer: sqlite3.Connection, path: Path) -> None:
     """
-    Begin no new spool where there was one: all of a young spool is in its WAL, and SQLite may not see that.
+    Refuse to begin a new spool if there was one: all of a young spool is in its WAL, and SQLite may not see that.
 
     The first commit makes the spool, and is on stable storage before there is a second. Where it is alone, a power cut
     has come before that, and nothing has ever been appended.
@@ -174,7 +174,7 @@ def _check_wal_not_lost(writer: sqlite3.Connection, path: Path) -> None:
 
 
 def _statements(script: str) -> list[str]:
-    """The statements of *script*, one by one: `executescript` would commit between them."""
+    """Return the statements of *script* one by one: `executescript` would commit between them."""
     statements, begun = [], ""
     for part in script.split(";"):
         begun += part + ";"

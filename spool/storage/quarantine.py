@@ -1,4 +1,4 @@
-"""What is done with a damaged spool: a second look, then it gets another name, and a new one is made."""
+"""Quarantine of a corrupt spool: after a second look it is renamed, so that a new one can be created."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def is_corrupt(path: Path) -> bool:
-    """Whether SQLite, reading the whole file again, finds it damaged, or rows have vanished from it."""
+    """Return whether SQLite, reading the whole file again, finds it corrupt, or rows have vanished from it."""
     if size_of(path) < MIN_PAGE_SIZE:
-        return True  # there were rows in it, or nobody would ask; SQLite would delete the WAL of an empty file
+        return True  # this is only called if there were rows; SQLite would delete the WAL of an empty file
     try:
         with closing(connect(path, read_only=True)) as connection:
             (verdict,) = retry_while_busy(lambda: connection.execute("PRAGMA quick_check(1)").fetchone())
@@ -36,17 +36,17 @@ def is_corrupt(path: Path) -> bool:
 
 
 def quarantine_path(path: Path) -> Path:
-    """What a damaged file is called from now on: as nothing before it was."""
+    """Return a new name for a corrupt file, which no file has had before."""
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     return path.with_name(f"{path.name}.corrupt-{moment}-{os.getpid()}")
 
 
 def quarantine(path: Path, found: tuple[int, int] | None) -> Path | None:
     """
-    Rename a damaged spool and its WAL, so that a new one can be made; nothing is deleted but the index.
+    Rename a corrupt spool and its WAL, so that a new one can be created. Only the wal-index is deleted.
 
     Returns:
-        Its new name; None where the file at *path* is no longer the one *found* (another process was first).
+        Its new name, or None if the file at *path* is no longer the one *found*, because another process was first.
 
     Raises:
         SpoolError: It cannot be renamed.

@@ -35,7 +35,7 @@ def open_readonly(path: Path | str) -> Iterator[sqlite3.Connection]:
     check_one_name(path)
     if is_headless(path):
         raise SpoolCorruptError(
-            f"spool {path}: the file is empty, and its write-ahead log is not. Keep both; a worker sets them aside."
+            f"spool {path}: the file is empty, and its write-ahead log is not. Keep both. A worker quarantines them."
         )
     try:
         with fork.HeldOff(), closing(_connect(path)) as connection:

@@ -1,4 +1,4 @@
-"""Bytes of the volume that are kept for what must go on once it is full: uploading, and deleting what was sent."""
+"""The reserve: bytes of the volume that are kept so that uploading and deleting go on once it is full."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Reserve:
 
     def keep(self) -> bool:
         """
-        See that bytes are kept; return False if the volume has no room for any.
+        Ensure that bytes are kept. Return False if the volume has no room for any.
 
         A file that cannot be made for another reason, such as the mode of its folder, is done without.
         """
@@ -83,7 +83,7 @@ class Reserve:
 
 
 def release_if_full(path: Path, error: BaseException) -> bool:
-    """Give the reserve of the spool at *path* to the volume if *error* may say that this is full; return whether so."""
+    """Give the reserve of the spool at *path* to the volume if *error* may say that it is full. Return whether so."""
     if is_volume_full(error):
         _empty(reserve_of(path))
         return True
@@ -105,7 +105,7 @@ def _volume(folder: Path) -> tuple[int, int]:
 
 
 def _allocate(descriptor: int, size: int) -> bool:
-    """Have *size* bytes of the volume belong to an empty file; return False, and keep none, if there is no room."""
+    """Have *size* bytes of the volume belong to an empty file. If there is no room, keep none and return False."""
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, size)

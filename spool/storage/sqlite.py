@@ -1,4 +1,4 @@
-"""How the spool's file is opened, and how a statement waits for its turn."""
+"""Opening the file of a spool, and waiting for other processes that have locked it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 BUSY_TIMEOUT_SECONDS = 10.0
-"""Seconds to wait for the write lock. Everyone gives it back within milliseconds; a frozen process may not."""
+"""Seconds to wait for the write lock. A process gives it back within milliseconds, unless it is frozen."""
 
 _SHORTEST_WAIT = 50e-6
 _LONGEST_WAIT = 2e-3
@@ -38,7 +38,7 @@ PRAGMAS = (
     "PRAGMA wal_autocheckpoint = 0",
     # A mapped file widens the same race.
     "PRAGMA mmap_size = 0",
-    # fsync does not reach the medium on macOS; elsewhere these do nothing.
+    # On macOS, fsync alone does not reach the medium. Elsewhere these do nothing.
     "PRAGMA fullfsync = 1",
     "PRAGMA checkpoint_fullfsync = 1",
     # A page that is damaged is told at once, and no function is run because a file says so.
@@ -49,7 +49,7 @@ PRAGMAS = (
 
 def connect(path: Path | str, *, synchronous: str = "normal", read_only: bool = False) -> sqlite3.Connection:
     """
-    Open the file, which must exist, with every pragma of ours set.
+    Open the file, which must exist, and set every pragma that a spool needs.
 
     Raises:
         sqlite3.Error: As SQLite says.
@@ -61,7 +61,7 @@ def connect(path: Path | str, *, synchronous: str = "normal", read_only: bool = 
     try:
         check_adapters(path)
         for pragma in (*PRAGMAS, f"PRAGMA synchronous = {synchronous}"):
-            # Some look at the file, and whoever opens it first after a crash locks it to read its WAL.
+            # Some look at the file, and the first connection after a crash locks it to read its WAL.
             retry_while_busy(partial(connection.execute, pragma))
     except BaseException:
         connection.close()
@@ -98,7 +98,7 @@ def check_adapters(path: Path | str) -> None:
 
 def page_size_in_file(path: Path) -> int | None:
     """
-    Return the page size that the file itself names, whatever its WAL says; None if it has no sound header.
+    Return the page size that the file itself names, whatever its WAL says, and None if it has no sound header.
 
     Only SQLite may open the file: closing any other descriptor of it would drop SQLite's locks.
     """
@@ -129,7 +129,7 @@ class BusyTimeout:
         self._longest = _SHORTEST_WAIT
 
     def wait(self) -> bool:
-        """Wait a moment; return False at once if the patience is used up."""
+        """Wait a moment and return True. If the time is used up, return False at once."""
         left = self.until - monotonic()
         if left <= 0:
             return False
@@ -141,7 +141,7 @@ class BusyTimeout:
 
 def retry_while_busy(statement: Callable[[], T], until: float | None = None) -> T:
     """
-    Run *statement*, again and again while it finds the spool locked; `BusyTimeout` says until when.
+    Run *statement*, again and again while it finds the spool locked. `BusyTimeout` explains *until*.
 
     Raises:
         Exception: What the statement raised, or the last refusal once the patience is used up.

@@ -1,4 +1,4 @@
-"""The files of a spool as they were when they were opened: whether they are the same still, and have lost nothing."""
+"""Detection of files that were deleted, replaced or cut short since they were opened."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Watch:
 
     @property
     def header(self) -> bytes:
-        """The header of the WAL when it was last seen sound; empty until it has one."""
+        """The header of the WAL when it was last seen sound. It is empty until the WAL has one."""
         return self._seen.header
 
     @property
@@ -51,7 +51,7 @@ class Watch:
 
     @property
     def wal_deleted(self) -> bool:
-        """Whether the WAL is gone, and all else as it was."""
+        """Whether the WAL is gone, and the other files are as they were."""
         return (identity(self._path), identity(self._wal), identity(self._index)) == (
             self.file,
             None,
@@ -96,7 +96,7 @@ class Watch:
 
     def restore_index(self) -> bool:
         """
-        Give a wal-index that was cut short its length again; return whether it had been.
+        Give a wal-index that was cut short its length again. Return whether it was cut short.
 
         Any access to the part that is missing would kill the process by SIGBUS: it is mapped into memory.
         """
@@ -125,7 +125,7 @@ class Watch:
         return True
 
     def accept_file_size(self) -> None:
-        """Take the size of the file for what it should be."""
+        """Treat the present size of the file as the right one."""
         self._file_size = size_of(self._path)
 
 

@@ -40,7 +40,7 @@ _GIVE_WAY_SECONDS = 0.5e-3
 _SOON_SECONDS = 0.2
 
 _ASKED, _NOT_ASKED = b"!", b"."
-"""The first byte of the file: whether a process asks for the lock."""
+"""The first byte of the file says whether a process asks for the lock."""
 
 
 class WriteLock:
@@ -61,7 +61,7 @@ class WriteLock:
     On a platform or a file system without `flock` there is only SQLite's lock.
 
     Attributes:
-        owner: The thread that is in here; set before the lock is taken, cleared before it is given back.
+        owner: The thread that uses this object. It is set before the lock is taken, and cleared before it is released.
     """
 
     _descriptor: int | None = None  # before it is constructed, interrupted by a signal, there is nothing to close
@@ -85,12 +85,12 @@ class WriteLock:
         return Held(self, self.take)
 
     def held_if_free(self) -> Held:
-        """Hold the lock if it becomes free within a moment; otherwise go on without it."""
+        """Hold the lock if it becomes free within a moment. Otherwise go on without it."""
         return Held(self, self._take_soon)
 
     def take(self) -> None:
         """
-        Take the lock; the caller gives it back, also if this raises.
+        Take the lock. The caller gives it back, even if this raises.
 
         Raises:
             sqlite3.OperationalError: Another process holds it.
@@ -106,7 +106,7 @@ class WriteLock:
         return self._is_taken()
 
     def _is_taken(self) -> bool:
-        """Return whether another process holds the lock; if not, it is taken now, or there are no such locks here."""
+        """Return whether another process holds the lock. If not, it is taken now, or the system has no such locks."""
         if self._descriptor is None:
             return False
         try:
@@ -130,7 +130,7 @@ class WriteLock:
         self.take()
 
     def give(self) -> None:
-        """Give the lock back; nothing happens if it is not held."""
+        """Give the lock back. Nothing happens if it is not held."""
         self.owner = None  # first: a call that comes in between takes the lock for itself
         if self._descriptor is not None:
             with AllowingRefusal():
@@ -146,7 +146,7 @@ class WriteLock:
             self._write(_ASKED)
 
     def give_way(self) -> None:
-        """Pause for a moment if another process asks for the lock; to be called now and then without holding it."""
+        """Pause for a moment if another process asks for the lock. Call this now and then without holding it."""
         if self._is_asked():
             self._write(_NOT_ASKED)
             time.sleep(_GIVE_WAY_SECONDS)
@@ -168,7 +168,7 @@ class WriteLock:
     # -- the file ------------------------------------------------------------------------------------------------------
 
     def verify(self) -> None:
-        """Open the file if it is not open, or if another one is at the path by now; not while the lock is held."""
+        """Open the file if it is not open, or if another one is at the path by now. The lock is not held."""
         if self._file is None or identity(self._path) != self._file or identity(self._descriptor) != self._file:
             self.close()
             if sys.platform != "win32":
@@ -183,7 +183,7 @@ class WriteLock:
             return os.open(self._path, os.O_RDWR | os.O_NOFOLLOW)
 
     def close(self) -> None:
-        """Close the file, which gives the lock back; in a forked child it only closes the child's copy."""
+        """Close the file, which gives the lock back. In a forked child this only closes the child's copy."""
         descriptor, self._descriptor = self._descriptor, None
         file, self._file = self._file, None
         if descriptor is not None and identity(descriptor) == file:  # or it is another file's number by now
@@ -195,7 +195,7 @@ class WriteLock:
 
 
 class Held:
-    """The write lock while a call holds it; see `WriteLock.held`."""
+    """The write lock while a call holds it. See `WriteLock.held`."""
 
     def __init__(self, lock: WriteLock, take: Callable[[], object]) -> None:
         self._lock = lock

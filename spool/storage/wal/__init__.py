@@ -1,1 +1,1 @@
-"""The write-ahead log as it lies on the disk: parsed, rescued and renewed without SQLite."""
+"""The WAL as it lies on the disk: parsed, rescued and renewed without SQLite."""

@@ -1,4 +1,4 @@
-"""Whether a write-ahead log that others write to has a gap: it was cut short, and has grown on behind that."""
+"""Detection of a gap in a WAL that other processes write to: it was cut short, and has grown on behind that."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .parser import Header
 
 _NO_COMMIT = bytes(4)
-"""What a frame that ends no commit has in place of the number of pages."""
+"""A frame that ends no commit has this in place of the number of pages."""
 
 
 def last_commit(wal: int, begin: Header, known: int = 0) -> int | None:

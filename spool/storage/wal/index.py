@@ -1,5 +1,5 @@
 """
-The wal-index: what SQLite's connections know of the WAL.
+The wal-index: the knowledge of the WAL that SQLite's connections share.
 
 The format is described at https://sqlite.org/walformat.html#the_wal_index_file_format; the names here are its names.
 """
@@ -38,7 +38,7 @@ class WalIndex(NamedTuple):
 
 def read_wal_index(path: Path) -> WalIndex | None:
     """
-    Read the wal-index of the spool at *path*; None if there is none or it says nothing.
+    Read the wal-index of the spool at *path*. Return None if there is none or it has no sound header.
 
     No connection of this process may be open: closing the wal-index drops SQLite's locks on it.
     """

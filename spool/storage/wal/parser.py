@@ -20,7 +20,7 @@ WAL_VERSION = 3007000
 FRAME_HEADER_SIZE = 24
 _MASK = (1 << 32) - 1
 _MAGIC = {b"\x37\x7f\x06\x82": "<", b"\x37\x7f\x06\x83": ">"}
-"""What a WAL begins with, and the order of the bytes in the words that its checksums are made of."""
+"""The first bytes of a WAL, and the byte order of the words that its checksums are made of."""
 
 
 class Frame(NamedTuple):
@@ -58,7 +58,7 @@ class Header(NamedTuple):
 
 
 def header_of(stored: bytes) -> Header:
-    """Return what the first bytes of a WAL say."""
+    """Parse the first bytes of a WAL."""
     version, page_size = (int.from_bytes(stored[at : at + 4]) for at in (4, 8))
     order = _MAGIC.get(stored[:4], "")
     sound = _is_sound(stored, order) and page_size in PAGE_SIZES
@@ -109,7 +109,7 @@ def page_size_of(wal: int, otherwise: int = PAGE_SIZE) -> int:
 
 
 def _alike(headers: list[bytes]) -> int:
-    """How many frames have the same salt, which is no wiped one."""
+    """Return how many frames have the same salt, unless it is wiped."""
     counts = Counter(header[8:16] for header in headers if len(set(header[8:16])) > 1)
     most = max(counts.values(), default=0)
     return most if most > 1 else 0
@@ -124,7 +124,7 @@ def _frame_headers(wal: int, page_size: int) -> list[bytes]:
 
 def committed_frames(wal: int, page_size: int) -> list[Frame]:
     """
-    Return the frames up to the last commit since the WAL was restarted; those behind it are older, and in the file.
+    Return the frames up to the last commit since the WAL was restarted. Those behind it are older, and in the file.
 
     That a frame between them is damaged says nothing of those behind it.
     """
@@ -143,7 +143,7 @@ def committed_frames(wal: int, page_size: int) -> list[Frame]:
 
 
 def _salt(begin: Header, headers: list[bytes]) -> bytes:
-    """What the frames of this WAL have in common; if its header is damaged, they tell."""
+    """Return the salt of this WAL. If its header is damaged, it is taken from the frames."""
     if begin.sound:
         return begin.salt
     salts = [salt for salt in [begin.salt, *(header[8:16] for header in headers)] if len(set(salt)) > 1]  # not wiped

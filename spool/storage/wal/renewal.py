@@ -1,4 +1,4 @@
-"""What is done with a WAL or a wal-index that was cut short while connections were open."""
+"""Renewal of a WAL that was cut short, or whose wal-index was, while connections were open."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def renew_wal(path: Path, page_size: int, header: bytes, *, index_was_cut: bool) -> tuple[bool, Path | None]:
     """
-    Replace a WAL that is not what its index says of it by what is left of it.
+    Replace a WAL that does not match its wal-index by its intact part.
 
     A process that has the old one open could write to it still, by an index that no longer fits: so the new one is a
     file of its own. That process notices it as any WAL that was replaced. No connection of this process may be open.
@@ -34,7 +34,7 @@ def renew_wal(path: Path, page_size: int, header: bytes, *, index_was_cut: bool)
         index_was_cut: Whether a part of the wal-index is missing.
 
     Returns:
-        Whether commits are missing, and where those are kept that lay behind the gap.
+        Whether commits are missing, and the path of the file with those that lay behind the gap.
     """
     with folder_lock(path.parent):
         wal = wal_of(path)
@@ -65,7 +65,7 @@ def renew_wal(path: Path, page_size: int, header: bytes, *, index_was_cut: bool)
 
 
 def _fits(index: WalIndex, wal: Path) -> bool:
-    """Whether every frame that the index knows of is there."""
+    """Return whether every frame that the wal-index knows of is there."""
     with wal.open("rb") as file:
         header = header_of(file.read(WAL_HEADER_SIZE))
     if not index.frames:
@@ -81,7 +81,7 @@ def _has_gap(wal: Path) -> bool:
 
 
 def _header_for(wal: Path, seen_before: bytes, index: WalIndex | None) -> bytes:
-    """The header that the frames belong to: that of the WAL, or the one it had before something wrote over it."""
+    """Return the header that the frames belong to: that of the WAL, or the one that was overwritten."""
     with wal.open("rb") as file:
         stored = file.read(WAL_HEADER_SIZE)
     before = header_of(seen_before)
@@ -103,7 +103,7 @@ def _copy_with_header(wal: Path, draft: Path, header: bytes) -> None:
 
 
 def _intact(draft: Path, path: Path, page_size: int) -> tuple[int, int]:
-    """How many frames SQLite sees, and how many committed ones lie behind them."""
+    """Return how many frames SQLite sees, and how many committed ones lie behind them."""
     wal = os.open(draft, os.O_RDONLY)
     try:
         frames = committed_frames(wal, page_size)

@@ -1,4 +1,4 @@
-"""The write-ahead log as it lies on the disk, and what is done with the part that SQLite does not see."""
+"""Rescue of the part of a WAL that SQLite does not see."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def frames_beyond_damage(path: Path, page_size: int) -> list[Frame]:
     """
     Return the committed frames of a spool's WAL that SQLite does not see, because something before them is damaged.
 
-    SQLite takes the first damaged frame for the end of the WAL, and would write over what is behind it. The caller
-    holds the write lock, so that nobody adds to the WAL meanwhile.
+    SQLite takes the first damaged frame for the end of the WAL, and would overwrite the frames behind it. The caller
+    holds the write lock, so that no process adds to the WAL meanwhile.
 
     Args:
         path: The spool.
@@ -106,7 +106,7 @@ def check_wal_readable(path: Path, page_size: int | None) -> None:
     if header.version != WAL_VERSION:
         raise SpoolVersionError(
             f"spool {path}: its write-ahead log has format {header.version}, this SQLite ({sqlite3.sqlite_version}) "
-            f"knows {WAL_VERSION}. Use the SQLite that has written it; it is left as it is."
+            f"knows {WAL_VERSION}. Use the SQLite that has written it. It was left as it is."
         )
     if page_size not in (None, header.page_size):
         raise SpoolCorruptError(
@@ -137,11 +137,11 @@ def is_illegible(path: Path) -> bool:
 
 def explained_by_power_loss(path: Path) -> bool:
     """
-    Whether a gap in the WAL may be what a power cut leaves: this machine has started since the WAL was last written to.
+    Return whether a power cut may have left the gap: this machine has started since the WAL was last written to.
 
     A disk writes in any order what has not been synced. So after a power cut commits may be in the WAL behind one that
     is not, and with synchronous="normal" some of them were acknowledged, in the last moments before. That much was
-    never promised to survive, so nobody need be woken; it is told all the same, and what is left is kept for `salvage`.
+    never promised to survive, so a warning is enough. It is reported all the same, and the rest is kept for `salvage`.
     With "full" it is no different: of what was synced nothing is missing after a power cut, so what is behind the gap
     was not acknowledged. A WAL that has been written to since the machine started cannot have lost anything in this
     way: then it is damaged, and what was promised may be missing.
@@ -161,7 +161,7 @@ def move_frames(path: Path, frames: list[Frame], aside: Path) -> None:
     """
     Move the last *frames* of a spool's WAL, whose header is sound, into the WAL of *aside*, which is made, empty.
 
-    The caller holds the write lock: nobody adds to the WAL or reads beyond what SQLite sees of it.
+    The caller holds the write lock: no process adds to the WAL, or reads beyond the part that SQLite sees.
     """
     wal = os.open(wal_of(path), os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Who has the write-ahead log of a spool open: whether a process is the first, and has to look whether it is whole."""
+"""Which processes have the WAL of a spool open: the first one has to look whether the WAL is whole."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class WalShare:
     not repeat it. They wait for the first, or they would write over what it looks for.
 
     Attributes:
-        is_first: Whether no other process had the WAL open; True if that cannot be told.
+        is_first: Whether no other process had the WAL open. It is True if that cannot be determined.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class WalShare:
         self._descriptor: int | None = None
 
     def join(self, path: Path, *, keep_others_out: bool) -> None:
-        """Take a share; wait for the first process while it looks. If this one is the first, it may keep others out."""
+        """Take a share, and wait for the first process while it looks. The first one may keep others out."""
         if sys.platform == "win32":
             return
         try:
@@ -66,7 +66,7 @@ class WalShare:
         return True
 
     def close(self) -> None:
-        """Give the share back; in a forked child this only closes the child's copy."""
+        """Give the share back. In a forked child this only closes the child's copy."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
