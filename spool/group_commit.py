@@ -1,4 +1,4 @@
-"""Group commit: threads that append at the same moment share one commit, and so one fsync."""
+"""Group commit: threads that append at the same time share one commit, and so one fsync."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Rows(list[T]):
     Rows that are committed together.
 
     Attributes:
-        last: The number of the last row, 0 until they are committed; the others' precede it. It is set in the moment
-            of the commit, so that an exception right behind it hides from nobody what has happened.
-        error: Why they are not committed; None while that is not known.
-        until: How long the first of them may wait for another process that writes; see `BusyTimeout`.
+        last: The number of the last row, or 0 until the rows are committed. The others have the numbers before it. It
+            is set at the moment of the commit, so that an exception right after that does not hide the commit.
+        error: Why they were not committed, or None while that is not known.
+        until: When the first of them stops waiting for another process that writes. See `BusyTimeout`.
     """
 
     last = 0
@@ -41,13 +41,13 @@ class Rows(list[T]):
 
 
 class _Ticket(Generic[T]):
-    """One caller's row, and the commit that it is part of."""
+    """The row of one caller, and the group that it is committed with."""
 
     def __init__(self, row: T) -> None:
         self._row = row
         self._until = BusyTimeout().until
         self._group: Rows[T] = Rows()
-        self._place = 0
+        self._index = 0
         self._calls = threading.Lock()
         self._calls.acquire()
         self.abandoned = False
@@ -64,23 +64,23 @@ class _Ticket(Generic[T]):
 
     def join(self, group: Rows[T]) -> None:
         """Add the row to *group*."""
-        self._place = len(group)
+        self._index = len(group)
         group.append(self._row)
         group.until = self._until if group.until is None else min(group.until, self._until)
         self._group = group
 
     def check_deadline(self, error: SpoolError) -> None:
-        """Give up if the caller has waited for as long as it may; otherwise the next leader tries again."""
+        """Set *error* if the caller has waited for as long as it may. Otherwise the next leader tries again."""
         if monotonic() >= self._until:
             self.join(Rows())
             self._group.error = error
 
     def wait(self) -> None:
-        """Until somebody calls, or for a moment."""
+        """Wait until `call`, or for a moment."""
         self._calls.acquire(timeout=_POLL_SECONDS)
 
     def call(self) -> None:
-        """Have the caller look at its ticket again."""
+        """Wake the caller, so that it looks at its ticket again."""
         try:
             self._calls.release()
         except RuntimeError as error:  # it was called before
@@ -91,18 +91,18 @@ class _Ticket(Generic[T]):
         group = self._group
         if group.error and not group.last:
             raise type(group.error)(*group.error.args) from group.error
-        return group.last - len(group) + 1 + self._place
+        return group.last - len(group) + 1 + self._index
 
 
 class GroupCommit(Generic[T]):
     """
     Leader and followers.
 
-    A lone caller commits its own row at once. Who comes while a commit is under way queues; when it ends, the first
-    of the queue commits for all of them.
+    A lone caller commits its own row at once. Callers that come during a commit queue. When it ends, the first in the
+    queue commits for all of them.
 
-    An exception may come out of any line, and only concerns the call that it ends. So a caller takes the lead whenever
-    it is free, instead of being given it; and what an interrupted leader has not committed, the next leader does.
+    An exception may come out of any line, and concerns only the call that it ends. So the lead is never handed over: a
+    caller takes it when it is free. The next leader commits the rows that an interrupted leader did not.
     """
 
     def __init__(self, commit: Callable[[Rows[T]], int]) -> None:
@@ -125,7 +125,8 @@ class GroupCommit(Generic[T]):
         """
         me = threading.get_ident()
         if self._leader == me:
-            # A signal handler or a finaliser on top of our own commit: in the queue it would wait for itself.
+            # A signal handler or a finaliser interrupted this thread's own commit. In the queue it would wait for
+            # itself.
             return self._commit(Rows([row]))
         ticket = _Ticket(row)
         try:
@@ -135,14 +136,14 @@ class GroupCommit(Generic[T]):
                     ticket.wait()
                     continue
                 self._leader = me
-                if not ticket.settled:  # or another leader has been faster
+                if not ticket.settled:  # unless another leader was faster
                     self._commit_together(self._take())
                 self._leader = 0
                 self._leading.release()
                 with suppress(IndexError):
-                    self._queue[0].call()  # whoever queues from now on finds the lead free
+                    self._queue[0].call()  # a caller that queues from now on finds the lead free
         except BaseException:
-            # Not in a function of its own: where the stack is full there is no room for its frame.
+            # This is not a function of its own, because a full stack has no room for its frame.
             ticket.abandoned = True
             if self._leader == me:
                 self._leader = 0
@@ -154,11 +155,11 @@ class GroupCommit(Generic[T]):
         return ticket.result()
 
     def _take(self) -> list[_Ticket[T]]:
-        """Take the next tickets out of the queue, behind those that an interrupted leader has left."""
+        """Take the next tickets out of the queue, behind those that an interrupted leader left."""
         self._taken = taken = [ticket for ticket in self._taken if ticket.waits]
         while self._queue and len(taken) < MAX_GROUP_SIZE:
             first = self._queue[0]
-            if first.waits and first not in taken[-1:]:  # it is in both if that leader was interrupted right here
+            if first.waits and first not in taken[-1:]:  # it is in both if that leader was interrupted here
                 taken.append(first)
             self._queue.popleft()
         return taken
@@ -170,7 +171,7 @@ class GroupCommit(Generic[T]):
         try:
             group.last = self._commit(group)
         except SpoolFullError as error:
-            if len(group) > 1:  # where there is no room for all, there may be for some
+            if len(group) > 1:  # there may be room for some of them
                 for ticket in tickets:
                     self._commit_together([ticket])
             else:

@@ -1,4 +1,4 @@
-"""How the process that uploads is, as far as another one can tell."""
+"""The state of the process that uploads, as far as another process can see it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def state_of(pid: int, host: str, spool_path: Path | str) -> str:
     """
     Return which of `STATES` the process is in that holds the lease, or held it last.
 
-    The lock is asked whether the process lives: it may have died without a word, and its number be another's by now.
+    Whether the process lives is asked of the lock. It may have been killed, and another process have its number by now.
 
     Args:
         pid: The number of the process, as the spool has it.
@@ -64,7 +64,7 @@ def _is_gone(pid: int) -> bool:
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether a signal or a debugger has stopped the process, where the system tells (Linux)."""
+    """Return whether a signal or a debugger has stopped the process. False if the system does not say (Linux does)."""
     text = ""
     with AllowingRefusal(), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
         text = file.read()

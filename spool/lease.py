@@ -1,8 +1,8 @@
-"""Who uploads: of all processes on a spool, the one that holds the lease."""
+"""The lease: of all processes on a spool, the one that holds it uploads."""
 
 from __future__ import annotations
 
-import concurrent.futures.thread  # noqa: F401 - filelock imports it, which Python refuses once it has begun to exit
+import concurrent.futures.thread  # noqa: F401 - filelock imports it. Python refuses that once it has begun to exit
 import os
 import sys
 import time
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 _LOOK_SECONDS = 0.002
-"""What a look at the lease by `inspect` may take: whoever finds it taken tries once more after that."""
+"""How long `inspect` may hold the lock to test it. A process that finds it taken tries once more after that."""
 
 _TOUCH_SECONDS = 3600.0
-"""How often the holder touches the file, so that whatever deletes old files leaves it alone."""
+"""How often the holder touches the file, so that programs that delete old files leave it alone."""
 
 
 class Lease:
     """
-    An exclusive lock beside the spool, freed by the operating system when its holder dies, however it dies.
+    An exclusive lock beside the spool. The operating system frees it when its holder dies, however it dies.
 
-    The lock is a file of its own: closing any descriptor of the spool's file would drop SQLite's locks on it. If that
-    file is deleted, another process can lock a new one; so who holds the lease looks whether it is still the one.
+    The lock has a file of its own, because closing any descriptor of the spool's file would drop SQLite's locks on it.
+    If that file is deleted, another process can lock a new one. So the holder checks that it is still the same file.
     """
 
     def __init__(self, spool_path: Path) -> None:
@@ -44,45 +44,48 @@ class Lease:
 
     def acquire(self) -> bool:
         """
-        Take the lease if it is free, without waiting; true if this process holds it now.
+        Take the lease if it is free, without waiting. Return whether this process holds it now.
 
         Raises:
-            SpoolError: The lock file cannot be made or locked.
+            SpoolError: The lock file cannot be created or locked.
         """
         if self.held:
             return True
         try:
-            self.release()  # a lock on a file that is no longer there
+            self.release()  # a lock on a file that was deleted
             return self._lock_file() and self.held
         except BaseException as error:
             self.release()
-            if not is_refusal(error) and not isinstance(error, NotImplementedError):  # the file system has no locks
+            if not is_refusal(error) and not isinstance(
+                error, NotImplementedError
+            ):  # NotImplementedError: the file system has no locks
                 raise
             raise SpoolError(
-                f"the lease {self._path}: {getattr(error, 'strerror', None) or error} - check this file, the modes of "
-                "its folder and the disk; meanwhile this process uploads nothing, and what is recorded is kept"
+                f"cannot lock {self._path}: {getattr(error, 'strerror', None) or error}. Until it can, this process "
+                "does not upload, but events are still recorded. Check the file, the permissions of its folder and the "
+                "disk."
             ) from error
 
     @property
     def held(self) -> bool:
-        """Whether this process holds the lease: the lock, and on the file that others would lock."""
+        """Whether this process holds the lock, and on the file that other processes would lock."""
         if not (self._lock and self._lock.is_locked) or self._file is None or identity(self._path) != self._file:
             return False
         if monotonic() - self._touched_at > _TOUCH_SECONDS:
             self._touched_at = monotonic()
-            with AllowingRefusal():  # another user's
+            with AllowingRefusal():  # it belongs to another user
                 os.utime(self._path)
         return True
 
     def release(self) -> None:
-        """Give the lease back; nothing happens if it is not held."""
+        """Give the lease back if it is held."""
         self._file = None
         if self._lock:
             self._lock.release(force=True)
 
     def _lock_file(self) -> bool:
-        # While this descriptor is open no other file can get its number: if the name stands for the same file before
-        # and after, that file is the one that was locked.
+        # While this descriptor is open, no other file can get its inode number. So if the path has the same inode
+        # before and after, that file is the one that was locked.
         descriptor = self._open()
         try:
             self._file = identity(descriptor)
@@ -113,13 +116,14 @@ class Lease:
 
 def load_filelock() -> Any:
     """
-    Import filelock, now that a lease is wanted, and keep its audit hook out.
+    Import filelock when a lease is first needed, and keep its audit hook out.
 
-    A process that forks does this before it has threads: a fork in the midst of an import cannot be mended.
+    A process that forks does this before it has threads, because a fork during an import leaves a child that cannot
+    finish the import.
 
-    On Python 3.12 and later its import adds a hook that has `os.fork` raise RuntimeError whenever another thread is
-    forking, whoever forks and whether or not there is a lock. Nothing can remove a hook. On Python 3.11 filelock does
-    without it, and what it does around forks is done either way. If filelock was imported before, the hook is there.
+    On Python 3.12 and later, importing filelock adds an audit hook. With it `os.fork` raises RuntimeError if another
+    thread is forking, whether or not any lock is held. Nothing can remove a hook. On Python 3.11 filelock does without
+    the hook, and its other precautions around forks work either way. If filelock was imported before, the hook exists.
     """
     add = sys.addaudithook
 

@@ -53,7 +53,7 @@ class Purge:
             if not chunk:
                 return None
             if chunk.selected != chunk.last - start:
-                queries.check_gap(chunk.first, chunk.last)
+                queries.report_gap(chunk.first, chunk.last)
             return transitions.drop_through(db, chunk.last)
 
         return self._steps.repeat(purge_some)

@@ -1,4 +1,4 @@
-"""The values that a spool hands out: made whole, never changed."""
+"""The values that a spool returns. They are immutable."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class Notice(str):
 @dataclass(frozen=True, slots=True)
 class Batch:
     """
-    Consecutive events that travel as one request.
+    Consecutive events that are uploaded as one request.
 
-    The request id and the bounds are committed before the first upload and stay until the outcome is known, so that
-    a repeat can be recognised.
+    The request id and the bounds are committed before the first upload and stay until the outcome is known. So a repeat
+    is the same request.
 
     Attributes:
         first: Number of the first row.
         last: Number of the last row.
         request_id: 32 hex digits, the idempotency key of the request.
         payloads: The events, byte for byte as they were appended.
-        attempts: Uploads begun, this one included.
-        faults: Uploads that the server answered with a fault of its own.
+        attempts: Uploads begun, including this one.
+        faults: Uploads on which the server itself failed.
     """
 
     first: int
@@ -64,16 +64,16 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """
-    What waits beyond the batches.
+    The pending events and open batches.
 
     Attributes:
-        pending: How many events.
-        oldest_at: When the oldest of them was appended.
+        pending: How many events are in no batch yet.
+        oldest_at: When the oldest pending event was appended, or None if there is none.
         open_batches: How many batches have no outcome yet.
-        crashes: Uploaders in a row that ended while they uploaded the oldest of these.
-        flush_to: Up to which row any process has asked for a flush.
+        crashes: Uploaders in a row that ended while they uploaded the oldest open batch.
+        flush_to: The last row for which any process has requested a flush.
         batched_through: The last row that has been given to a batch.
-        moves: What changes whenever an upload begins or ends.
+        moves: A value that changes when an upload begins or ends.
         lease: The process that uploads, if one does.
     """
 
@@ -99,21 +99,21 @@ class LeaseHolder:
 @dataclass(frozen=True, slots=True)
 class Stats:
     """
-    A spool at one moment.
+    The figures of a spool at one moment.
 
     Attributes:
         path: The spool file.
-        bytes: Bytes on disk that count in `max_spool_bytes`: the write-ahead log, its index and the reserve included.
-        wal_bytes: Bytes of the write-ahead log alone.
+        bytes: Bytes on disk that count in `max_spool_bytes`, including the WAL, the wal-index and the reserve.
+        wal_bytes: Bytes of the WAL alone.
         pending: Events not yet part of a batch.
         in_flight: Events of batches whose outcome is not known.
-        sent: Events that the server took, since the spool was made.
-        rejected: Events that the server refused, kept in the spool.
-        dropped: Events deleted unsent by an explicit act, since the spool was made.
+        sent: Events that the server took since the spool was created.
+        rejected: Events that the server refused, which are kept in the spool.
+        dropped: Events deleted unsent since the spool was created, by `purge` or "drop_oldest".
         oldest_pending_seconds: Age of the oldest event that is pending or in flight.
         lease: The process that uploads, if one does.
         last_sent_at: When the server last took a batch, in seconds since 1970.
-        last_error: What went wrong last, without the contents of any event.
+        last_error: The last error, without the contents of any event.
     """
 
     path: str
@@ -142,13 +142,13 @@ SELECTABLE_STATES = ("rejected", "pending", "sent")
 @dataclass(frozen=True, slots=True)
 class Selection:
     """
-    Which events an act is about: those that were there when the selection was made, and no later ones.
+    The events that `requeue` or `purge` concerns: those that existed when they were selected, and no later ones.
 
     Attributes:
         state: "rejected", "pending" or "sent".
-        before: Until when they came into that state, in seconds since 1970; None where their age does not matter.
-        upto: The last row that may be among them.
-        events: How many they were.
+        before: They entered that state by this time, in seconds since 1970. None if their age does not matter.
+        upto: The last row that may be one of them.
+        events: How many there were.
     """
 
     state: str
@@ -159,7 +159,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Requeued:
-    """How many rejected events wait again, and how many stay rejected because they are damaged."""
+    """How many events were requeued, and how many stay rejected because they are damaged."""
 
     requeued: int
     damaged: int

@@ -1,1 +1,1 @@
-"""The ledger: tables, statements, and what becomes of each event."""
+"""The ledger: tables, statements, and the transitions of events and batches."""

@@ -1,4 +1,4 @@
-"""Whether the tables of a spool are consistent."""
+"""Check whether the tables of a spool are consistent."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ if TYPE_CHECKING:
 
 
 def check(db: sqlite3.Connection) -> list[str]:
-    """What is inconsistent, a sentence each."""
+    """Return what is inconsistent, a sentence each."""
     found = [f"SQLite: {line}" for (line,) in db.execute("PRAGMA integrity_check") if line != "ok"]
     return found + missing(db) + _check_checksums(db) + _check_rejected(db)
 
 
 def missing(db: sqlite3.Connection) -> list[str]:
-    """What has vanished though nobody took it away, a sentence each."""
+    """Return which rows or ledger entries are missing or impossible, a sentence each."""
     return _check_values(db) or _check_ledger(db) + _check_numbers(db)
 
 
 def _check_values(db: sqlite3.Connection) -> list[str]:
-    """SQLite takes any value anywhere, and no checksum covers these; where they make no sense, nothing else does."""
-    (batches,) = db.execute(sql.SENSELESS_BATCHES).fetchone()
-    batches = batches or sum(queries.is_senseless(Open(*row)) for row in db.execute(sql.EVERY_OPEN))
-    (summaries,) = db.execute(sql.SOUND_SUMMARIES).fetchone()
-    found = [f"{batches} batches of the ledger hold values that were never written there"] if batches else []
-    return found if summaries == 1 else [*found, "what the spool says of itself makes no sense"]
+    """
+    Check the values of the ledger and the summary row. If they are invalid, no other check can rely on them.
+
+    SQLite stores any value in any column, and no checksum covers these tables.
+    """
+    (batches,) = db.execute(sql.INVALID_BATCHES).fetchone()
+    batches = batches or sum(queries.is_impossible(Open(*row)) for row in db.execute(sql.EVERY_OPEN))
+    (summaries,) = db.execute(sql.VALID_SUMMARIES).fetchone()
+    found = [f"{batches} batches of the ledger hold invalid values"] if batches else []
+    return found if summaries == 1 else [*found, "the summary row of the spool is invalid"]
 
 
 def _check_ledger(db: sqlite3.Connection) -> list[str]:

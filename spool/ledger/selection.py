@@ -30,10 +30,10 @@ class Chunk(NamedTuple):
 
 def cutoff(state: str, older_than: float) -> float | None:
     """
-    Until when an event must have come into *state* to be so many seconds old; None where its age does not matter.
+    Return the time until which an event must have entered *state*, or None if its age does not matter.
 
     Raises:
-        ValueError: There is no such state, or no such age.
+        ValueError: The state or the age is invalid.
     """
     if state not in SELECTABLE_STATES:
         raise ValueError(f"state must be one of {', '.join(SELECTABLE_STATES)}, not {state!r}")
@@ -43,7 +43,7 @@ def cutoff(state: str, older_than: float) -> float | None:
 
 
 def selected(db: sqlite3.Connection, state: str, before: float | None) -> Selection:
-    """The events that are in *state* now, and have been since *before*."""
+    """Return the selection of the events that are in *state* now and entered it by *before*."""
     upto, events = _COUNTS[state](db, before)
     return Selection(state, before, upto, events)
 
@@ -59,8 +59,8 @@ def _count_rejected(db: sqlite3.Connection, before: float | None) -> tuple[int, 
 def _count_pending(db: sqlite3.Connection, before: float | None) -> tuple[int, int]:
     through, upto = queries.batched_through(db), queries.last_seq(db)
     if before is not None:
-        young = db.execute(sql.FIRST_PENDING_SINCE, (through, before)).fetchone()
-        upto = young[0] - 1 if young else upto
+        too_young = db.execute(sql.FIRST_PENDING_SINCE, (through, before)).fetchone()
+        upto = too_young[0] - 1 if too_young else upto
     return upto, max(0, upto - through)
 
 

@@ -1,9 +1,9 @@
 """
-Every statement, on one page.
+Every statement of the queue, on one page.
 
-`events` holds the rows as they were appended, never updated. `batches` is the ledger: each row covers consecutive
-events and says what became of them. The ledger is contiguous, so its last row, the tail, parts the events that have
-been given to a batch from those that wait.
+`events` holds the rows as they were appended, never updated. `batches` is the ledger: each entry covers consecutive
+rows and holds their outcome. The ledger is contiguous, so the last row of its last entry separates the rows that have
+been given to a batch from the pending ones.
 """
 
 APPLICATION_ID = 0x414C4941  # "ALIA"
@@ -62,12 +62,12 @@ CREATE TABLE rejected (
 APPEND = "INSERT INTO events (at, crc, payload) VALUES (?, ?, ?)"
 APPEND_MORE = ", (?, ?, ?)"
 LAST_SEQ = "SELECT max(seq) FROM events"
-# The planner would take any index; only the primary key is there. `crc` first: it is cheap to compare.
+# The planner would use any index, but there is only the primary key. `crc` comes first, since it is cheap to compare.
 HOLDS = "SELECT seq FROM events WHERE seq BETWEEN ? AND ? AND crc = ? AND at = ? AND payload = ?"
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
 BATCHED_THROUGH = "SELECT last FROM batches ORDER BY first DESC LIMIT 1"
-# A damaged row may have lost its type: whatever it is, bytes come out, and the checksum has its say.
+# A damaged payload may have another type. The cast makes bytes of any value, so that the checksum can be checked.
 _ROW = "SELECT seq, crc, CAST(coalesce(payload, x'') AS BLOB) FROM events"
 EVERY = f"{_ROW} ORDER BY seq"
 PENDING = f"{_ROW} WHERE seq > ? ORDER BY seq LIMIT ?"
@@ -111,7 +111,7 @@ FROM events WHERE seq BETWEEN ? AND ?
 KEEP_REJECTED = """
 INSERT OR REPLACE INTO rejected (seq, at, rejected_at, request_id, reason, crc, payload) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
-# The newest row and the newest batch stay: row numbers go on from them, and so are never used twice.
+# The newest row and the newest batch stay. The next row number follows from them, so no number is used twice.
 DELETE_EVENTS = "DELETE FROM events WHERE seq BETWEEN ? AND ? AND seq < (SELECT max(seq) FROM events)"
 BLANK_EVENT = "UPDATE events SET crc = 0, payload = x'' WHERE seq BETWEEN ? AND ?"
 COUNT_SENT = "UPDATE spool SET sent = sent + ?, last_sent_at = ?"
@@ -123,17 +123,17 @@ TAKE_LEASE = "UPDATE spool SET lease_pid = ?, lease_host = ?, lease_since = ?"
 UPLOADS_NOTHING = "UPDATE batches INDEXED BY batches_open SET uploading = 0 WHERE state = 'open' AND uploading <> 0"
 GIVE_LEASE = "UPDATE spool SET lease_pid = NULL, lease_host = NULL, lease_since = NULL WHERE lease_pid = ?"
 
-# -- looking -----------------------------------------------------------------------------------------------------------
+# -- figures -----------------------------------------------------------------------------------------------------------
 SUMMARY = """
 SELECT sent, rejected, dropped, flush_to, last_sent_at, last_error, lease_pid, lease_host, lease_since FROM spool
 """
 APPENDED_AT = "SELECT coalesce(CAST(at AS REAL), 0.0) FROM events WHERE seq = ?"
 PROJECT = "SELECT project_id FROM spool"
 
-# -- upkeep ------------------------------------------------------------------------------------------------------------
-# Writes the first page as it is. (An UPDATE that changes nothing writes nothing.)
+# -- maintenance -------------------------------------------------------------------------------------------------------
+# Writes the first page unchanged. (An UPDATE that changes nothing writes nothing.)
 COMMIT_NOTHING = f"PRAGMA application_id = {APPLICATION_ID}"
-# The ledger is pruned from its beginning, along an index: a step costs the same however long the ledger is.
+# The ledger is pruned from its beginning, along an index. So a step costs the same however long the ledger is.
 OLDEST_UNPRUNED = """
 SELECT first, last, events, state, settled_at,
     (SELECT min(behind.first) FROM batches AS behind WHERE behind.first > batches.first)
@@ -149,8 +149,8 @@ DELETE FROM batches WHERE first < coalesce(
 )
 """
 
-# -- seeing that all is well -------------------------------------------------------------------------------------------
-SENSELESS_BATCHES = f"""
+# -- integrity ---------------------------------------------------------------------------------------------------------
+INVALID_BATCHES = f"""
 SELECT count(*) FROM batches
 WHERE typeof(last) || typeof(events) || typeof(attempts) || typeof(faults) || typeof(deaths) || typeof(uploading)
     <> 'integerintegerintegerintegerintegerinteger'
@@ -158,7 +158,7 @@ OR state NOT IN {STATES} OR first < 1 OR last < first
 OR typeof(request_id) <> 'text' OR length(CAST(request_id AS BLOB)) NOT IN (0, 32) OR request_id GLOB '*[^0-9a-f]*'
 OR typeof(settled_at) NOT IN ('real', 'null') OR (settled_at IS NULL) <> (state = 'open')
 """  # noqa: S608 - a constant
-SOUND_SUMMARIES = """
+VALID_SUMMARIES = """
 SELECT count(*) FROM spool
 WHERE typeof(sent) || typeof(rejected) || typeof(dropped) || typeof(flush_to) = 'integerintegerintegerinteger'
 AND typeof(project_id) = 'text' AND typeof(last_error) IN ('text', 'null') AND typeof(last_sent_at) IN ('real', 'null')

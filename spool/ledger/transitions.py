@@ -1,10 +1,9 @@
 """
-The ledger of batches: what became of which events.
+The transitions of events and batches: functions over a connection.
 
-Functions over a connection. They run inside a transaction of the caller's, so that an event never ends
-half way from one state to another.
+They run inside the caller's transaction, so that no event stays half way from one state to another.
 
-    waits -> open -> sent | rejected | dropped -> pruned
+    pending -> open -> sent | rejected | dropped -> pruned
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ if TYPE_CHECKING:
     from .rows import Open
 
 MAX_DROPPED = 1000
-"""Events given up in one transaction where room is made for a newer one."""
+"""Events dropped in one transaction when room is made for a newer one."""
 
 MAX_PRUNED = 250
-"""Events, and batches, that are deleted in one transaction at most: other writers wait meanwhile."""
+"""Events and batches deleted in one transaction at most, because other writers wait meanwhile."""
 
 MAX_PRUNED_BYTES = 64 << 10
-"""Bytes of events likewise; a single event may have more."""
+"""Bytes of events deleted in one transaction. A single event may have more."""
 
 DAMAGED = "damaged: the checksum of the stored event does not match; it was never uploaded"
 
 
 def create_batch(db: sqlite3.Connection, rows: list[queries.StoredRow]) -> Batch:
-    """Make pending *rows*, all intact, a batch."""
+    """Create a batch of pending *rows*, which are all intact."""
     first, last = queries.batched_through(db) + 1, rows[-1][0]
     batch = Batch(first, last, uuid.uuid4().hex, tuple([payload for _, _, payload in rows]), 1, 0)
     db.execute(sql.OPEN_BATCH, (batch.first, batch.last, len(batch), batch.request_id, 1, 0, 1))
@@ -43,7 +42,7 @@ def create_batch(db: sqlite3.Connection, rows: list[queries.StoredRow]) -> Batch
 
 
 def reject_damaged(db: sqlite3.Connection, row: queries.StoredRow) -> None:
-    """Reject the first pending *row*, which is damaged; rows that are missing before it are covered with it."""
+    """Reject the first pending *row*, which is damaged. The ledger entry also covers rows missing before it."""
     seq, _, _ = row
     _cover(db, queries.batched_through(db) + 1, seq, 1, "rejected")
     _keep_damaged(db, seq)
@@ -51,12 +50,14 @@ def reject_damaged(db: sqlite3.Connection, row: queries.StoredRow) -> None:
 
 def reopen_batch(db: sqlite3.Connection, row: Open) -> Batch | None:
     """
-    Begin another upload of an open batch; None where it could not stay as it was and the ledger was changed.
+    Begin another upload of an open batch, and return it as it was.
 
-    Uploaders that died before there was an outcome change nothing about the batch: the server may have it.
+    Return None if some of its rows are damaged or all are missing. The ledger was changed then, and there may be other
+    open batches. Uploaders that died before there was an outcome change nothing about the batch, because the server
+    may have it.
     """
-    if queries.is_senseless(row):
-        queries.check_batch(row.first)
+    if queries.is_impossible(row):
+        queries.report_invalid_batch(row.first)
     rows = db.execute(sql.COVERED, (row.first, row.last)).fetchall()
     if rows:
         queries.check_gaps(rows, row.first, row.last)
@@ -75,44 +76,44 @@ def reopen_batch(db: sqlite3.Connection, row: Open) -> Batch | None:
 
 
 def end_uploading(db: sqlite3.Connection) -> None:
-    """Write down that this process uploads no more."""
+    """Note that this process no longer uploads."""
     db.execute(sql.UPLOADS_NOTHING)
     db.execute(sql.GIVE_LEASE, (os.getpid(),))
 
 
 def settle(db: sqlite3.Connection, batch: Batch, state: str) -> bool:
-    """Write down the outcome of *batch*; false where someone else has done so before."""
+    """Note the outcome of *batch*. Return False if it already has one, or was replaced."""
     return db.execute(sql.SETTLE, (state, time.time(), batch.first, batch.request_id)).rowcount == 1
 
 
 def mark_sent(db: sqlite3.Connection, batch: Batch) -> None:
-    """The server took the batch."""
+    """Settle *batch* as sent: the server took it."""
     if settle(db, batch, "sent"):
         db.execute(sql.COUNT_SENT, (len(batch), time.time()))
 
 
 def mark_failed(db: sqlite3.Connection, batch: Batch, error: str, *, fault: bool) -> None:
-    """The upload ended without an outcome: the batch stays open."""
+    """Note that an upload ended without an outcome. The batch stays open."""
     db.execute(sql.FAILED, (fault, batch.first, batch.request_id))
     db.execute(sql.NOTE_ERROR, (error,))
 
 
 def reject(db: sqlite3.Connection, batch: Batch, reason: str, summary: str) -> None:
-    """The server refused every event of the batch: they are kept apart, with its words."""
+    """Settle *batch* as rejected, and keep its events with the *reason* that the server gave."""
     if settle(db, batch, "rejected"):
         moved = _move_rejected(db, batch.request_id, reason, batch.first, batch.last)
         db.execute(sql.COUNT_REJECTED, (moved, summary))
 
 
 def split(db: sqlite3.Connection, batch: Batch) -> None:
-    """Replace an open batch by its two halves, each a request of its own; a batch of one event stays as it is."""
+    """Replace an open batch by its two halves, each a request of its own. A batch of one event stays as it is."""
     seqs = _covered(db, batch)
     if len(seqs) > 1 and _delete_batch(db, batch):
         _open_halves(db, batch.first, batch.last, seqs, batch.faults)
 
 
 def mark_event_sent(db: sqlite3.Connection, batch: Batch, index: int) -> None:
-    """The server took one event of an open batch by itself: what is left of the batch makes new ones."""
+    """Mark one event of an open batch as sent, after it was uploaded alone. The others become new batches."""
     seqs = _covered(db, batch)
     if not _delete_batch(db, batch):
         return
@@ -126,7 +127,7 @@ def mark_event_sent(db: sqlite3.Connection, batch: Batch, index: int) -> None:
 
 
 def drop(db: sqlite3.Connection, max_bytes: int) -> int:
-    """Give up about *max_bytes* of the oldest pending events, in favour of newer ones; how many that was."""
+    """Drop about *max_bytes* of the oldest pending events, and return how many there were."""
     rows = queries.pending(db, queries.batched_through(db), MAX_DROPPED, max_bytes)
     if rows:
         drop_through(db, rows[-1][0])
@@ -134,7 +135,7 @@ def drop(db: sqlite3.Connection, max_bytes: int) -> int:
 
 
 def drop_through(db: sqlite3.Connection, last: int) -> int:
-    """Delete the pending events up to row *last*, none of which is missing; how many that was."""
+    """Drop the pending events up to row *last*, none of which is missing, and return how many there were."""
     start = queries.batched_through(db)
     _cover(db, start + 1, last, last - start, "dropped")
     _delete(db, start + 1, last)
@@ -181,8 +182,8 @@ def _cover(db: sqlite3.Connection, first: int, last: int, events: int, state: st
     """
     Settle rows that were never uploaded.
 
-    If the row before them in the ledger is of the same kind it is extended: in an outage, each event that is dropped
-    for a newer one, or found damaged, would otherwise leave a row that cannot be pruned before the outage ends.
+    If the ledger entry before them is of the same kind, it is extended. Otherwise each event dropped or found damaged
+    in an outage would leave an entry that cannot be pruned before the outage ends.
     """
     now = time.time()
     if not db.execute(sql.EXTEND_SETTLED, (last, events, now, first, first - 1, state)).rowcount:
@@ -216,32 +217,32 @@ def _keep_damaged(db: sqlite3.Connection, seq: int) -> None:
 
 def _move_rejected(db: sqlite3.Connection, request_id: str, reason: str, first: int, last: int) -> int:
     rows = db.execute(sql.TO_REJECT, (time.time(), request_id, reason, first, last)).fetchall()
-    _delete(db, first, last)  # first: what is kept takes its room, or a full volume had none for as much again
+    _delete(db, first, last)  # first, so that the rejected rows reuse its pages: a full volume has no others
     for row in rows:
         db.execute(sql.KEEP_REJECTED, row)
     return len(rows)
 
 
 def _delete(db: sqlite3.Connection, first: int, last: int) -> None:
-    """Give the room of settled events back at once: pruning waits for every older batch."""
+    """Delete settled events at once, because pruning waits for every older batch."""
     db.execute(sql.DELETE_EVENTS, (first, last))
     db.execute(sql.BLANK_EVENT, (first, last))
 
 
 def _reject_damaged_rows(db: sqlite3.Connection, batch: Batch, rows: list[queries.StoredRow]) -> None:
-    """Replace an open batch by its sound parts, and reject what is damaged."""
+    """Replace an open batch by its intact parts, and reject the damaged rows."""
     _delete_batch(db, batch)
-    start, sound = batch.first, 0
+    start, intact = batch.first, 0
     for row in rows:
         if not queries.checksum_mismatch(row):
-            sound += 1
+            intact += 1
             continue
         seq, _, _ = row
-        if sound:
-            _open(db, start, seq - 1, sound, batch.faults)
+        if intact:
+            _open(db, start, seq - 1, intact, batch.faults)
             start = seq
         _cover(db, start, seq, 1, "rejected")
         _keep_damaged(db, seq)
-        start, sound = seq + 1, 0
-    if sound:
-        _open(db, start, batch.last, sound, batch.faults)
+        start, intact = seq + 1, 0
+    if intact:
+        _open(db, start, batch.last, intact, batch.faults)

@@ -126,8 +126,8 @@ def test_a_lease_that_cannot_be_taken_is_an_error_that_says_what_to_do(path: Pat
         lease.acquire()
 
     assert str(caught.value) == (
-        f"the lease {lease_file}: Is a directory - check this file, the modes of its folder and the disk; meanwhile "
-        "this process uploads nothing, and what is recorded is kept"
+        f"cannot lock {lease_file}: Is a directory. Until it can, this process does not upload, but events are still "
+        "recorded. Check the file, the permissions of its folder and the disk."
     )
     assert not lease.held
     lease_file.rmdir()

@@ -116,12 +116,12 @@ def test_a_folder_is_an_error_that_says_so(path: Path, open_spool: Callable[...,
 
 def test_a_path_through_a_file_is_an_error(path: Path) -> None:
     path.touch()
-    with pytest.raises(SpoolError, match="check the path"):
+    with pytest.raises(SpoolError, match="Check the path"):
         Spool(path / "spool.db", project_id="project")
 
 
 def test_a_name_that_is_too_long_is_an_error(path: Path) -> None:
-    with pytest.raises(SpoolError, match="check the path"):
+    with pytest.raises(SpoolError, match="Check the path"):
         Spool(path.with_name("n" * 300), project_id="project")
 
 
@@ -182,7 +182,7 @@ READS: dict[str, Callable[[Spool], object]] = {
 def test_corruption_found_by_a_reader_is_reported_once_and_quarantined(
     damaged: Spool, closed: Path, read: Callable[[Spool], object]
 ) -> None:
-    with pytest.raises(SpoolCorruptError, match="keep the file"):
+    with pytest.raises(SpoolCorruptError, match="Keep the file"):
         read(damaged)
     read(damaged)
 
