@@ -1,5 +1,5 @@
 """
-Look at a spool from outside: nothing is created, changed or locked, and no worker is delayed.
+Look at a spool from outside. Nothing is created, changed or locked, and no worker is delayed.
 
 Each import here and below is one that `python -m alignai.spool inspect` waits for. So the figures are a dict: the
 records are dataclasses, which take longer to import than the spool to read.
@@ -45,7 +45,7 @@ def inspect(path: str) -> dict[str, Any]:
 
 
 def read_figures(db: sqlite3.Connection, path: Path | str) -> dict[str, Any]:
-    """Return the fields of `Stats`; what they cost does not grow with the number of events."""
+    """Return the fields of `Stats`. The cost does not grow with the number of events."""
     totals = queries.totals(db)
     through = queries.batched_through(db)
     (_, in_flight, first_open) = db.execute(sql.IN_FLIGHT, (sql.MAX_SEQ,)).fetchone()

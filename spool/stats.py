@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def stats(db: sqlite3.Connection, path: Path) -> Stats:
-    """Return the spool at this moment, at a price that does not grow with the number of events."""
+    """Return the figures of the spool. The cost does not grow with the number of events."""
     figures = read_figures(db, path)
     lease = figures.pop("lease")
     return Stats(**figures, lease=LeaseHolder(**lease) if lease else None)
 
 
 def backlog(db: sqlite3.Connection) -> Backlog:
-    """What waits for a batch."""
+    """Return the figures of the pending events and open batches."""
     start = queries.batched_through(db)
     (open_batches, _, _) = db.execute(sql.IN_FLIGHT, (start,)).fetchone()
     counted = queries.totals(db)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Open(NamedTuple):
-    """An open row of the ledger."""
+    """A ledger entry whose outcome is not known."""
 
     first: int
     last: int
@@ -22,12 +22,12 @@ class Open(NamedTuple):
 
     @property
     def crashes(self) -> int:
-        """Uploaders in a row that ended without a word; the last one is counted until there is another."""
+        """How many uploaders in a row ended without reporting an outcome, including the current one."""
         return self.deaths + self.uploading
 
 
 class Settled(NamedTuple):
-    """A row of the ledger whose outcome is known."""
+    """A ledger entry that is not pruned, and the beginning of the next one."""
 
     first: int
     last: int
@@ -39,7 +39,7 @@ class Settled(NamedTuple):
 
 class Totals(NamedTuple):
     """
-    What the spool has counted since it was made, and what it remembers of its sender.
+    The summary row: what was counted since the spool was created, and the note of the lease.
 
     The lease is the process that uploads, if one does: its number, its host, and since when.
     """
