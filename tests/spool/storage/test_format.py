@@ -64,7 +64,7 @@ def test_a_newer_version_is_refused_and_not_a_byte_of_it_is_changed(spool: Spool
     spool.close()
     ask(path, f"PRAGMA user_version = {format_.VERSION + 1}")
     before = path.read_bytes()
-    with pytest.raises(SpoolVersionError, match=rf"format {format_.VERSION + 1}.*up to {format_.VERSION}.*upgrade"):
+    with pytest.raises(SpoolVersionError, match=rf"format {format_.VERSION + 1}.*up to {format_.VERSION}.*Upgrade"):
         Spool(path, project_id="project")
 
     assert path.read_bytes() == before
