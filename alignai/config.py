@@ -144,14 +144,14 @@ class Config:
     disabled: bool | None = None
 
     def __post_init__(self) -> None:
-        wrong = []
+        errors = []
         for name, (allowed, take) in _RULES.items():
-            given = getattr(self, name)
+            value = getattr(self, name)
             try:
-                object.__setattr__(self, name, take(given))  # the class is frozen
+                object.__setattr__(self, name, take(value))  # the class is frozen
             except Exception as error:  # the value may be of a type of the caller
                 if is_interruption(error):
                     raise
-                wrong.append(f"{name} must be {allowed}, not {short_repr(given)}")
-        if wrong:
-            raise ConfigError("; ".join(wrong))
+                errors.append(f"{name} must be {allowed}, not {short_repr(value)}")
+        if errors:
+            raise ConfigError("; ".join(errors))

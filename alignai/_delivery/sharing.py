@@ -114,14 +114,14 @@ class _Registry:
         if self._join(key, user, None):
             return
         spool = _open(settings)  # without the lock, since another process may hold this up
-        done = False
+        joined = False
         try:
-            done = self._join(key, user, spool)
+            joined = self._join(key, user, spool)
         finally:
             made = hasattr(user, "sender") and user.sender.spool is spool
-            if made and not done:
+            if made and not joined:
                 user.sender.abandon()
-            if not (made and done):
+            if not (made and joined):
                 spool.close()
 
     @exclusive

@@ -199,8 +199,8 @@ class UploadCycle:
             return True
         if not backlog.pending:
             return False
-        asked = max(self._flush_to, backlog.flush_to) > backlog.batched_through
-        return asked or abandoned or self._is_overdue(backlog)
+        is_requested = max(self._flush_to, backlog.flush_to) > backlog.batched_through
+        return is_requested or abandoned or self._is_overdue(backlog)
 
     def _is_overdue(self, backlog: Backlog) -> bool:
         """

@@ -98,9 +98,9 @@ class EventEncoder:
         try:
             return _encode_masked(masked, before)
         except ValidationError as error:
-            wrong = "before_spool returned an invalid event"
+            problem = "before_spool returned an invalid event"
             at = ", ".join(error.errors)
-            return HookFailure(ValidationError(f"{wrong}: {error.message}", error.errors), f"{wrong}, see {at}")
+            return HookFailure(ValidationError(f"{problem}: {error.message}", error.errors), f"{problem}, see {at}")
 
 
 def _encode_masked(masked: object, before: tuple[object, object]) -> bytes:

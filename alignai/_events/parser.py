@@ -36,8 +36,8 @@ def parse(event: object) -> tuple[str, dict[str, Any]]:
 
     """
     envelope = _members("event", event, required=_ENVELOPE)
-    method, given = _find_method(envelope)
-    arguments, errors = _read(given)
+    method, members_by_argument = _find_method(envelope)
+    arguments, errors = _read(members_by_argument)
     try:
         checked = load(method, arguments)
     except ValidationError as error:
@@ -80,16 +80,16 @@ def _find_method(envelope: dict[str, Any]) -> tuple[str, dict[str, Any]]:
             isinstance(properties[group], dict) and event_format.fixed.items() <= properties[group].items()
         ):
             members = _members(path, properties[group], required=event_format.fixed, also=event_format.fields.values())
-            given = {name: members[wire] for name, wire in event_format.fields.items() if wire in members}
+            members_by_argument = {name: members[wire] for name, wire in event_format.fields.items() if wire in members}
             custom = {"custom_properties": properties[CUSTOM]} if CUSTOM in properties else {}
-            return method, {"event_id": envelope["id"], **given, **custom}
+            return method, {"event_id": envelope["id"], **members_by_argument, **custom}
     raise _invalid({f"{path}.feedbackTarget": [f"must be one of: {_TARGETS}"]})
 
 
-def _read(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+def _read(members_by_argument: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """Return the arguments, converted from the form of the wire, and the errors of those that have another form."""
     arguments, errors = {}, {}
-    for name, value in given.items():
+    for name, value in members_by_argument.items():
         try:
             arguments[name] = _argument(name, value)
         except MISREAD_ERRORS:

@@ -130,7 +130,7 @@ _second: tuple[int, str] = (-1, "")
 
 def wire_now() -> str:
     """Return this moment as on the wire. Only the first call in a second does all the work."""
-    global _second  # noqa: PLW0603 - replaced whole, so that no thread meets half of it
+    global _second  # noqa: PLW0603 - replaced as a whole, so that no thread sees half of it
     second, microseconds = divmod(floor(time.time() * 1_000_000), 1_000_000)
     known, text = _second
     if second != known:

@@ -114,11 +114,11 @@ class CancelScope:
     @contextlib.contextmanager
     def limit(self, seconds: float) -> Iterator[None]:
         """Apply a deadline in *seconds* from now as well."""
-        whole, self._deadline = self._deadline, self._deadline.sooner(seconds)
+        outer, self._deadline = self._deadline, self._deadline.sooner(seconds)
         try:
             yield
         finally:
-            self._deadline = whole
+            self._deadline = outer
 
     @property
     def timed_out(self) -> bool:
