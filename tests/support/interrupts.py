@@ -98,9 +98,14 @@ def _guarded(file: str) -> set[int]:
     return lines
 
 
-def interrupt(call: Callable[[], object], at: int, error: type[BaseException] = TimeLimitError) -> str:
+def interrupt(
+    call: Callable[[], object],
+    at: int,
+    error: type[BaseException] = TimeLimitError,
+    inside: tuple[str, ...] = (_HERE,),
+) -> str:
     """
-    Interrupt *call* at its line number *at*, on a thread of its own, and check that it raises the exception.
+    Interrupt *call* at its line number *at* in *inside*, on a thread of its own; check that it raises the exception.
 
     The thread is new, since Python may keep the exception of a context manager's exit as the context of every later
     exception of the thread.
@@ -109,11 +114,11 @@ def interrupt(call: Callable[[], object], at: int, error: type[BaseException] = 
         The interrupted line, or an empty string if the call has no such line.
     """
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(_interrupt, call, at, error).result()
+        return thread.submit(_interrupt, call, at, error, inside).result()
 
 
-def _interrupt(call: Callable[[], object], at: int, error: type[BaseException]) -> str:
-    with Interrupter(at, error) as interrupter:
+def _interrupt(call: Callable[[], object], at: int, error: type[BaseException], inside: tuple[str, ...]) -> str:
+    with Interrupter(at, error, inside) as interrupter:
         try:
             call()
         except error:
