@@ -157,8 +157,7 @@ def slow_line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], tuple
         def start(bytes_per_second: int) -> tuple[str, SlowLine]:
             line = SlowLine(bytes_per_second)
             server = stack.enter_context(RawServer(line, reads=False))
-            assert server._server
-            server._server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            server.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             stack.callback(line.over.set)
             return server.url, line
 

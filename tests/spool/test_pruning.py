@@ -298,7 +298,6 @@ def test_a_salvage_takes_nothing_of_an_extended_row_for_unsent(spool: Spool, pat
         drop_one(spool)
         if number == 30:
             checkpoint(path)
-    spool._database.close()
     new = tmp_path / "new.db"
     salvage(path, new, "project")
 

@@ -93,8 +93,7 @@ def test_an_address_that_becomes_silent_is_left_for_another(
     client = make_client("http://two-addresses.invalid")
     upload(client)
     client.close()
-    assert servers[0]._server
-    swallow(servers[0]._server.socket)
+    swallow(servers[0].listener)
     assert upload(client).action is Action.SENT
     assert len(servers[1].requests) == 1
 

@@ -22,16 +22,15 @@ def send(most):
     batch = s.next_batch(most, 1 << 20)
     s.mark_sent(batch)
 """
-PENDING = BEGIN + "record(b'pending', 60)\ns._maintenance.finish()\nsay('done')\nhear()"
+PENDING = BEGIN + "record(b'pending', 60)\ncheckpoint()\nsay('done')\nhear()"
 # The WAL says only that batches are pruned. All other changes to them are in the file.
 PRUNED = (
     BEGIN
     + """
 record(b'theirs', 60)
 send(50)
-s._maintenance.finish()
-s._database.connections().restart_wal()
-s._maintenance._retention = 0
+s.close()
+s = spool(retention=0)
 s.maintain()
 say('done')
 hear()

@@ -51,6 +51,12 @@ class RawServer:
         return self._port.number
 
     @property
+    def listener(self) -> socket.socket:
+        """The listening socket of a running server."""
+        assert self._server
+        return self._server.socket
+
+    @property
     def url(self) -> str:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
