@@ -14,7 +14,7 @@ from .errors import (
     SpoolFullError,
     WriteLockTakenError,
     from_sqlite_error,
-    is_of_cut_log,
+    is_of_cut_wal,
     is_volume_full,
 )
 from .group_commit import Rows
@@ -42,7 +42,7 @@ class Appender:
 
     Args:
         database: The connections.
-        space: The limits.
+        limits: The limits.
         on_full: "raise", "block" or "drop_oldest".
     """
 
@@ -151,7 +151,7 @@ class Appender:
             raise from_sqlite_error(error, str(database.path)) from error
         except sqlite3.Error as error:
             database.note_error(error)
-            if connections.lost or is_of_cut_log(error) or database.reconnect_due():
+            if connections.lost or is_of_cut_wal(error) or database.reconnect_due():
                 raise WalLostError from error  # whatever SQLite makes of that
             self._check_limit(connections, growth, error)
             raise from_sqlite_error(error, str(database.path)) from error

@@ -173,7 +173,7 @@ def is_lasting(*errors: BaseException | None) -> bool:
     return any(getattr(error, "sqlite_errorcode", 0) & 0xFF in _LASTING for error in errors)
 
 
-def is_of_cut_log(error: sqlite3.Error) -> bool:
+def is_of_cut_wal(error: sqlite3.Error) -> bool:
     """Return whether *error* means that the WAL is shorter than its wal-index says. For the file it would be damage."""
     return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHORT_READ
 

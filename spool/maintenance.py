@@ -25,7 +25,7 @@ class Maintenance:
 
     Args:
         database: The connections.
-        space: The limits.
+        limits: The limits.
         synchronous: "normal" or "full". If "full", every commit syncs the WAL.
         retention: Seconds that sent events are kept.
 

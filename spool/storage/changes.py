@@ -26,7 +26,7 @@ def change(database: Database, act: Callable[[sqlite3.Connection], T], until: fl
 
     def attempt() -> T:
         connections = database.opened
-        if connections and connections.is_beyond_reserve(connections.log_bytes):
+        if connections and connections.is_beyond_reserve(connections.wal_bytes):
             database.write(Connections.checkpoint, until)  # while there is room for it
         with database.transaction(until) as db:
             return act(db)

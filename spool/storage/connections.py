@@ -50,7 +50,7 @@ class Connections:
         self._opened: list[sqlite3.Connection] = []
         self._pid = os.getpid()  # before this, interrupted by a signal, there is nothing to close
         self._path = path
-        self._log = wal_of(path)
+        self._wal = wal_of(path)
         self._synced: tuple[int, int] | None = None
         self._limits = limits
         self.reserve = Reserve(path, limits.reserve_bytes)
@@ -96,7 +96,7 @@ class Connections:
 
     def must_shorten(self, growth: int) -> bool:
         """Return whether the WAL, grown by *growth*, is too long or might find no room for its checkpoint."""
-        size = self.log_bytes + growth
+        size = self.wal_bytes + growth
         return size > self._limits.wal_soft_limit or self.is_beyond_reserve(size)
 
     def is_beyond_reserve(self, size: int) -> bool:
@@ -115,9 +115,9 @@ class Connections:
         return self.watch.lost
 
     @property
-    def log_bytes(self) -> int:
+    def wal_bytes(self) -> int:
         """Bytes of the WAL."""
-        return size_of(self._log)
+        return size_of(self._wal)
 
     @property
     def unsynced(self) -> bool:
@@ -128,13 +128,13 @@ class Connections:
         """Put the WAL on stable storage. If it is gone, the next look reports that."""
         state = self._wal_state()
         with AllowingRefusal(FileNotFoundError):
-            sync_wal(self._log)
+            sync_wal(self._wal)
         self._synced = state
 
     def _wal_state(self) -> tuple[int, int]:
         """Return values that change when the WAL is written to."""
         try:
-            found = self._log.stat()
+            found = self._wal.stat()
         except OSError as error:
             if not is_refusal(error):
                 raise

@@ -49,34 +49,34 @@ class Limits:
     max_bytes: int
 
     @property
-    def log_bytes(self) -> int:
+    def wal_bytes(self) -> int:
         """Bytes that the WAL may take."""
         return min(self.max_bytes // 4, _MAX_WAL_BYTES)
 
     @property
-    def index_bytes(self) -> int:
+    def wal_index_bytes(self) -> int:
         """Bytes that the wal-index may take. It grows by 32 KiB with every 16 MiB of WAL."""
-        return (32 << 10) + self.log_bytes // 256
+        return (32 << 10) + self.wal_bytes // 256
 
     @property
     def wal_soft_limit(self) -> int:
         """Bytes of WAL at which an append stops for a checkpoint. Appends between two looks fit in the other half."""
-        return self.log_bytes // 2
+        return self.wal_bytes // 2
 
     @property
     def largest_append(self) -> int:
         """Bytes that fit in the WAL at once, after a checkpoint has made it as short as `wal_checkpoint_bytes`."""
-        return self.log_bytes // 2
+        return self.wal_bytes // 2
 
     @property
     def wal_checkpoint_bytes(self) -> int:
         """Bytes of WAL at which maintenance moves it into the file."""
-        return min(self.log_bytes // 4, _MAX_BEFORE_CHECKPOINT)
+        return min(self.wal_bytes // 4, _MAX_BEFORE_CHECKPOINT)
 
     @property
     def unverified_bytes(self) -> int:
         """Bytes that the WAL may grow by before it is looked at."""
-        return min(self.log_bytes // 8, _MAX_UNVERIFIED)
+        return min(self.wal_bytes // 8, _MAX_UNVERIFIED)
 
     @property
     def reserve_bytes(self) -> int:
@@ -85,7 +85,7 @@ class Limits:
 
     def max_pages(self, page_size: int) -> int:
         """Return how many pages of *page_size* the file may have."""
-        return (self.max_bytes - self.log_bytes - self.index_bytes - self.reserve_bytes) // page_size
+        return (self.max_bytes - self.wal_bytes - self.wal_index_bytes - self.reserve_bytes) // page_size
 
     def check_size(self, size: int, path: Path) -> None:
         """Raise SpoolFullError for an event that would not fit in an empty spool."""
@@ -97,7 +97,7 @@ class Limits:
 
     def check_room_for_pages(self, size: int, page_size: int, path: Path) -> None:
         """Raise SpoolFullError if the WAL, once it is short, has no room for the pages of a commit of *size* bytes."""
-        if self.wal_checkpoint_bytes + wal_growth(size, page_size) > self.log_bytes:
+        if self.wal_checkpoint_bytes + wal_growth(size, page_size) > self.wal_bytes:
             raise WalFullError(
                 f"spool {path}: with pages of {page_size} bytes, an event of {size} bytes does not fit in a spool of "
                 f"{self.max_bytes} bytes. Raise max_spool_bytes, or rebuild the spool with pages of {PAGE_SIZE} bytes."
@@ -105,7 +105,7 @@ class Limits:
 
     def check_wal_size(self, size: int, path: Path) -> None:
         """Raise WalFullError if even a checkpoint could not keep the WAL within its bounds."""
-        if size > self.log_bytes:
+        if size > self.wal_bytes:
             raise WalFullError(
                 f"spool {path}: its write-ahead log has grown to {size} bytes, because some program reads the spool "
                 "without end. Find it (lsof) and end it, or raise max_spool_bytes."

@@ -43,7 +43,7 @@ class WalLimit:
         Raises:
             WalFullError: There is no room, and no checkpoint makes any.
         """
-        self._database.wal_is_long = self._is_long(connections.log_bytes)
+        self._database.wal_is_long = self._is_long(connections.wal_bytes)
         if connections.must_shorten(growth):
             self._limits.check_room_for_pages(size, connections.page_size, self._database.path)
             self._shorten_at_last(connections, growth)
@@ -52,7 +52,7 @@ class WalLimit:
         """Shorten the WAL as the last resort. If maintenance has not kept up, the WAL would outgrow the limit."""
         with suppress(sqlite3.OperationalError):
             self._shorten(connections)
-        self._limits.check_wal_size(connections.log_bytes + growth, self._database.path)
+        self._limits.check_wal_size(connections.wal_bytes + growth, self._database.path)
         if not connections.volume_full and connections.is_beyond_reserve(growth):
             raise WalFullError(
                 f"spool {self._database.path}: the volume is too full for an event of {growth} bytes. Free space on it."
@@ -66,7 +66,7 @@ class WalLimit:
         self._database.write(self._checkpoint_if_long)
 
     def _checkpoint_if_long(self, connections: Connections) -> None:
-        if self._is_long(connections.log_bytes) or connections.must_shorten(0):
+        if self._is_long(connections.wal_bytes) or connections.must_shorten(0):
             connections.checkpoint()
 
     def checkpoint(self, until: float | None = None) -> None:
@@ -94,16 +94,16 @@ class WalLimit:
         with self._database.exclusive() as connections:
             growth = wal_growth(size, connections.page_size)
             self._written += growth
-            has_grown = connections.log_bytes > self._shortened_to or self._is_long(self._written)
-            must_shorten = has_grown and self._is_long(connections.log_bytes + growth)
+            has_grown = connections.wal_bytes > self._shortened_to or self._is_long(self._written)
+            must_shorten = has_grown and self._is_long(connections.wal_bytes + growth)
         if must_shorten:
             self._database.write(lambda connections: self._shorten_synced(connections, growth))
 
     def _shorten_synced(self, connections: Connections, growth: int) -> None:
         connections.sync_wal()  # before the write lock is taken, so that it is held for less
         self._shorten(connections)
-        self._shortened_to, self._written = connections.log_bytes, growth
-        self._limits.check_wal_size(connections.log_bytes + growth, self._database.path)
+        self._shortened_to, self._written = connections.wal_bytes, growth
+        self._limits.check_wal_size(connections.wal_bytes + growth, self._database.path)
 
     # ------------------------------------------------------------------------------------------------------------------
 

@@ -190,7 +190,7 @@ def test_a_long_prune_keeps_the_wal_short_without_a_sync_per_step(
     syncs = []
     links = spool._database.connections()
     sync = links.sync_wal
-    monkeypatch.setattr(links, "sync_wal", lambda: (syncs.append(links.log_bytes), sync()))
+    monkeypatch.setattr(links, "sync_wal", lambda: (syncs.append(links.wal_bytes), sync()))
     add_sent(spool, LONG, time.time())
     purged = spool.purge(spool.select("sent"))
 
