@@ -109,8 +109,9 @@ def is_busy(error: BaseException | None) -> bool:
 
 
 LOCKED_FOR_GOOD = (
-    "this process was forked by C code while another thread of its parent wrote to the spool, so that SQLite takes its "
-    "write lock for held in here for good. Fork by os.fork, or when no thread records, or start another program in it."
+    "this process was forked by C code while another thread of its parent wrote to the spool. So SQLite takes its "
+    "write lock for held in this process for good. Fork with os.fork, or when no thread records, or start another "
+    "program in the child."
 )
 
 

@@ -73,9 +73,9 @@ def _is_stopped(pid: int) -> bool:
 
 def is_held(spool_path: Path | str) -> bool | None:
     """
-    Return whether any process holds the lease, None if that cannot be found out. Nothing is created or delayed.
+    Return whether any process holds the lease, or None if that cannot be found out. Nothing is created or delayed.
 
-    A process number says nothing: the process may be gone and its number another's, or it may be in a container.
+    A process number would not do: the process may be gone and another one have its number, or be in a container.
     """
     if sys.platform == "win32":
         return None

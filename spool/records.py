@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 class Notice(str):
     """
-    What has befallen the spool, in words for a log.
+    A sentence about the spool that belongs in a log.
 
     Attributes:
-        allowed: Whether it is no more than what was promised allows, so that nobody need be woken for it.
+        allowed: Whether the promises of the spool allow it, so that it is logged as a warning and not as an error.
     """
 
     __slots__ = ("allowed",)
@@ -22,7 +22,7 @@ class Notice(str):
     allowed: bool
 
     def __new__(cls, text: str, *, allowed: bool = False) -> Self:
-        """Take the words."""
+        """Create a notice with this *text*."""
         notice = super().__new__(cls, text)
         notice.allowed = allowed
         return notice
@@ -89,7 +89,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class LeaseHolder:
-    """The process that uploads."""
+    """The process that holds the lease, and since when."""
 
     pid: int
     host: str

@@ -1,4 +1,4 @@
-"""Values that were never written there: no checksum covers the ledger, and SQLite reads anything anywhere."""
+"""Invalid values in the ledger. No checksum covers it, and SQLite stores any value in any column."""
 
 from __future__ import annotations
 
