@@ -18,12 +18,15 @@ class Delivery(NamedTuple):
     key: str | None
 
 
+def uncompressed(request: bytes) -> bytes:
+    """Return the body of a received request."""
+    content = body(request)
+    return gzip.decompress(content) if header(request, "content-encoding") == "gzip" else content
+
+
 def parsed(request: bytes) -> Delivery:
     """Parse a received request."""
-    content = body(request)
-    if header(request, "content-encoding") == "gzip":
-        content = gzip.decompress(content)
-    found = json.loads(content)
+    found = json.loads(uncompressed(request))
     events = tuple(
         (event["id"], checksum(event["properties"]["messageProperties"]["messageContent"])) for event in found["events"]
     )

@@ -15,7 +15,8 @@ from collections import Counter
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
-from tests.faults.network.delivery import Delivery, parsed
+from alignai._delivery.batch_size import MIN_LIMIT_BYTES
+from tests.faults.network.delivery import Delivery, parsed, uncompressed
 from tests.faults.network.obstacles import read_slowly
 from tests.support.servers.raw import OK, gone, http, is_whole, read_request, reset, silence, trickle
 
@@ -54,7 +55,7 @@ class NetworkFaults:
 
     Attributes:
         fault_rate: The fraction of requests that meet a fault.
-        too_large: If true, every request is refused for its size.
+        too_large: If true, requests are refused for their size.
         taken: The stored requests in order, including repeats.
         met: The number of faults that the client met, by name.
     """
@@ -131,11 +132,18 @@ class NetworkFaults:
         return read_slowly(conn)
 
     def _refuse_size(self, conn: socket.socket, request: bytes) -> None:
-        """Refuse a request for its size unless it was stored before, since its parts would get new request ids."""
+        """
+        Refuse a request for its size, but not every request.
+
+        One that was stored before is not refused, since its parts would get new request ids. A single event of at least
+        the lowest limit of a server is not refused either, since an SDK rejects the event, and rightly.
+        """
+        delivery = parsed(request)
         with self._lock:
-            known = parsed(request).request_id in self._known
+            known = delivery.request_id in self._known
+        rejectable = len(delivery.events) == 1 and len(uncompressed(request)) >= MIN_LIMIT_BYTES
         self.met["too large"] += 1
-        conn.sendall(http(503 if known else 413, _PAGE, "text/html"))
+        conn.sendall(http(503 if known or rejectable else 413, _PAGE, "text/html"))
 
     def _draw(self, part: float = 1.0) -> bool:
         return self._rng.random() < self.fault_rate * part
