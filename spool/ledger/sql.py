@@ -142,12 +142,8 @@ WHERE state <> 'pruned' ORDER BY first LIMIT ?
 """
 OLDEST_SIZES = "SELECT seq, coalesce(length(payload), 0) FROM events WHERE seq <= ? ORDER BY seq LIMIT ?"
 MARK_PRUNED = "UPDATE batches SET state = 'pruned' WHERE first <= ? AND state <> 'pruned'"
-DELETE_BATCHES = """
-DELETE FROM batches WHERE first < coalesce(
-    (SELECT first FROM batches INDEXED BY batches_unpruned WHERE state <> 'pruned' ORDER BY first LIMIT 1),
-    (SELECT max(first) FROM batches)
-)
-"""
+# The newest pruned batch stays: it tells salvage that every row up to its end is settled.
+DELETE_BATCHES = "DELETE FROM batches WHERE first < ?"
 
 # -- integrity ---------------------------------------------------------------------------------------------------------
 INVALID_BATCHES = f"""

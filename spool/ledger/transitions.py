@@ -163,7 +163,7 @@ def prune(
     whole = [batch for batch in batches if batch.last <= end]
     if whole:
         db.execute(sql.MARK_PRUNED, (whole[-1].first,))
-        db.execute(sql.DELETE_BATCHES)
+        db.execute(sql.DELETE_BATCHES, (whole[-1].first,))
     return sum(batch.events for batch in whole if batch.state == "sent")
 
 

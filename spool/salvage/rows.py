@@ -222,6 +222,8 @@ class RecoveredRows:
         has_request_id = request_id == "" or is_request_id(request_id)  # type: ignore[arg-type]
         if state in STATES and last - first + 1 == events and has_request_id:  # type: ignore[operator]
             self._db.execute(sql.ADD_BATCH, (first, last, request_id, state, attempts, faults, offset < 0))
+            if state == "pruned" and first > 1:  # every batch before it was pruned too, and deleted
+                self._db.execute(sql.ADD_BATCH, (1, first - 1, "", state, 0, 0, offset < 0))
 
 
 def _neighbours(cell: Cell) -> list[int | None]:

@@ -123,7 +123,7 @@ def test_a_transaction_deletes_a_bounded_number_of_batches_and_events(open_spool
     spool.append(b"newest")
     for left in (2, 1, 0):
         prune_in_use(spool)
-        assert len(ledger_rows(spool.path)) == max(1, left * transitions.MAX_PRUNED)
+        assert len(ledger_rows(spool.path)) == left * transitions.MAX_PRUNED + 1
         assert len(payloads(spool.path)) == left * transitions.MAX_PRUNED + 1
     assert spool.check() == []
 
@@ -177,7 +177,7 @@ def test_a_run_of_maintenance_is_bounded_and_says_that_more_is_left(
         spool.maintain()
         runs.append((len(ledger_rows(spool.path)), spool.maintenance_due))
 
-    assert runs == [(2 * transitions.MAX_PRUNED, True), (transitions.MAX_PRUNED, True), (1, False)]
+    assert runs == [(2 * transitions.MAX_PRUNED + 1, True), (transitions.MAX_PRUNED + 1, True), (1, False)]
     assert synced == [rows for rows, _ in runs]
     assert spool.check() == []
 
