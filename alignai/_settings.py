@@ -1,4 +1,4 @@
-"""Settings: what an `AlignAI` runs with, from its arguments, the environment and the defaults."""
+"""The settings of an `AlignAI`, from its arguments, the environment and the defaults."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SWITCHES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an `AlignAI` runs with, made by `resolve`. Its repr does not show the key."""
+    """The settings of an `AlignAI`, made by `resolve`. The repr does not show the key."""
 
     project_id: str
     api_key: str = field(repr=False)
@@ -52,18 +52,18 @@ def resolve(
     environ: Mapping[str, str],
 ) -> Settings:
     """
-    The settings that follow from arguments, environment and defaults; the first that is there wins.
+    Return the settings. Arguments win over the environment, and the environment wins over the defaults.
 
     Args:
-        project_id: 1 to 64 characters of valid Unicode; None or "" for the environment's.
-        api_key: Printable ASCII without a space; None or "" for the environment's.
-        api_host: http(s)://host[:port]; None or "" for the environment's, or else the vendor's server.
+        project_id: 1 to 64 characters of valid Unicode, None or "" to take it from the environment.
+        api_key: Printable ASCII without a space, None or "" to take it from the environment.
+        api_host: http(s)://host[:port], None or "" to take it from the environment, or else Align's server.
         config: None for the defaults.
-        environ: The environment; a variable that is empty counts as missing.
+        environ: The environment. An empty variable counts as missing.
 
     Raises:
-        ConfigError: Something is missing or cannot be used; all that is wrong is listed. If the SDK is disabled, a
-            project id and a key are not missed, and no path is looked up. Without a sender no key is missed.
+        ConfigError: A setting is missing or cannot be used. The error lists all of them. If the SDK is disabled, a
+            project id and a key are not required, and no path is looked up. Without a sender no key is required.
 
     """
     if config is not None and not isinstance(config, Config):
