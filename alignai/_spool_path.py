@@ -47,7 +47,7 @@ def spool_path_from_environment(environ: Mapping[str, str]) -> str:
     """
     project_id = environ.get(constants.ENV_PROJECT_ID)
     if not project_id and not environ.get(constants.ENV_SPOOL_PATH):
-        raise ConfigError(f"no spool is named: give its path, or set {constants.ENV_SPOOL_PATH}")
+        raise ConfigError(f"no spool is named. Give its path, or set {constants.ENV_SPOOL_PATH}")
     return spool_path(None, project_id or "", environ)
 
 
