@@ -1,4 +1,4 @@
-"""The clock that waits are measured by."""
+"""The clock that waits are measured by, and a sleep for a caller that holds a mutex."""
 
 from __future__ import annotations
 
@@ -15,3 +15,11 @@ monotonic: Final[Callable[[], float]] = (
     partial(time.clock_gettime, time.CLOCK_MONOTONIC) if hasattr(time, "clock_gettime") else time.monotonic
 )
 """Return the seconds of a clock that is never set back, for differences only."""
+
+sleep: Final = time.sleep
+"""
+Sleep as `time.sleep` does, for a caller that holds a mutex.
+
+gevent may replace `time.sleep` after this import by one that runs other greenlets meanwhile. A mutex that was made
+before does not tell the greenlets of a thread apart, and another one would go on as if it held the mutex itself.
+"""

@@ -6,17 +6,15 @@ import os
 import sqlite3
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING
 
-from ..clock import monotonic
+from ..clock import monotonic, sleep
 from ..errors import WriteLockTakenError
 from ..interruption import AllowingRefusal, is_refusal
 from .ownership import create
 from .paths import identity
-from .sqlite import retry_while_busy
 
 if sys.platform != "win32":
     from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
@@ -102,7 +100,7 @@ class WriteLock:
         self._refused_since = 0.0
 
     def _is_taken_after(self, pause: float) -> bool:
-        time.sleep(pause)
+        sleep(pause)
         return self._is_taken()
 
     def _is_taken(self) -> bool:
@@ -120,8 +118,14 @@ class WriteLock:
         return False
 
     def _take_soon(self) -> None:
-        with suppress(sqlite3.OperationalError):
-            retry_while_busy(self._take_unless_asked, monotonic() + _SOON_SECONDS)
+        until = monotonic() + _SOON_SECONDS
+        while monotonic() < until:
+            try:
+                self._take_unless_asked()
+            except sqlite3.OperationalError:
+                sleep(_PAUSES_SECONDS[0])
+            else:
+                return
 
     def _take_unless_asked(self) -> None:
         """Take the lock, but leave it to a process that asks for it: many may start at once beside one that writes."""

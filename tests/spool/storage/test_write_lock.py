@@ -332,6 +332,30 @@ def _append_in_vain(spool: Spool) -> None:
         spool.append(b"event")
 
 
+GREENLETS = """
+from gevent import monkey, spawn, joinall
+s = spool()
+s.append(b'first')
+monkey.patch_all()  # after the mutexes were made, as in a worker of gunicorn that was preloaded
+say('ready')
+hear()
+greenlets = [spawn(s.append, b'event %d' % number) for number in range(5)]
+joinall(greenlets)
+say([greenlet.exception for greenlet in greenlets if greenlet.exception])
+"""
+
+
+def test_greenlets_that_wait_for_the_lock_do_not_share_it(path: Path) -> None:
+    pytest.importorskip("gevent")
+    with process(GREENLETS, path) as worker:
+        assert worker.hear() == "ready"
+        with held(path):
+            worker.say()
+            wait_until(lambda: lock_of(path).read_bytes() == b"!")
+        assert worker.hear() == "[]"
+    assert len(payloads(path)) == 6
+
+
 def test_a_process_that_waits_for_long_has_the_others_give_way(
     path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
