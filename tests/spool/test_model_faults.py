@@ -94,7 +94,7 @@ class FaultyModel(SpoolModel):
     def appended_elsewhere(self, payloads: list[bytes]) -> None:
         for payload in payloads:
             self.appended += 1
-            self.waiting.append((self.appended, payload))
+            self.pending.append((self.appended, payload))
 
     @precondition(lambda self: not self.holder and not self.lease.held)
     @rule()
