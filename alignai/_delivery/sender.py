@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from alignai._settings import Settings
     from alignai.results import FlushResult
 
+_CANCEL_AGAIN_SECONDS = 0.01
 _GRACE_SECONDS = 0.05
 """How long stopping may take beyond a deadline that has passed."""
 
@@ -134,8 +135,7 @@ class Sender:
         self._uploads.stop()
         grace = Deadline(max(deadline.at, monotonic()) + _GRACE_SECONDS)
         if not self._uploads.join(deadline):
-            self._api.shut_down()
-            self._uploads.join(grace)
+            self._cancel_upload(grace)
         if not self._uploads.running:
             self._api.close()  # without a thread, nothing else does
             self._leave()
@@ -145,6 +145,12 @@ class Sender:
         """End a sender whose construction was interrupted. Its spool is closed by the caller."""
         self.users.end()
         self._maintenance.users.end()
+
+    def _cancel_upload(self, deadline: Deadline) -> None:
+        """Cancel repeatedly: an upload may begin just after one was cancelled."""
+        self._api.cancel()
+        while not self._uploads.join(deadline.sooner(_CANCEL_AGAIN_SECONDS)) and not deadline.expired:
+            self._api.cancel()
 
     def _leave(self) -> None:
         if not self.users:

@@ -88,11 +88,6 @@ class APIClient:
         if self._pid == os.getpid():
             self._transport.cancel()
 
-    def shut_down(self) -> None:
-        """End the upload under way and all that begin later at once, as `cancel` does."""
-        if self._pid == os.getpid():
-            self._transport.shut_down()
-
     def close(self) -> None:
         """Close the idle connections. The next upload opens a new one."""
         self._transport.close()

@@ -76,7 +76,6 @@ class CancelScope:
         self._lock = threading.RLock()  # re-entrant: a signal handler may call `cancel` on the thread that holds it
         self._deadline = Deadline.never()
         self._cancelled = False
-        self._is_shut_down = False
         self._tracked: socket.socket | None = None
         self.inbox: Inbox = queue.SimpleQueue()
         self.progress = Progress(began_at=0.0)
@@ -85,7 +84,7 @@ class CancelScope:
     def open(self, deadline: Deadline) -> Iterator[None]:
         """Begin an upload that ends at *deadline*, or when `cancel` is called."""
         with self._lock:
-            self._deadline, self._cancelled, self.inbox = deadline, self._is_shut_down, queue.SimpleQueue()
+            self._deadline, self._cancelled, self.inbox = deadline, False, queue.SimpleQueue()
         try:
             yield
         finally:
@@ -99,12 +98,6 @@ class CancelScope:
             if self._tracked is not None:
                 with AllowingRefusal():
                     self._tracked.shutdown(socket.SHUT_RDWR)
-
-    def shut_down(self) -> None:
-        """Cancel the upload under way and all that begin later."""
-        with self._lock:
-            self._is_shut_down = True
-            self.cancel()
 
     @property
     def cancelled(self) -> bool:

@@ -123,10 +123,6 @@ class Transport:
         """End the request under way at once. Any thread and any signal handler may call this."""
         self._scope.cancel()
 
-    def shut_down(self) -> None:
-        """End the request under way and all that begin later at once, as `cancel` does."""
-        self._scope.shut_down()
-
     def close(self) -> None:
         """Close the idle connections."""
         # The session's `close` leaves the connections to finalisers of urllib3. None of these runs for a pool that was

@@ -6,7 +6,6 @@ import gzip
 import itertools
 import socket
 import threading
-import time
 import tracemalloc
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -215,17 +214,6 @@ def test_after_a_cancel_the_client_works_again(
         actions.append(upload(client).action)
         client.cancel()
     assert actions == [Action.SENT] * 3
-
-
-def test_after_a_shut_down_every_upload_ends_at_once(
-    raw_server: Callable[..., RawServer], make_client: Callable[[str], APIClient]
-) -> None:
-    client = make_client(raw_server(silence).url)
-    client.shut_down()
-    start = time.monotonic()
-    outcomes = [upload(client, seconds=60) for _ in range(2)]
-    assert time.monotonic() - start < SOON
-    assert [(outcome.action, outcome.cancelled) for outcome in outcomes] == [(Action.RETRY, True)] * 2
 
 
 def test_an_upload_that_waits_for_another_keeps_its_deadline(
