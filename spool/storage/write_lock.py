@@ -109,6 +109,7 @@ class WriteLock:
             return False
         try:
             flock(self._descriptor, LOCK_EX | LOCK_NB)
+            return identity(self._path) != self._file and self._is_new_file_taken()
         except OSError as error:
             if not is_refusal(error):
                 raise
@@ -116,6 +117,27 @@ class WriteLock:
                 return True
             self.close()
         return False
+
+    def _is_new_file_taken(self) -> bool:
+        """
+        Return whether another process holds the lock of the file that is at the path now, instead of the one held here.
+
+        If not, it is taken before the old one is given back: a process that has yet to notice may be writing under the
+        old one, and another under the new one.
+        """
+        if self._descriptor is None or identity(self._descriptor) != self._file:
+            return False  # it is another file's number by now
+        descriptor = None
+        with AllowingRefusal():
+            descriptor = self._opened()
+        if descriptor is None:
+            return False  # the old one is better than none
+        try:
+            flock(descriptor, LOCK_EX | LOCK_NB)
+            self._file = identity(os.dup2(descriptor, self._descriptor, inheritable=False))
+        finally:
+            os.close(descriptor)
+        return self._is_taken()  # this one may have been deleted, too
 
     def _take_soon(self) -> None:
         until = monotonic() + _SOON_SECONDS
@@ -172,8 +194,8 @@ class WriteLock:
     # -- the file ------------------------------------------------------------------------------------------------------
 
     def verify(self) -> None:
-        """Open the file if it is not open, or if another one is at the path by now. The lock is not held."""
-        if self._file is None or identity(self._path) != self._file or identity(self._descriptor) != self._file:
+        """Open the file if it is not open, or if other code has closed it. The lock is not held."""
+        if self._file is None or identity(self._descriptor) != self._file:
             self.close()
             if sys.platform != "win32":
                 with AllowingRefusal():  # SQLite's own lock remains

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import re
 import signal
@@ -180,6 +181,33 @@ def test_a_deleted_or_replaced_lock_file_is_noticed_by_all_writers(
         for spool in spools:
             with pytest.raises(SpoolBusyError):
                 spool.request_flush(1, until=0)
+
+
+def test_a_process_that_holds_a_deleted_lock_file_keeps_the_others_out(path: Path) -> None:
+    """It may be in the middle of a commit."""
+    with closing(WriteLock(path)) as other:
+        with held(path):
+            assert _is_refused(other)
+            lock_of(path).unlink()
+            assert _is_refused(other)
+            assert not lock_of(path).exists()
+        assert not _is_refused(other)
+        with other.held():
+            assert not is_free(path)
+    assert is_free(path)
+
+
+def test_an_append_does_not_rely_on_a_lock_file_that_was_deleted(
+    path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", 0.1)
+    spool.append(b"event")
+    spool._database.redo.verified_at = math.inf  # no look at the files is due
+    lock_of(path).unlink()
+    with held(path), pytest.raises(SpoolBusyError):
+        spool.append(b"event")
+    spool.append(b"event")
+    assert spool.last_seq() == 2
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
