@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..errors import SpoolBusyError, is_volume_full
+from ..errors import SpoolBusyError, is_busy, is_volume_full
 from ..interruption import AllowingRefusal, is_refusal
 from ..ledger import sql
 from .alone import Alone
@@ -16,6 +15,7 @@ from .limits import VACUUM_BYTES, VACUUM_BYTES_OF_FULL_VOLUME, page_size, vacuum
 from .paths import shm_of, size_of, wal_of
 from .reserve import MIN_RESERVE, Reserve
 from .sqlite import connect, retry_while_busy
+from .wal.renewal import put_back_wal
 from .wal.share import WalShare
 from .watch import Watch
 
@@ -182,18 +182,33 @@ class Connections:
 
     def rescue_wal(self) -> None:
         """
-        Move a WAL that has been deleted into the file: these connections have it open, and no others can see it.
+        Give a WAL that has been deleted its name again: these connections have it open, and no others can see it.
 
-        The wal-index is deleted, too: the next process to open the spool begins another WAL, and would take the
-        wal-index for that one's. Other processes that still have this WAL open detect that the wal-index is missing.
+        A checkpoint would not do, because it leaves out each page that is newer than the snapshot of a reader. The
+        wal-index belongs to the deleted WAL and is deleted. Other processes that still have this WAL open detect that.
         If the wal-index or the WAL has been replaced, another process has already recovered.
+
+        Raises:
+            sqlite3.OperationalError: Another process is writing. If no process rescues the WAL, all of it is lost.
         """
-        with suppress(sqlite3.DatabaseError, SpoolBusyError), AllowingRefusal():
+        try:
             if self.watch.wal_deleted:
                 with self.alone():
                     if self.watch.wal_deleted:  # no other process has been faster
-                        self.checkpoint_passively()
-                        shm_of(self._path).unlink()
+                        self._put_back_wal()
+        except (sqlite3.DatabaseError, OSError, SpoolBusyError) as error:
+            if is_busy(error) or (isinstance(error, OSError) and not is_refusal(error)):
+                raise
+
+    def _put_back_wal(self) -> None:
+        try:
+            put_back_wal(self._path, self.share.descriptor, self.watch.wal_file)
+        except OSError as error:
+            if not is_refusal(error):
+                raise
+            self.reserve.release()
+            self.checkpoint_passively()  # the best that is left
+        shm_of(self._path).unlink()
 
     def restart_wal(self) -> None:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import is_lasting
@@ -11,10 +12,12 @@ from .limits import PAGE_SIZE
 from .paths import identity
 from .quarantine import is_corrupt, quarantine
 from .reports import cut_short, quarantined, wal_replaced
+from .sqlite import retry_while_busy
 from .wal.renewal import renew_wal
 from .write_lock import WriteLock
 
 if TYPE_CHECKING:
+    from .connections import Connections
     from .process_state import ProcessState
 
 
@@ -31,10 +34,11 @@ def recover(state: ProcessState) -> None:
     state.note_reconnecting()
     connections = state.opened
     replaced, index_was_cut = connections is not None and connections.watch.replaced, False
-    with state.write_mutex, state.translate_errors():
+    with state.translate_errors():
         if connections:
-            index_was_cut = connections.watch.restore_index()
-            connections.rescue_wal()
+            with state.write_mutex:
+                index_was_cut = connections.watch.restore_index()
+            retry_while_busy(partial(_rescue_wal, state, connections))
     if replaced:
         state.notices.append(wal_replaced(state.path))
 
@@ -43,6 +47,11 @@ def recover(state: ProcessState) -> None:
             _renew(state, connections.page_size, connections.watch.header, index_was_cut=index_was_cut)
 
     state.closed_everywhere(renew)
+
+
+def _rescue_wal(state: ProcessState, connections: Connections) -> None:
+    with state.write_mutex:  # but not between the attempts
+        connections.rescue_wal()
 
 
 def renewed_after(state: ProcessState, error: BaseException) -> bool:

@@ -22,12 +22,13 @@ class Watch:
 
     Attributes:
         file: The identity of the file.
+        wal_file: That of the WAL.
     """
 
     def __init__(self, path: Path) -> None:
         # As texts: making those of paths takes longer than asking for the files.
         self._path, self._wal, self._index = str(path), str(wal_of(path)), str(shm_of(path))
-        self.file, self._wal_file, self._index_file = map(identity, (self._path, self._wal, self._index))
+        self.file, self.wal_file, self._index_file = map(identity, (self._path, self._wal, self._index))
         self._file_size, self._index_size = size_of(path), size_of(shm_of(path))
         self._seen = _Seen()
         self._is_harmed = False
@@ -46,7 +47,7 @@ class Watch:
     @property
     def replaced(self) -> bool:
         """Whether one of the files has been deleted or replaced."""
-        before = (self.file, self._wal_file, self._index_file)
+        before = (self.file, self.wal_file, self._index_file)
         return None in before or before != tuple(map(identity, (self._path, self._wal, self._index)))
 
     @property

@@ -122,16 +122,15 @@ class WriteLock:
         """
         Return whether another process holds the lock of the file that is at the path now, instead of the one held here.
 
-        If not, it is taken before the old one is given back: a process that has yet to notice may be writing under the
-        old one, and another under the new one.
+        If not, it is taken before the old one is given back, under which another process may still be writing.
         """
         if self._descriptor is None or identity(self._descriptor) != self._file:
             return False  # it is another file's number by now
         descriptor = None
-        with AllowingRefusal():
+        with AllowingRefusal():  # the old one is better than none
             descriptor = self._opened()
         if descriptor is None:
-            return False  # the old one is better than none
+            return False
         try:
             flock(descriptor, LOCK_EX | LOCK_NB)
             self._file = identity(os.dup2(descriptor, self._descriptor, inheritable=False))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
 from ..files import folder_lock, sync_folder
 from ..ownership import create
-from ..paths import shm_of, size_of, wal_of
+from ..paths import identity, shm_of, size_of, wal_of
 from ..quarantine import quarantine_path
 from .gap import last_commit
 from .index import read_wal_index
@@ -45,7 +46,7 @@ def renew_wal(path: Path, page_size: int, header: bytes, *, index_was_cut: bool)
         is_whole = index is not None and _fits(index, wal) and not _has_gap(wal)
         if is_whole and not needed:
             return False, None
-        draft = wal.with_name(f".{wal.name}.renewed")
+        draft = _draft_of(path)
         _copy_with_header(wal, draft, _header_for(wal, header, index))
         intact, behind = _intact(draft, path, index.page_size if index else page_size)
         if is_whole and intact >= needed:
@@ -62,6 +63,35 @@ def renew_wal(path: Path, page_size: int, header: bytes, *, index_was_cut: bool)
         shm_of(path).unlink(missing_ok=True)
         sync_folder(path.parent)
         return bool(aside) or intact < needed, aside
+
+
+def put_back_wal(path: Path, log: int | None, file: tuple[int, int] | None) -> None:
+    """
+    Give a WAL that was deleted its name again: a copy of the open *log*, whose identity is *file*, takes it.
+
+    The caller holds the write lock, and deletes the wal-index next. Until then the two fit together.
+
+    Raises:
+        OSError: There is no room, or the log is not open.
+    """
+    if log is None or identity(log) != file:  # the number may be another file's by now
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    with folder_lock(path.parent):
+        draft = _draft_of(path)
+        draft.unlink(missing_ok=True)
+        descriptor = create(draft)
+        with os.fdopen(descriptor, "wb") as target:
+            at = 0
+            while part := os.pread(log, COPIED_AT_ONCE, at):
+                at += target.write(part)
+            target.flush()
+            os.fsync(descriptor)
+        draft.rename(wal_of(path))
+        sync_folder(path.parent)
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{wal_of(path).name}.renewed")
 
 
 def _fits(index: WalIndex, wal: Path) -> bool:

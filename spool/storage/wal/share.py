@@ -27,18 +27,19 @@ class WalShare:
 
     Attributes:
         is_first: Whether no other process had the WAL open. It is True if that cannot be determined.
+        descriptor: The WAL, opened to be read. None if the system refuses that.
     """
 
     def __init__(self) -> None:
         self.is_first = True
-        self._descriptor: int | None = None
+        self.descriptor: int | None = None
 
     def join(self, path: Path, *, keep_others_out: bool) -> None:
         """Take a share, and wait for the first process while it looks. The first one may keep others out."""
         if sys.platform == "win32":
             return
         try:
-            self._descriptor = os.open(wal_of(path), os.O_RDONLY)
+            self.descriptor = os.open(wal_of(path), os.O_RDONLY)
             if not self._lock(LOCK_EX):
                 self.is_first = False
                 patience = BusyTimeout()
@@ -52,13 +53,13 @@ class WalShare:
 
     def let_others_in(self) -> None:
         """Keep a share only: the WAL is whole now."""
-        if self.is_first and self._descriptor is not None:
+        if self.is_first and self.descriptor is not None:
             self._lock(LOCK_SH)
 
     def _lock(self, kind: int) -> bool:
-        assert self._descriptor is not None  # noqa: S101
+        assert self.descriptor is not None  # noqa: S101
         try:
-            flock(self._descriptor, kind | LOCK_NB)
+            flock(self.descriptor, kind | LOCK_NB)
         except BlockingIOError as error:
             if not is_refusal(error):
                 raise
@@ -67,6 +68,6 @@ class WalShare:
 
     def close(self) -> None:
         """Give the share back. In a forked child this only closes the child's copy."""
-        descriptor, self._descriptor = self._descriptor, None
+        descriptor, self.descriptor = self.descriptor, None
         if descriptor is not None:
             os.close(descriptor)

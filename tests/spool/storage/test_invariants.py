@@ -13,6 +13,7 @@ import pytest
 from alignai.spool import Spool
 from alignai.spool.storage import redo
 from alignai.spool.storage.sqlite import has_wal_reset_bug
+from alignai.spool.storage.write_lock import WriteLock
 from tests.support.processes import process, run
 from tests.support.spool_file import ask, checkpoint, payloads, shm, wal
 
@@ -322,6 +323,52 @@ def test_a_deleted_wal_does_not_stop_the_spool(spool: Spool, path: Path) -> None
 
     assert run(FOREIGN, path) == "201"
     assert len(list(spool.notices())) == 1
+    assert spool.check() == []
+
+
+READS = """
+import sqlite3
+db = sqlite3.connect(PATH)
+db.execute('BEGIN')
+db.execute('SELECT count(*) FROM events').fetchone()
+say('reading')
+hear()
+"""
+
+
+def test_a_deleted_wal_is_rescued_although_another_process_is_reading(spool: Spool, path: Path) -> None:
+    """A checkpoint would leave out what is newer than that."""
+    for _ in range(100):
+        spool.append(b"before")
+    with process(READS, path) as reader:
+        assert reader.hear() == "reading"
+        for _ in range(100):
+            spool.append(b"after")
+        spool._database.redo.forget()
+        wal(path).unlink()
+        spool.maintain()
+
+        assert payloads(path) == [b"before"] * 100 + [b"after"] * 100
+    assert spool.check() == []
+
+
+def test_a_deleted_wal_is_rescued_although_another_process_is_writing(spool: Spool, path: Path) -> None:
+    """Only who has it open can see it, and only the last events are remembered otherwise."""
+    for _ in range(100):
+        spool.append(b"before")
+    spool._database.redo.forget()
+    lock = WriteLock(path)
+    with closing(lock), ExitStack() as stack:
+        stack.enter_context(lock.held())
+        wal(path).unlink()
+        recovering = threading.Thread(target=spool.maintain)
+        recovering.start()
+        recovering.join(0.3)  # it must not go on without the lock
+        assert not wal(path).exists()
+        stack.close()
+        recovering.join(30)
+
+    assert payloads(path) == [b"before"] * 100
     assert spool.check() == []
 
 
