@@ -155,7 +155,7 @@ class HeldOff:
         """Only the thread that has opened the connection may fork now: its connection crosses the fork."""
 
     def reset_after_fork(self) -> None:
-        """A fresh lock."""
+        """Make a new lock."""
         self._lock = threading.RLock()
 
 

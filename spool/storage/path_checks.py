@@ -127,7 +127,7 @@ def _is_network(mount: Mount) -> bool:
 
 
 def _mount_of(path: Path) -> Mount | None:
-    """What holds *path*, if the system tells (Linux)."""
+    """Return the mount that holds *path*, if the system tells (Linux)."""
     mounts = _mounts()
     name, parent = b"", _name_of(path)
     while name != parent:
