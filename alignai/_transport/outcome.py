@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from alignai._interruption import is_interruption
 from alignai._transport.redact import sanitize
 from alignai._transport.response import BodyStatus
 from alignai.exception import APIError
@@ -167,7 +168,9 @@ def _action_of_ok(response: Response) -> Action:
         return Action.HOLD
     try:
         value = response.json()
-    except ValueError:
+    except ValueError as error:
+        if is_interruption(error):
+            raise
         return Action.RETRY  # a truncated response without a length looks complete
     return Action.SENT if isinstance(value, dict) else Action.HOLD
 

@@ -9,6 +9,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from alignai._interruption import is_interruption
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -65,7 +67,9 @@ class Response:
         """Return a text in the JSON object of the body. None if there is no object, or no text of that name."""
         try:
             value = self.json() if self.is_json else None
-        except ValueError:
+        except ValueError as error:
+            if is_interruption(error):
+                raise
             return None
         member = value.get(name) if isinstance(value, dict) else None
         return member if isinstance(member, str) else None
@@ -82,7 +86,9 @@ class Response:
         value = self.headers.get("retry-after", "")
         try:
             seconds = float(value)
-        except ValueError:
+        except ValueError as error:
+            if is_interruption(error):
+                raise
             now = _date(self.headers.get("date", "")) or datetime.now(UTC)
             seconds = ((_date(value) or now) - now).total_seconds()
         return min(max(0.0, seconds), MAX_RETRY_AFTER_SECONDS)
@@ -120,6 +126,8 @@ class NoResponseError(Exception):
 def _date(text: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError) as error:
+        if is_interruption(error):
+            raise
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)

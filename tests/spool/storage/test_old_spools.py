@@ -97,7 +97,7 @@ def test_an_old_spool_is_never_made_again(monkeypatch: pytest.MonkeyPatch, tmp_p
     there = tmp_path / f"spool-v{VERSION}.db"
     there.write_bytes(b"kept")
     monkeypatch.setattr(keeping, "FOLDER", tmp_path)
-    with pytest.raises(SystemExit, match="is there already"):
+    with pytest.raises(SystemExit, match="exists already"):
         keeping.main()
 
     assert there.read_bytes() == b"kept"
