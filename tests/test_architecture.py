@@ -23,7 +23,7 @@ IMPORTERS = {
 }
 """The only files that import a library."""
 
-SDK_BASE = {"clock", "constants", "exception", "validate", "deadline", "results", "_version", "_plain"}
+SDK_BASE = {"_exclusive", "clock", "constants", "exception", "validate", "deadline", "results", "_version", "_plain"}
 SDK_BASE |= {"_interruption", "_safe_logging"}
 ALLOWED = {
     "spool.clock": set(),
@@ -39,7 +39,16 @@ ALLOWED = {
     "alignai._spool_path": {"constants", "exception", "_interruption"},
     "alignai._settings": {"constants", "exception", "config", "_events", "_spool_path", "_interruption"},
     "alignai._events": {"constants", "exception", "validate", "_plain", "_interruption"},
-    "alignai._transport": {"clock", "constants", "deadline", "exception", "_console", "_version", "_interruption"},
+    "alignai._transport": {
+        "_exclusive",
+        "clock",
+        "constants",
+        "deadline",
+        "exception",
+        "_console",
+        "_version",
+        "_interruption",
+    },
     "alignai._delivery": {*SDK_BASE, "config", "_settings", "_transport", "spool"},
     "alignai._recorder": {*SDK_BASE, "config", "_settings", "_events", "_delivery", "spool"},
     "alignai.collector": {*SDK_BASE, "_events"},

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from alignai._delivery.exclusive import exclusive
+from alignai._exclusive import exclusive
 from alignai._safe_logging import logger
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alignai._delivery.exclusive import exclusive
 from alignai._delivery.maintenance import MaintenanceThread
 from alignai._delivery.sender import Sender
+from alignai._exclusive import exclusive
 from alignai.config import Config
 from alignai.spool import Spool
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from alignai._delivery.exclusive import exclusive
+from alignai._exclusive import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from alignai._exclusive import give_back, is_held
 from alignai._transport.cancel_scope import MAX_WAIT_SECONDS
 from alignai._transport.compression import Compression, compress
 from alignai._transport.gzip_support import GzipSupport
@@ -75,13 +76,19 @@ class APIClient:
         """
         if self._pid != os.getpid():
             self._reset_after_fork()
-        if not self._turn.acquire(timeout=min(deadline.remaining, MAX_WAIT_SECONDS)):
-            return no_response(Action.RETRY, "another upload took all the time", self._api_key)
+        turn = self._turn
+        if is_held(turn):  # a signal handler uploads during an upload of the same thread
+            return no_response(Action.RETRY, "another upload is under way", self._api_key)
         try:
+            if not turn.acquire(timeout=min(deadline.remaining, MAX_WAIT_SECONDS)):
+                return no_response(Action.RETRY, "another upload took all the time", self._api_key)
             with self._transport.open(deadline):
-                return self._send(_body(request_id, events), deadline)
-        finally:
-            self._turn.release()
+                outcome = self._send(_body(request_id, events), deadline)
+            turn.release()
+        except BaseException:  # also one that a signal handler raises right behind `acquire`, or before `release`
+            give_back(turn)
+            raise
+        return outcome
 
     def cancel(self) -> None:
         """End the upload under way at once as one to retry. Any thread and any signal handler may call this."""
@@ -95,7 +102,7 @@ class APIClient:
     def _reset_after_fork(self) -> None:
         # A forked child leaves the parent's connection and lock alone: the parent still uses them.
         self._pid = os.getpid()
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()
         self._transport = Transport(self._api_key)
 
     def _send(self, body: bytes, deadline: Deadline) -> Outcome:

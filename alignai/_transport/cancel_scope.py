@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from alignai._exclusive import exclusive
 from alignai._interruption import AllowingRefusal
 from alignai.deadline import Deadline
 
@@ -83,21 +84,24 @@ class CancelScope:
     @contextlib.contextmanager
     def open(self, deadline: Deadline) -> Iterator[None]:
         """Begin an upload that ends at *deadline*, or when `cancel` is called."""
-        with self._lock:
-            self._deadline, self._cancelled, self.inbox = deadline, False, queue.SimpleQueue()
+        self._begin(deadline)
         try:
             yield
         finally:
             self._set_tracked(None)
 
+    @exclusive
+    def _begin(self, deadline: Deadline) -> None:
+        self._deadline, self._cancelled, self.inbox = deadline, False, queue.SimpleQueue()
+
+    @exclusive
     def cancel(self) -> None:
         """Break the connection in use. Any thread and any signal handler may call this."""
-        with self._lock:
-            self._cancelled = True
-            self.inbox.put(_cancelled_error())
-            if self._tracked is not None:
-                with AllowingRefusal():
-                    self._tracked.shutdown(socket.SHUT_RDWR)
+        self._cancelled = True
+        self.inbox.put(_cancelled_error())
+        if self._tracked is not None:
+            with AllowingRefusal():
+                self._tracked.shutdown(socket.SHUT_RDWR)
 
     @property
     def cancelled(self) -> bool:
@@ -153,11 +157,11 @@ class CancelScope:
             with AllowingRefusal():  # some containers lack the option: the deadline has to do
                 held.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(dead_after * 1000)))
 
+    @exclusive
     def _set_tracked(self, sock: socket.socket | None) -> None:
-        with self._lock:
-            if self._tracked is not None:
-                self._tracked.close()
-            self._tracked = sock
+        if self._tracked is not None:
+            self._tracked.close()
+        self._tracked = sock
 
 
 def _cancelled_error() -> ConnectionAbortedError:

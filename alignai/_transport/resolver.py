@@ -7,6 +7,7 @@ import socket
 import threading
 from typing import Any, NamedTuple
 
+from alignai._exclusive import exclusive
 from alignai._interruption import is_interruption
 
 Address = tuple[Any, ...]
@@ -30,7 +31,7 @@ class Resolver:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._under_way: dict[tuple[str, int], _Lookup] = {}
 
     def look_up(self, host: str, port: int, inbox: Inbox) -> None:
@@ -40,21 +41,27 @@ class Resolver:
         Only the last caller for a host and port gets them. Uploads of one client take turns, so no earlier caller is
         still waiting.
         """
-        name = (host, port)
-        with self._lock:
-            earlier = self._under_way.get(name)
-            if earlier and earlier.thread.is_alive():
-                self._under_way[name] = earlier._replace(inbox=inbox)
-                return
-            thread = threading.Thread(target=self._ask, args=name, name="alignai-resolver")
-            self._under_way[name] = _Lookup(thread, inbox)
+        thread = threading.Thread(target=self._ask, args=(host, port), name="alignai-resolver", daemon=True)
+        if self._share_lookup((host, port), _Lookup(thread, inbox)):
+            return
         try:
-            thread.daemon = True
             thread.start()
         except Exception as error:  # the interpreter exits, a limit is reached, or there are no threads
             if is_interruption(error):
                 raise
             self._ask(host, port)
+
+    @exclusive
+    def _share_lookup(self, name: tuple[str, int], new: _Lookup) -> bool:
+        """Return True if a lookup of *name* is under way, which will use the inbox of *new*. Otherwise note *new*."""
+        earlier = self._under_way.get(name)
+        shared = earlier is not None and earlier.thread.is_alive()
+        self._under_way[name] = earlier._replace(inbox=new.inbox) if earlier and shared else new
+        return shared
+
+    @exclusive
+    def _end_lookup(self, name: tuple[str, int]) -> Inbox:
+        return self._under_way.pop(name).inbox
 
     def _ask(self, host: str, port: int) -> None:
         result: list[Address] | BaseException
@@ -62,6 +69,4 @@ class Resolver:
             result = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except BaseException as error:  # noqa: BLE001 - the upload waits for a result, whatever it is
             result = error
-        with self._lock:
-            inbox = self._under_way.pop((host, port)).inbox
-        inbox.put(result)
+        self._end_lookup((host, port)).put(result)

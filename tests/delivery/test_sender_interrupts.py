@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from alignai import AlignAI
     from tests.support.servers.connect import ConnectServer
 
-DELIVERY = ("sharing", "users", "sender", "flusher", "threads", "maintenance", "background", "exclusive")
-FILES = ("client", "_event_methods", "_recorder", *(f"_delivery/{each}" for each in DELIVERY))
+DELIVERY = ("sharing", "users", "sender", "flusher", "threads", "maintenance", "background")
+FILES = ("client", "_event_methods", "_exclusive", "_recorder", *(f"_delivery/{each}" for each in DELIVERY))
 SDK = str(Path(alignai.__file__).parent)
 SENDER = tuple(str(Path(alignai.__file__).parent / f"{name}.py") for name in FILES)
 EVERY = 6

@@ -151,6 +151,8 @@ ACTS: dict[str, Callable[[Place], Callable[[], object]]] = {
 }
 
 
+# Between its opening and the line that keeps it, a connection can only be closed by the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 @pytest.mark.parametrize("name", ACTS)
 def test_the_exception_of_a_handler_comes_out_of_every_line(name: str, template: Path) -> None:
     begin = ACTS[name]

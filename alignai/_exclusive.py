@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import RLock
 
 F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def is_held(lock: RLock) -> bool:
+    """Return whether the calling thread holds *lock*."""
+    return bool(lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - threading.Condition relies on it, too
+
+
+def give_back(lock: RLock) -> None:
+    """Release *lock* completely. Nothing happens unless the calling thread holds it."""
+    while is_held(lock):
+        lock.release()
 
 
 def exclusive(method: F) -> F:
@@ -22,13 +34,13 @@ def exclusive(method: F) -> F:
     @wraps(method)
     def call(self: Any, *args: object, **kwargs: object) -> object:
         lock = self._lock
-        nested = lock._is_owned()  # noqa: SLF001 - threading.Condition relies on it, too
+        nested = is_held(lock)
         try:
             with lock:
                 return method(self, *args, **kwargs)
         except BaseException:
-            while not nested and lock._is_owned():  # noqa: SLF001 - as above
-                lock.release()
+            if not nested:
+                give_back(lock)
             raise
 
     return cast("F", call)
