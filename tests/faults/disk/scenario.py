@@ -89,7 +89,8 @@ def limited(life: Life) -> None:
     (life.folder / "disk").mkdir()
     with life.worker(life.folder / "disk" / NAME) as worker:
         life.record(worker, life.rng.randrange(1, 100))
-        sizes = [path.stat().st_size for path in (life.folder / "disk").iterdir()]
+        files = (life.folder / "disk").glob(f"{NAME}*")  # the reserve may be longer than the file and the WAL ever get
+        sizes = [path.stat().st_size for path in files if path.suffix != ".reserve"]
         worker.does(life.trial, "limit", size=max(sizes) + life.rng.choice([0, 100, 5000, 50_000]))
         life.record(worker, 500, 5000)
         _expect_refusals(life, {"SpoolFullError", "SpoolError"})  # SQLite knows ENOSPC as full, and EFBIG as an error

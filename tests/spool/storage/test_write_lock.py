@@ -22,7 +22,7 @@ from alignai.spool.storage import sqlite, write_lock
 from alignai.spool.storage.write_lock import WriteLock, lock_of
 from tests.support import old_spools as kept
 from tests.support.interrupts import TimeLimitError, interrupt
-from tests.support.processes import process
+from tests.support.processes import fork, process
 from tests.support.spool_file import ask, payloads, wal
 from tests.support.waiting import wait_until
 
@@ -346,10 +346,7 @@ def test_a_waiting_call_does_not_block_reading_closing_or_forking(
     thread.start()
     began = time.monotonic()
     assert frozen.last_seq() == 1
-    pid = os.fork()
-    if not pid:
-        os._exit(0)
-    os.waitpid(pid, 0)
+    fork()
     frozen.close(until=time.monotonic())
     assert time.monotonic() - began < 2  # and not as long as the thread
     thread.join(30)
