@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from alignai._console import print_table
-from alignai.cli.output import EXIT_USAGE, UsageError, dumps, print_error
+from alignai.cli.output import EXIT_INTERRUPTED, EXIT_USAGE, UsageError, dumps, print_error
 from alignai.exception import ConfigError
 from alignai.spool import SpoolError
 
@@ -52,20 +52,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments without the name of the program, or None for those of this process.
 
     Returns:
-        0 if all is fine, 1 if the command found a problem, 2 if the command or its path is wrong.
+        0 if all is fine, 1 if the command found a problem, 2 if the command or its path is wrong, 130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
     args = _parser(argv).parse_args(argv)
     try:
         answer: Answer = args.run(args)
+        _print(answer, as_json=args.json)
     except (SpoolError, ConfigError, UsageError) as error:
         print_error(str(error))
         return EXIT_USAGE
-    if args.json:
-        print(dumps(answer.figures))
-    else:
-        print_table(answer.rows)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     return answer.exit_code
+
+
+def _print(answer: Answer, *, as_json: bool) -> None:
+    try:
+        if as_json:
+            print(dumps(answer.figures))
+        else:
+            print_table(answer.rows)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough. Python flushes once more at the exit, which must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

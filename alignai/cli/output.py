@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 EXIT_OK: Final = 0
 EXIT_PROBLEM: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+"""As a shell says it of a program that Ctrl-C has ended."""
 
 
 class Answer:

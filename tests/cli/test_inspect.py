@@ -342,3 +342,24 @@ def test_figures_have_units_and_separators() -> None:
         "3.0 GiB",
     ]
     assert _age(None) == "nothing is unsent"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_inspect_ends_quietly_if_its_reader_has_gone(path: Path, spool: Spool, form: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "alignai.spool", "inspect", str(path), *form]
+    with os.fdopen(writing, "w") as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(
+    path: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alignai.cli.inspect.inspect", interrupt)
+    assert main(["inspect", str(path)]) == 130
+    assert capsys.readouterr().err == ""
