@@ -41,10 +41,11 @@ class Resolver:
         Only the last caller for a host and port gets them. Uploads of one client take turns, so no earlier caller is
         still waiting.
         """
-        thread = threading.Thread(target=self._ask, args=(host, port), name="alignai-resolver", daemon=True)
+        thread = threading.Thread(target=self._ask, args=(host, port), name="alignai-resolver")
         if self._share_lookup((host, port), _Lookup(thread, inbox)):
             return
         try:
+            thread.daemon = True  # raises in an isolated subinterpreter, which has no such threads
             thread.start()
         except Exception as error:  # the interpreter exits, a limit is reached, or there are no threads
             if is_interruption(error):

@@ -25,6 +25,9 @@ assert main(sys.argv[1:]) == 0
 print(*sys.modules)
 """
 
+PARSING = "import sys, argparse, sqlite3; argparse.ArgumentParser(prog='x').parse_args([]); print(*sys.modules)"
+"""Since Python 3.14, argparse imports dataclasses when it parses."""
+
 
 def run_python(script: str, *arguments: object) -> list[str]:
     command = [sys.executable, "-c", script, *map(str, arguments)]
@@ -33,7 +36,7 @@ def run_python(script: str, *arguments: object) -> list[str]:
 
 @pytest.mark.parametrize("option", [[], ["--json"]])
 def test_inspect_loads_neither_the_client_nor_a_library(spool: Spool, path: Path, option: list[str]) -> None:
-    needed_anyway = set(run_python("import sys, argparse, sqlite3; print(*sys.modules)"))
+    needed_anyway = set(run_python(PARSING))
     modules = set(run_python(SCRIPT, "inspect", *option, path))
 
     assert "alignai.spool.inspection" in modules

@@ -42,7 +42,8 @@ pid = os.fork()
 if not pid:
     signal.alarm(30)
     descriptors = [os.readlink(each) for each in Path('/proc/self/fd').iterdir() if each.exists()]
-    assert not [each for each in descriptors if 'spool.db' in each], descriptors
+    # A look at the WAL may have it open for a moment, without SQLite and any lock. A connection has the file open.
+    assert not [each for each in descriptors if 'spool.db' in each and not each.endswith('-wal')], descriptors
     s.append(b'child')
     spool().append(b'child')
     os._exit(0)
