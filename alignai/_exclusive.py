@@ -5,22 +5,14 @@ from __future__ import annotations
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from alignai.spool import give_back, is_held
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import RLock
+
+__all__ = ["exclusive", "give_back", "is_held"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
-
-
-def is_held(lock: RLock) -> bool:
-    """Return whether the calling thread holds *lock*."""
-    return bool(lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - threading.Condition relies on it, too
-
-
-def give_back(lock: RLock) -> None:
-    """Release *lock* completely. Nothing happens unless the calling thread holds it."""
-    while is_held(lock):
-        lock.release()
 
 
 def exclusive(method: F) -> F:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .engine import Spool
     from .lease import Lease, load_filelock
     from .records import Backlog, Batch, LeaseHolder, Stats
+    from .storage.locks import give_back, is_held
 
 __all__ = [
     "AlignAIError",
@@ -36,6 +37,8 @@ __all__ = [
     "SpoolMismatchError",
     "SpoolVersionError",
     "Stats",
+    "give_back",
+    "is_held",
     "is_interruption",
     "is_refusal",
     "load_filelock",
@@ -44,6 +47,7 @@ __all__ = [
 _HOMES = {
     "Spool": ".engine",
     **dict.fromkeys(("Lease", "load_filelock"), ".lease"),
+    **dict.fromkeys(("give_back", "is_held"), ".storage.locks"),
     **dict.fromkeys(("Backlog", "Batch", "LeaseHolder", "Stats"), ".records"),
 }
 """What is imported at the first use (PEP 562): `inspect` reads a spool without opening it as a `Spool`."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .clock import monotonic
 from .errors import SpoolError
 from .interruption import AllowingRefusal, is_refusal
-from .storage.ownership import create
+from .storage.ownership import open_or_create
 from .storage.paths import identity, lease_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Lease:
     def _lock_file(self) -> bool:
         # While this descriptor is open, no other file can get its inode number. So if the path has the same inode
         # before and after, that file is the one that was locked.
-        descriptor = self._open()
+        descriptor = open_or_create(self._path, self._spool)
         try:
             self._file = identity(descriptor)
             return self._try() or self._try_again()
@@ -106,12 +106,6 @@ class Lease:
     def _try_again(self) -> bool:
         time.sleep(_LOOK_SECONDS)
         return self._try()
-
-    def _open(self) -> int:
-        try:
-            return create(self._path, self._spool if self._spool.exists() else None)
-        except FileExistsError:
-            return os.open(self._path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
 
 
 def load_filelock() -> Any:

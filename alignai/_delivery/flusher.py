@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from alignai._exclusive import give_back, is_held
 from alignai._interruption import is_interruption
 from alignai._safe_logging import logger
 from alignai.deadline import Deadline
@@ -104,7 +105,7 @@ class Flusher:
     def _step_here(self, settled: queue.SimpleQueue[None], deadline: Deadline) -> bool:
         """Do a step of the uploading thread on the calling one, and release everything that others wait for."""
         turn = self._cycle.turn
-        nested = turn._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 - as in `exclusive`
+        nested = is_held(turn)
         try:
             if not turn.acquire(timeout=min(deadline.remaining, threading.TIMEOUT_MAX)):
                 return False
@@ -112,8 +113,8 @@ class Flusher:
             turn.release()
         except BaseException:
             self._cycle.release_lease()  # an exception may have prevented its release before
-            while not nested and turn._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - as above
-                turn.release()
+            if not nested:
+                give_back(turn)
             raise
         if seconds is None:
             return False

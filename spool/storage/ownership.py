@@ -32,9 +32,22 @@ def create(path: Path, like: Path | None = None) -> int:
     return descriptor
 
 
+def open_or_create(path: Path, spool: Path) -> int:
+    """
+    Open a file beside *spool*, and create it as `create` does if there is none.
+
+    Raises:
+        OSError: The system refuses, or the path is a symbolic link.
+    """
+    try:
+        return create(path, spool if spool.exists() else None)
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+
+
 def create_unopened(path: Path) -> None:
     """
-    Do the same without a descriptor that would have to be closed.
+    Create a file as `create` does, without a descriptor that would have to be closed.
 
     Another thread may have opened the file with SQLite by then, and closing any descriptor of it would drop SQLite's
     locks. Only Linux lets every user create a file in this way. Elsewhere a moment remains in which that can happen.

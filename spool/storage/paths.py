@@ -42,6 +42,11 @@ def lease_of(path: P) -> P:
     return _beside(path, ".lease")
 
 
+def lock_of(path: P) -> P:
+    """Return the path of the file that every write locks."""
+    return _beside(path, ".lock")
+
+
 def reserve_of(path: P) -> P:
     """Return the path of the reserve: bytes that are kept for a full volume."""
     return _beside(path, ".reserve")

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from ..clock import monotonic, sleep
 from ..errors import WriteLockTakenError
 from ..interruption import AllowingRefusal, is_refusal
-from .ownership import create
-from .paths import identity
+from .ownership import open_or_create
+from .paths import identity, lock_of
 
 if sys.platform != "win32":
     from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
@@ -68,7 +68,7 @@ class WriteLock:
     def __init__(self, spool: Path) -> None:
         self.owner: int | None = None
         self._spool = spool
-        self._path = str(lock_of(spool))
+        self._path = lock_of(str(spool))
         self._refused_since = 0.0
 
     # -- taking and giving back ----------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class WriteLock:
             return False  # it is another file's number by now
         descriptor = None
         with AllowingRefusal():  # the old one is better than none
-            descriptor = self._opened()
+            descriptor = open_or_create(Path(self._path), self._spool)
         if descriptor is None:
             return False
         try:
@@ -198,14 +198,8 @@ class WriteLock:
             self.close()
             if sys.platform != "win32":
                 with AllowingRefusal():  # SQLite's own lock remains
-                    descriptor = self._opened()
+                    descriptor = open_or_create(Path(self._path), self._spool)
                     self._descriptor, self._file = descriptor, identity(descriptor)
-
-    def _opened(self) -> int:
-        try:
-            return create(Path(self._path), self._spool if self._spool.exists() else None)
-        except FileExistsError:
-            return os.open(self._path, os.O_RDWR | os.O_NOFOLLOW)
 
     def close(self) -> None:
         """Close the file, which gives the lock back. In a forked child this only closes the child's copy."""
@@ -243,8 +237,3 @@ class Held:
         """Give the lock back unless this call interrupts another one that holds it."""
         if self._is_first:
             self._lock.give()
-
-
-def lock_of(path: Path) -> Path:
-    """Return the path of the lock file beside the spool."""
-    return path.with_name(path.name + ".lock")

@@ -19,7 +19,8 @@ import pytest
 
 from alignai.spool import Spool, SpoolBusyError, SpoolError
 from alignai.spool.storage import sqlite, write_lock
-from alignai.spool.storage.write_lock import WriteLock, lock_of
+from alignai.spool.storage.paths import lock_of
+from alignai.spool.storage.write_lock import WriteLock
 from tests.support import old_spools as kept
 from tests.support.interrupts import TimeLimitError, interrupt
 from tests.support.processes import fork, process
